@@ -1,0 +1,221 @@
+//! A block before and after execution, and the header that commits to it.
+//!
+//! Owns the environment, the input, the output, and the one way in which a rollup's next input
+//! follows from its parent: block builder and derivation both call [`BlockInput::rollup`], so they
+//! cannot disagree.
+
+use crate::{
+    deposit::{Deposit, L1Attributes, L1Origin},
+    error::SkipReason,
+    receipt::Receipt,
+    rules::{ChainRules, ROLLUP_PARENT_BEACON_BLOCK_ROOT, RollupRules},
+    state::{StateDiff, StateTrie},
+    transaction::Transaction,
+};
+use alloc::{sync::Arc, vec::Vec};
+use alloy_consensus::{EMPTY_OMMER_ROOT_HASH, Header, constants::EMPTY_WITHDRAWALS};
+use alloy_eips::{eip4895::Withdrawal, eip7685::EMPTY_REQUESTS_HASH};
+use alloy_primitives::{Address, B64, B256, Bloom, Bytes, U256};
+use alloy_trie::root::ordered_trie_root_with_encoder;
+use revm::primitives::hardfork::SpecId;
+
+/// What a block's transactions can see, and what its header repeats.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BlockEnv {
+    /// Height.
+    pub number: u64,
+    /// Hash of the block before.
+    pub parent_hash: B256,
+    /// Seconds since 1970.
+    pub timestamp: u64,
+    /// Receives priority fees.
+    pub beneficiary: Address,
+    /// Gas limit of the block.
+    pub gas_limit: u64,
+    /// Base fee per gas in wei; `None` before London.
+    pub base_fee_wei: Option<u64>,
+    /// PREVRANDAO; the rollup repeats its L1 origin's. Before the Merge: the mix hash.
+    pub prevrandao: B256,
+    /// Proof-of-work difficulty; zero since the Merge.
+    pub difficulty: U256,
+    /// Parent beacon block root (EIP-4788); `None` before Cancun.
+    pub parent_beacon_block_root: Option<B256>,
+    /// Excess blob gas (EIP-4844); `None` before Cancun.
+    pub excess_blob_gas: Option<u64>,
+    /// Withdrawals (EIP-4895); `None` before Shanghai, always empty on a rollup.
+    pub withdrawals: Option<Vec<Withdrawal>>,
+    /// Header extra data; empty on a rollup.
+    pub extra_data: Bytes,
+}
+
+/// Everything a block follows from besides the state before it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BlockInput {
+    /// Rules of the chain.
+    pub rules: Arc<ChainRules>,
+    /// Environment.
+    pub env: BlockEnv,
+    /// Transactions in order: on a rollup the L1 attributes, the deposits, then the users'.
+    pub transactions: Vec<Transaction>,
+}
+
+impl BlockInput {
+    /// The input of a rollup block: L1 attributes and deposits first, then `transactions`.
+    ///
+    /// `sequence_number` counts the L2 blocks of the same `origin` from 0; `deposits` are the
+    /// origin's, in log order, when it is 0, and empty otherwise. The caller has checked the
+    /// timestamp against the parent and the origin.
+    #[must_use]
+    pub fn rollup(
+        rules: &Arc<ChainRules>,
+        parent: (&Header, B256),
+        attributes: (&L1Origin, u64),
+        timestamp: u64,
+        deposits: Vec<Deposit>,
+    ) -> Self {
+        let (origin, sequence_number) = attributes;
+        let env = BlockEnv::rollup(rules, parent, origin.prevrandao, timestamp);
+        let first = L1Attributes::new(origin, sequence_number).to_deposit();
+        let mandatory = core::iter::once(first).chain(deposits);
+        Self {
+            rules: rules.clone(),
+            env,
+            transactions: mandatory.map(Transaction::from_deposit).collect(),
+        }
+    }
+
+    /// Appends the users' transactions.
+    #[must_use]
+    pub fn with_transactions(mut self, transactions: impl IntoIterator<Item = Transaction>) -> Self {
+        self.transactions.extend(transactions);
+        self
+    }
+}
+
+impl BlockEnv {
+    /// The environment of the rollup block after `parent`.
+    #[must_use]
+    pub fn rollup(
+        rules: &ChainRules,
+        parent: (&Header, B256),
+        prevrandao: B256,
+        timestamp: u64,
+    ) -> Self {
+        let default_rules = RollupRules::default();
+        let rollup = match rules {
+            ChainRules::Rollup(rollup) => rollup,
+            ChainRules::Ethereum(_) => &default_rules,
+        };
+        let (header, parent_hash) = parent;
+        Self {
+            number: header.number + 1,
+            parent_hash,
+            timestamp,
+            beneficiary: rollup.fee_recipient,
+            gas_limit: rollup.gas_limit,
+            base_fee_wei: Some(rollup.next_base_fee_wei(header)),
+            prevrandao,
+            difficulty: U256::ZERO,
+            parent_beacon_block_root: Some(ROLLUP_PARENT_BEACON_BLOCK_ROOT),
+            excess_blob_gas: Some(0),
+            withdrawals: Some(Vec::new()),
+            extra_data: Bytes::new(),
+        }
+    }
+}
+
+/// A transaction that was offered to the block and is not in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Skipped {
+    /// The transaction.
+    pub transaction: Transaction,
+    /// Why.
+    pub reason: SkipReason,
+}
+
+/// A sealed block with everything its execution produced.
+#[derive(Clone, Debug)]
+pub struct ExecutedBlock {
+    /// Header; its state root is that of `trie`.
+    pub header: Header,
+    /// keccak-256 of the header's RLP.
+    pub hash: B256,
+    /// Included transactions in order.
+    pub transactions: Vec<Transaction>,
+    /// One receipt per included transaction.
+    pub receipts: Vec<Receipt>,
+    /// Offered transactions that are not in the block, in the order of the offer.
+    pub skipped: Vec<Skipped>,
+    /// Change from the state before.
+    pub diff: StateDiff,
+    /// Trie after the block; shares everything unchanged with the trie before.
+    pub trie: StateTrie,
+}
+
+/// Root of the transactions trie over EIP-2718 bytes.
+#[must_use]
+pub fn transactions_root(transactions: &[Transaction]) -> B256 {
+    ordered_trie_root_with_encoder(transactions, |transaction, out| {
+        out.put_slice(transaction.raw());
+    })
+}
+
+/// Root of the receipts trie over EIP-2718 bytes, and the union of the blooms.
+#[must_use]
+pub fn receipts_root(receipts: &[Receipt]) -> (B256, Bloom) {
+    let root = ordered_trie_root_with_encoder(receipts, |receipt, out| {
+        out.put_slice(&receipt.encoded_2718());
+    });
+    let bloom = receipts.iter().fold(Bloom::ZERO, |bloom, receipt| bloom | receipt.bloom());
+    (root, bloom)
+}
+
+/// What the header commits to besides the environment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Commitments {
+    pub(crate) state_root: B256,
+    pub(crate) transactions_root: B256,
+    pub(crate) receipts_root: B256,
+    pub(crate) logs_bloom: Bloom,
+    pub(crate) gas_used: u64,
+    pub(crate) blob_gas_used: u64,
+    pub(crate) requests_hash: Option<B256>,
+}
+
+/// Puts a header together in Ethereum's shape.
+pub(crate) fn header(env: &BlockEnv, spec: SpecId, commitments: &Commitments) -> Header {
+    let cancun = spec.is_enabled_in(SpecId::CANCUN);
+    Header {
+        parent_hash: env.parent_hash,
+        ommers_hash: EMPTY_OMMER_ROOT_HASH,
+        beneficiary: env.beneficiary,
+        state_root: commitments.state_root,
+        transactions_root: commitments.transactions_root,
+        receipts_root: commitments.receipts_root,
+        logs_bloom: commitments.logs_bloom,
+        difficulty: env.difficulty,
+        number: env.number,
+        gas_limit: env.gas_limit,
+        gas_used: commitments.gas_used,
+        timestamp: env.timestamp,
+        extra_data: env.extra_data.clone(),
+        mix_hash: env.prevrandao,
+        nonce: B64::ZERO,
+        base_fee_per_gas: env.base_fee_wei,
+        withdrawals_root: env.withdrawals.as_deref().map(|withdrawals| {
+            if withdrawals.is_empty() {
+                EMPTY_WITHDRAWALS
+            } else {
+                alloy_consensus::proofs::calculate_withdrawals_root(withdrawals)
+            }
+        }),
+        blob_gas_used: cancun.then_some(commitments.blob_gas_used),
+        excess_blob_gas: env.excess_blob_gas,
+        parent_beacon_block_root: env.parent_beacon_block_root,
+        requests_hash: commitments
+            .requests_hash
+            .or_else(|| spec.is_enabled_in(SpecId::PRAGUE).then_some(EMPTY_REQUESTS_HASH)),
+        block_access_list_hash: None,
+        slot_number: None,
+    }
+}

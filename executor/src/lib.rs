@@ -1,0 +1,37 @@
+//! The rules of the chain, and nothing else: the state before a block and the block's inputs go in,
+//! the executed block comes out.
+//!
+//! Owns transactions and deposits, the block environment, execution on revm, receipts, fees, the
+//! Ethereum-shaped header, the state trie and its proofs. One type ([`BlockInput`]) is consumed
+//! through one door ([`execute()`]); the block builder, derivation, recovery and the tests all call it.
+//!
+//! Deliberately absent: I/O of every kind, `async`, databases, RPC shapes, and any knowledge of how
+//! a block reaches L1. Without the default `std` feature the crate is `no_std` + `alloc`.
+#![cfg_attr(not(feature = "std"), no_std)]
+
+extern crate alloc;
+
+pub mod block;
+pub mod call;
+pub mod deposit;
+pub mod error;
+mod evm;
+pub mod execute;
+pub mod genesis;
+pub mod receipt;
+pub mod rules;
+pub mod state;
+pub mod transaction;
+
+pub use block::{BlockEnv, BlockInput, ExecutedBlock, Skipped};
+pub use deposit::{Deposit, L1Attributes, L1Origin};
+pub use error::{ExecuteError, SkipReason, ViewError};
+pub use execute::{Execution, Mode, execute};
+pub use genesis::Genesis;
+pub use receipt::Receipt;
+pub use rules::{ChainRules, EthereumRules, RollupRules};
+pub use state::{Account, MemoryState, StateDiff, StateTrie, StateView};
+pub use transaction::{Transaction, TransactionError};
+
+/// The block header type, as Ethereum encodes and hashes it.
+pub use alloy_consensus::Header;

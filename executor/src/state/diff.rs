@@ -1,0 +1,61 @@
+//! What a block changed: for every account and slot the value before and after, so that a diff can
+//! be applied, and undone, without reading anything else.
+
+use super::Account;
+use alloc::collections::BTreeMap;
+use alloy_primitives::{Address, B256, U256};
+use revm::bytecode::Bytecode;
+
+/// Value of a slot before and after; they differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SlotDiff {
+    /// Before the block.
+    pub before: U256,
+    /// After the block.
+    pub after: U256,
+}
+
+/// Changes of one account.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AccountDiff {
+    /// Before the block; `None` where there was none.
+    pub before: Option<Account>,
+    /// After the block; `None` where there is none any more.
+    pub after: Option<Account>,
+    /// All storage from before the block is gone (a self-destruct before EIP-6780); `slots` then
+    /// holds what was written afterwards, and the slots that execution happened to read.
+    pub wiped: bool,
+    /// Changed slots.
+    pub slots: BTreeMap<U256, SlotDiff>,
+}
+
+/// Changes of a whole block, ordered by address so that equal diffs are equal bytes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StateDiff {
+    /// Changed accounts.
+    pub accounts: BTreeMap<Address, AccountDiff>,
+    /// New code by its hash.
+    pub codes: BTreeMap<B256, Bytecode>,
+}
+
+impl StateDiff {
+    /// The diff that leads back: before and after exchanged. Codes stay, they are content.
+    ///
+    /// A wiped account cannot be undone from its diff alone; the rollup's rules (EIP-6780) never
+    /// produce one with storage from before the block.
+    #[must_use]
+    pub fn reversed(&self) -> Self {
+        let reverse = |diff: &AccountDiff| AccountDiff {
+            before: diff.after,
+            after: diff.before,
+            wiped: false,
+            slots: diff
+                .slots
+                .iter()
+                .map(|(slot, d)| (*slot, SlotDiff { before: d.after, after: d.before }))
+                .collect(),
+        };
+        let accounts = self.accounts.iter().map(|(a, diff)| (*a, reverse(diff))).collect();
+        Self { accounts, codes: BTreeMap::new() }
+    }
+}

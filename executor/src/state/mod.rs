@@ -1,0 +1,74 @@
+//! State: what execution reads, what it changed, and the trie that commits to it.
+//!
+//! [`StateView`] is the only way execution reads; [`StateDiff`] the only thing it writes. Nothing
+//! here touches files or a database.
+
+mod diff;
+mod memory;
+mod overlay;
+mod trie;
+
+pub use diff::{AccountDiff, SlotDiff, StateDiff};
+pub use memory::MemoryState;
+pub use overlay::Overlay;
+pub use trie::{AccountProof, StateTrie};
+
+use crate::error::ViewError;
+use alloy_primitives::{Address, B256, KECCAK256_EMPTY, U256};
+use revm::bytecode::Bytecode;
+
+/// An account without its storage. Absent and empty (EIP-161) are both `None` at a view.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Account {
+    /// Transactions sent, or contracts created.
+    pub nonce: u64,
+    /// Balance in wei.
+    pub balance_wei: U256,
+    /// keccak-256 of the code; [`KECCAK256_EMPTY`] without code.
+    pub code_hash: B256,
+}
+
+impl Default for Account {
+    fn default() -> Self {
+        Self { nonce: 0, balance_wei: U256::ZERO, code_hash: KECCAK256_EMPTY }
+    }
+}
+
+impl Account {
+    /// Empty in the sense of EIP-161: no nonce, no balance, no code.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// The state before a block, as execution reads it. Implemented by the database, by
+/// [`MemoryState`], and by an [`Overlay`] over either.
+pub trait StateView {
+    /// The account, or `None` where there is none.
+    ///
+    /// # Errors
+    /// [`ViewError`] when the state cannot be read; absence is not an error.
+    fn account(&self, address: Address) -> Result<Option<Account>, ViewError>;
+
+    /// A storage slot; zero where nothing was stored.
+    ///
+    /// # Errors
+    /// [`ViewError`] when the state cannot be read.
+    fn slot(&self, address: Address, slot: U256) -> Result<U256, ViewError>;
+
+    /// The code of this hash, analysed.
+    ///
+    /// # Errors
+    /// [`ViewError::MissingCode`] when no account of the state has such code.
+    fn code(&self, code_hash: B256) -> Result<Bytecode, ViewError>;
+
+    /// Hash of an earlier block, for BLOCKHASH; asked only within its 256-block window.
+    ///
+    /// # Errors
+    /// [`ViewError`] when it cannot be read.
+    fn block_hash(&self, number: u64) -> Result<B256, ViewError>;
+
+    /// The trie that commits to this state.
+    fn trie(&self) -> &StateTrie;
+}
