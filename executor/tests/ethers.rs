@@ -163,7 +163,7 @@ proptest! {
         let request = ethers_request(&fields);
         let raw = ethers_sign(&request, fields.ty, fields.key);
         let decoded = Transaction::decode_signed(raw.clone().into()).unwrap();
-        prop_assert_eq!(decoded.raw().to_vec(), raw.clone());
+        prop_assert_eq!(&decoded.raw()[..], &raw[..]);
         prop_assert_eq!(decoded.hash().0, keccak256(&raw));
         prop_assert_eq!(decoded.sender(), signer(fields.key).address());
         prop_assert_eq!(decoded.ty(), fields.ty);

@@ -32,6 +32,7 @@ pub(crate) fn genesis(accounts: impl IntoIterator<Item = (Address, GenesisAccoun
         chain_id: 31_337,
         origin_number: 0,
         origin_hash: B256::ZERO,
+        blob_schedule: BTreeMap::from([(0, 5_007_716)]),
         inbox: Address::ZERO,
         outputs: Address::ZERO,
         portal: Address::ZERO,
