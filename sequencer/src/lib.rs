@@ -1,0 +1,3 @@
+//! The parts of the Weft node.
+
+pub mod store;
