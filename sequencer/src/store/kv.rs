@@ -115,6 +115,11 @@ pub(super) struct KvTransaction<K: Access> {
     tables: Arc<[Database]>,
 }
 
+/// Bytes of a key or value, borrowed from the file where possible.
+type Slice<'a> = Cow<'a, [u8]>;
+/// A key and its value.
+pub(super) type Entry<B = Vec<u8>> = (B, B);
+
 /// A snapshot; it can move between threads and blocks nobody, but pages that it still sees are not
 /// reused, so it should live for one request.
 pub(super) type KvSnapshot = KvTransaction<Ro>;
@@ -163,11 +168,7 @@ impl<K: Access> KvTransaction<K> {
     }
 
     /// The value of `key`; borrowed from the file where possible.
-    pub(super) fn get(
-        &self,
-        table: TableSpec,
-        key: &[u8],
-    ) -> Result<Option<Cow<'_, [u8]>>, KvError> {
+    pub(super) fn get(&self, table: TableSpec, key: &[u8]) -> Result<Option<Slice<'_>>, KvError> {
         let database = self.database(table)?;
         Ok(self.transaction.get(database.dbi(), key)?)
     }
@@ -177,7 +178,7 @@ impl<K: Access> KvTransaction<K> {
         &self,
         table: TableSpec,
         key: &[u8],
-    ) -> Result<Option<(Vec<u8>, Vec<u8>)>, KvError> {
+    ) -> Result<Option<Entry>, KvError> {
         let mut cursor = self.transaction.cursor(self.database(table)?)?;
         Ok(cursor.set_range(key)?)
     }
@@ -191,8 +192,7 @@ impl<K: Access> KvTransaction<K> {
     ) -> Result<(), E> {
         let database = self.database(table)?;
         let mut cursor = self.transaction.cursor(database).map_err(KvError::from)?;
-        let mut entry: Option<(Cow<'_, [u8]>, Cow<'_, [u8]>)> =
-            cursor.set_range(start).map_err(KvError::from)?;
+        let mut entry: Option<Entry<Slice<'_>>> = cursor.set_range(start).map_err(KvError::from)?;
         while let Some((key, value)) = entry {
             if visit(&key, &value)?.is_break() {
                 break;

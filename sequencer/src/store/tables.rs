@@ -96,6 +96,9 @@ pub(super) trait Table {
     type Value: Value;
 }
 
+/// A key and its value.
+pub(super) type EntryOf<T> = (<T as Table>::Key, <T as Table>::Value);
+
 macro_rules! tables {
     ($($name:ident: $key:ty => $value:ty, $value_bytes_max:expr;)*) => {
         #[derive(Clone, Copy)]
@@ -390,7 +393,7 @@ fn decode_value<T: Table>(bytes: &[u8]) -> Result<T::Value, TableError> {
     T::Value::from_value(bytes).ok_or(TableError::Undecodable { table: T::SPEC.name })
 }
 
-fn decode_entry<T: Table>(key: &[u8], value: &[u8]) -> Result<(T::Key, T::Value), TableError> {
+fn decode_entry<T: Table>(key: &[u8], value: &[u8]) -> Result<EntryOf<T>, TableError> {
     let key = T::Key::read(key).ok_or(TableError::Undecodable { table: T::SPEC.name })?;
     Ok((key, decode_value::<T>(value)?))
 }
@@ -406,7 +409,7 @@ impl<K: Access> KvTransaction<K> {
     pub(super) fn read_from<T: Table>(
         &self,
         key: &T::Key,
-    ) -> Result<Option<(T::Key, T::Value)>, TableError> {
+    ) -> Result<Option<EntryOf<T>>, TableError> {
         let entry = self.first_from(T::SPEC, &key.to_key())?;
         entry.map(|(key, value)| decode_entry::<T>(&key, &value)).transpose()
     }
