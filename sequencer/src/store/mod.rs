@@ -7,7 +7,9 @@
 pub mod chain;
 mod directory_lock;
 mod kv;
+pub mod ledger;
 mod tables;
 
 pub use chain::{ChainStore, ChainStoreError, ChainView, Head, StoredBlock};
 pub use kv::KvError;
+pub use ledger::{ChainIdentity, Ledger, LedgerError};
