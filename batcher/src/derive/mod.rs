@@ -52,7 +52,7 @@ pub struct Head {
 }
 
 /// Why an append or part of it is empty.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DropReason {
     /// The payload is no frame, or the channel does not decode.
     #[error("malformed: {0}")]

@@ -59,7 +59,11 @@ impl Batch {
 ///
 /// # Errors
 /// [`Malformed`] when the content is anything else, or a count exceeds its limit.
-pub fn decode_all(content: &Bytes, blocks: u32, transactions: u32) -> Result<Vec<Batch>, Malformed> {
+pub fn decode_all(
+    content: &Bytes,
+    blocks: u32,
+    transactions: u32,
+) -> Result<Vec<Batch>, Malformed> {
     if blocks > BLOCKS_MAX {
         return Err(Malformed::TooManyBlocks);
     }
@@ -91,7 +95,8 @@ fn decode_one(
     *transactions_left = transactions_left.checked_sub(count).ok_or(Malformed::TransactionCount)?;
     let mut transactions = Vec::new();
     for _ in 0..count {
-        let length = usize::try_from(varint::get(rest)?).map_err(|_| Malformed::TransactionTooLong)?;
+        let length =
+            usize::try_from(varint::get(rest)?).map_err(|_| Malformed::TransactionTooLong)?;
         if length > TRANSACTION_BYTES_MAX {
             return Err(Malformed::TransactionTooLong);
         }

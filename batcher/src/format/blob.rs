@@ -8,18 +8,20 @@
 use super::Malformed;
 use alloy::{
     consensus::{SidecarBuilder, SidecarCoder, SimpleCoder},
-    eips::eip4844::{Blob, FIELD_ELEMENTS_PER_BLOB},
+    eips::eip4844::{BYTES_PER_BLOB, Blob, FIELD_ELEMENT_BYTES_USIZE},
     primitives::Bytes,
 };
 use contracts::MAX_BLOBS;
 
+/// Field elements of a blob.
+const ELEMENTS: usize = BYTES_PER_BLOB / FIELD_ELEMENT_BYTES_USIZE;
 /// Payload bytes in one field element: the 32nd would have to stay below the field's modulus.
 const ELEMENT_BYTES: usize = 31;
 
 /// Most payload bytes that `blobs` blobs hold: one field element is the length.
 #[must_use]
 pub const fn capacity_bytes(blobs: usize) -> usize {
-    (blobs * FIELD_ELEMENTS_PER_BLOB as usize).saturating_sub(1) * ELEMENT_BYTES
+    (blobs * ELEMENTS).saturating_sub(1) * ELEMENT_BYTES
 }
 
 /// Most bytes of a frame posted as blobs: what an append's blobs hold together.
@@ -53,7 +55,6 @@ pub fn unpack(blobs: &[Blob]) -> Result<Bytes, Malformed> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alloy::eips::eip4844::BYTES_PER_BLOB;
 
     #[test]
     fn capacity_is_exact() {
@@ -70,13 +71,13 @@ mod tests {
     #[test]
     fn only_the_canonical_packing_is_read() {
         let good = pack(b"weft");
-        assert_eq!(unpack(&good).unwrap(), b"weft".as_slice());
+        assert_eq!(unpack(&good).unwrap(), Bytes::from_static(b"weft"));
         for position in [0, 9, 32, 37, 64, BYTES_PER_BLOB - 1] {
             let mut bad = good.clone();
             bad[0][position] ^= 1;
             assert_eq!(unpack(&bad), Err(Malformed::BlobPacking), "at {position}");
         }
-        let mut surplus = good.clone();
+        let mut surplus = good;
         surplus.push(Blob::default());
         assert_eq!(unpack(&surplus), Err(Malformed::BlobPacking));
         assert_eq!(unpack(&[]), Err(Malformed::BlobPacking));

@@ -3,9 +3,9 @@
 //! on the order of appends.
 
 use super::{
-    Malformed,
+    FRAME_VERSION, Malformed,
     channel::{ChannelId, id_of},
-    FRAME_VERSION, take,
+    take,
 };
 use alloy::primitives::Bytes;
 
