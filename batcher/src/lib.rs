@@ -10,3 +10,5 @@
 pub mod derive;
 pub mod encoder;
 pub mod format;
+pub mod kzg;
+pub mod l1;
