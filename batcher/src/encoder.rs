@@ -5,9 +5,12 @@
 //! give the same frames. Does not know L1: whether a frame arrived is reported with
 //! [`Encoder::confirm`] and [`Encoder::requeue`].
 
-use crate::format::{
-    BLOCK_BYTES_MAX, BLOCKS_MAX, Batch, CONTENT_BYTES_MAX, Channel, ChannelId, Frame,
-    TRANSACTIONS_MAX, channel::ChannelLimit, compress::Quality, frame::cut,
+use crate::{
+    derive::assembler::OpenChannel,
+    format::{
+        BLOCK_BYTES_MAX, BLOCKS_MAX, Batch, CONTENT_BYTES_MAX, Channel, ChannelId, Frame,
+        TRANSACTIONS_MAX, channel::ChannelLimit, compress::Quality, frame::cut,
+    },
 };
 use alloy::primitives::{B256, Bytes};
 use executor::{ExecutedBlock, Header, L1Attributes, Transaction};
@@ -133,8 +136,8 @@ pub struct Submission {
     pub index: u16,
     /// Whether it completes the channel.
     pub is_last: bool,
-    /// First block of the channel.
-    pub first_block: u64,
+    /// Block before the channel's first.
+    pub parent: BlockId,
     /// Last block of the channel.
     pub last_block: BlockId,
     /// The encoded frame.
@@ -143,8 +146,7 @@ pub struct Submission {
 
 #[derive(Clone, Debug)]
 struct Building {
-    parent_hash: B256,
-    first_block: u64,
+    parent: BlockId,
     opened_at_secs: u64,
     batches: Vec<Batch>,
     content_bytes: usize,
@@ -226,8 +228,7 @@ impl Encoder {
             self.close()?;
         }
         let building = self.building.get_or_insert_with(|| Building {
-            parent_hash: block.header.parent_hash,
-            first_block: number,
+            parent: self.tip,
             opened_at_secs: now_secs,
             batches: Vec::new(),
             content_bytes: 0,
@@ -261,9 +262,9 @@ impl Encoder {
     /// [`EncodeError::ReadBack`].
     pub fn close(&mut self) -> Result<(), EncodeError> {
         let Some(building) = self.building.take() else { return Ok(()) };
-        let Building { parent_hash, first_block, batches, content_bytes, .. } = building;
-        let chain_id = self.config.chain_id;
-        let channel = Channel { chain_id, first_block, parent_hash, batches };
+        let Building { parent, batches, content_bytes, .. } = building;
+        let (chain_id, first_block) = (self.config.chain_id, parent.number + 1);
+        let channel = Channel { chain_id, first_block, parent_hash: parent.hash, batches };
         let frames = self.encode(&channel).ok_or(EncodeError::ReadBack(first_block))?;
         let bytes: usize = frames.iter().map(|frame| frame.data.len()).sum();
         self.ratio_permille = (bytes * 1000 / content_bytes.max(1)).clamp(1, 1000);
@@ -273,7 +274,7 @@ impl Encoder {
                 channel: frame.channel,
                 index: frame.index,
                 is_last: frame.is_last,
-                first_block,
+                parent,
                 last_block: self.tip,
                 frame: frame.encode(),
             });
@@ -319,6 +320,25 @@ impl Encoder {
         self.building = None;
         self.queue.clear();
         self.taken = 0;
+    }
+
+    /// Brings the encoder in line with what L1 has: everything up to the block `safe`, and the
+    /// frames of `open` before its next index. Frames that are there already are forgotten, the
+    /// first one handed out next continues L1. Where nothing here does, the encoder is reset to
+    /// `safe`.
+    pub fn align(&mut self, safe: BlockId, open: Option<OpenChannel>) {
+        let continues =
+            |s: &Submission| open.is_some_and(|o| s.channel == o.id && s.index == o.next_index);
+        let begins = |s: &Submission| s.index == 0 && s.parent == safe;
+        let position = self.queue.iter().position(continues);
+        self.taken = 0;
+        if let Some(position) = position.or_else(|| self.queue.iter().position(begins)) {
+            self.queue.drain(..position);
+        } else if self.building.as_ref().map_or(self.tip, |building| building.parent) == safe {
+            self.queue.clear();
+        } else {
+            self.reset(safe);
+        }
     }
 
     fn position(&self, id: FrameId) -> Option<usize> {

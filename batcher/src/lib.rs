@@ -12,3 +12,8 @@ pub mod encoder;
 pub mod format;
 pub mod kzg;
 pub mod l1;
+pub mod poster;
+pub mod proposer;
+pub mod source;
+pub mod tracker;
+pub mod txmgr;

@@ -24,6 +24,12 @@ pub const fn capacity_bytes(blobs: usize) -> usize {
     (blobs * ELEMENTS).saturating_sub(1) * ELEMENT_BYTES
 }
 
+/// Blobs that [`pack`] makes of a payload of `bytes` bytes.
+#[must_use]
+pub const fn blob_count(bytes: usize) -> usize {
+    (bytes.div_ceil(ELEMENT_BYTES) + 1).div_ceil(ELEMENTS)
+}
+
 /// Most bytes of a frame posted as blobs: what an append's blobs hold together.
 pub const BLOB_FRAME_BYTES_MAX: usize = capacity_bytes(MAX_BLOBS);
 
@@ -62,6 +68,8 @@ mod tests {
             let bytes = vec![7; capacity_bytes(blobs)];
             assert_eq!(pack(&bytes).len(), blobs);
             assert_eq!(unpack(&pack(&bytes)).unwrap(), bytes);
+            assert_eq!(blob_count(bytes.len()), blobs);
+            assert_eq!(blob_count(bytes.len() + 1), blobs + 1);
             let bytes = vec![7; capacity_bytes(blobs) + 1];
             assert_eq!(pack(&bytes).len(), blobs + 1);
         }

@@ -57,15 +57,19 @@ pub trait BlobSource: Send + Sync + fmt::Debug {
     async fn blobs(&self, request: &BlobRequest) -> Result<Vec<Blob>, BlobError>;
 }
 
-/// Asks sources in turn.
+/// Asks an archive, if there is one, and then other sources in turn. What others give is kept in
+/// the archive.
 #[derive(Clone, Debug)]
-pub struct FirstOf(Vec<Arc<dyn BlobSource>>);
+pub struct FirstOf {
+    archive: Option<BlobArchive>,
+    sources: Vec<Arc<dyn BlobSource>>,
+}
 
 impl FirstOf {
-    /// In this order: the nearest first.
+    /// The sources in this order: the nearest first.
     #[must_use]
-    pub fn new(sources: Vec<Arc<dyn BlobSource>>) -> Self {
-        Self(sources)
+    pub fn new(archive: Option<BlobArchive>, sources: Vec<Arc<dyn BlobSource>>) -> Self {
+        Self { archive, sources }
     }
 }
 
@@ -75,19 +79,43 @@ impl FirstOf {
 /// [`L1Error::BlobsUnavailable`] when no source has them, [`L1Error::Kzg`] when they cannot be
 /// checked.
 pub async fn fetch(sources: &FirstOf, request: &BlobRequest) -> Result<Vec<Blob>, L1Error> {
-    for source in &sources.0 {
-        match source.blobs(request).await {
-            Ok(blobs) => {
-                let (blobs, hashes) = kzg::versioned_hashes(blobs).await?;
-                if hashes == request.hashes {
-                    return Ok(blobs);
-                }
-                tracing::warn!(?source, tx = %request.tx_hash, error = %BlobError::Wrong, "blobs");
-            }
-            Err(error) => tracing::debug!(?source, tx = %request.tx_hash, %error, "blobs"),
+    if let Some(archive) = &sources.archive
+        && let Some(blobs) = ask(archive, request).await?
+    {
+        return Ok(blobs);
+    }
+    for source in &sources.sources {
+        let Some(blobs) = ask(source.as_ref(), request).await? else { continue };
+        if let Some(archive) = &sources.archive {
+            keep(archive, request, &blobs).await;
         }
+        return Ok(blobs);
     }
     Err(L1Error::BlobsUnavailable(request.tx_hash))
+}
+
+/// The blobs of one source, if it has the right ones.
+async fn ask(source: &dyn BlobSource, request: &BlobRequest) -> Result<Option<Vec<Blob>>, L1Error> {
+    match source.blobs(request).await {
+        Ok(blobs) => {
+            let (blobs, hashes) = kzg::versioned_hashes(blobs).await?;
+            if hashes == request.hashes {
+                return Ok(Some(blobs));
+            }
+            tracing::warn!(?source, tx = %request.tx_hash, error = %BlobError::Wrong, "blobs");
+        }
+        Err(error) => tracing::debug!(?source, tx = %request.tx_hash, %error, "blobs"),
+    }
+    Ok(None)
+}
+
+/// An archive that cannot be written delays nothing now; it is reported.
+async fn keep(archive: &BlobArchive, request: &BlobRequest, blobs: &[Blob]) {
+    for (hash, blob) in request.hashes.iter().zip(blobs) {
+        if let Err(error) = archive.put(*hash, blob).await {
+            tracing::error!(%hash, %error, "cannot archive a blob");
+        }
+    }
 }
 
 /// anvil, by its own method. It forgets the blobs of a transaction that a reorg dropped.
