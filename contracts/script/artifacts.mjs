@@ -24,6 +24,21 @@ const OURS = [
   { name: "GasPriceOracle", address: "0x420000000000000000000000000000000000000F" },
 ];
 
+/** Names of structs by their fields: the parser drops them and the bindings need them. */
+const STRUCTS = {
+  "target,callData": "Call",
+  "target,allowFailure,callData": "Call3",
+  "target,allowFailure,value,callData": "Call3Value",
+  "success,returnData": "Result",
+};
+
+function withStructName(parameter) {
+  if (!parameter.components) return parameter;
+  const name = STRUCTS[parameter.components.map((field) => field.name).join(",")];
+  const suffix = parameter.type.slice("tuple".length);
+  return { ...parameter, internalType: `struct Multicall3.${name}${suffix}` };
+}
+
 const MULTICALL3_ABI = parseAbi([
   "struct Call { address target; bytes callData; }",
   "struct Call3 { address target; bool allowFailure; bytes callData; }",
@@ -45,7 +60,11 @@ const MULTICALL3_ABI = parseAbi([
   "function getLastBlockHash() view returns (bytes32 blockHash)",
   "function tryAggregate(bool requireSuccess, Call[] calls) payable returns (Result[] returnData)",
   "function tryBlockAndAggregate(bool requireSuccess, Call[] calls) payable returns (uint256 blockNumber, bytes32 blockHash, Result[] returnData)",
-]);
+]).map((item) => ({
+  ...item,
+  inputs: item.inputs.map(withStructName),
+  outputs: item.outputs.map(withStructName),
+}));
 
 /** Creation code of the contract that runs `data[32..]` as init code with CREATE2 and salt `data[..32]`. */
 const PROXY_CREATION =

@@ -16,6 +16,7 @@ use alloc::{sync::Arc, vec::Vec};
 use alloy_consensus::{EMPTY_OMMER_ROOT_HASH, Header, constants::EMPTY_WITHDRAWALS};
 use alloy_eips::{eip4895::Withdrawal, eip7685::EMPTY_REQUESTS_HASH};
 use alloy_primitives::{Address, B64, B256, Bloom, Bytes, U256};
+use alloy_rlp::BufMut;
 use alloy_trie::root::ordered_trie_root_with_encoder;
 use revm::primitives::hardfork::SpecId;
 
@@ -86,7 +87,10 @@ impl BlockInput {
 
     /// Appends the users' transactions.
     #[must_use]
-    pub fn with_transactions(mut self, transactions: impl IntoIterator<Item = Transaction>) -> Self {
+    pub fn with_transactions(
+        mut self,
+        transactions: impl IntoIterator<Item = Transaction>,
+    ) -> Self {
         self.transactions.extend(transactions);
         self
     }

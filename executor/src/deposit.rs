@@ -22,7 +22,8 @@ pub const TRANSACTION_DEPOSITED_TOPIC: B256 =
     b256!("0xb3813568d9991fc951961fcb4c784893574240a28925604d09fc577c55bb7c32");
 /// Selector of `setL1BlockValues(uint64,uint64,uint256,bytes32,uint64,uint256)` on the L1Block
 /// predeploy; a test of the `sequencer` crate compares it with the contract's ABI.
-pub const SET_L1_BLOCK_VALUES: &str = "setL1BlockValues(uint64,uint64,uint256,bytes32,uint64,uint256)";
+pub const SET_L1_BLOCK_VALUES: &str =
+    "setL1BlockValues(uint64,uint64,uint256,bytes32,uint64,uint256)";
 
 /// A deposit's fields. `isSystemTx` is always false since Regolith, so it is not carried.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -113,7 +114,9 @@ impl Deposit {
         l1_block_hash: B256,
         l1_log_index: u64,
     ) -> Option<Self> {
-        let [topic, from, to, version] = topics else { return None };
+        let [topic, from, to, version] = topics else {
+            return None;
+        };
         if *topic != TRANSACTION_DEPOSITED_TOPIC || *version != B256::ZERO {
             return None;
         }

@@ -49,6 +49,12 @@ pub enum ExecuteError {
         /// Hash of the transaction being executed.
         transaction: B256,
     },
+    /// The rules of this Ethereum hardfork are not complete here: only the Merge to Cancun are.
+    #[error("Ethereum rules of {spec:?} are not complete")]
+    UnsupportedSpec {
+        /// Hardfork asked for.
+        spec: revm::primitives::hardfork::SpecId,
+    },
     /// A system call at the start or end of the block failed.
     #[error("system call to {contract} failed")]
     SystemCall {

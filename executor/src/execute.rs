@@ -17,7 +17,6 @@ use crate::{
     transaction::{Body, Transaction},
 };
 use alloc::{sync::Arc, vec::Vec};
-use revm::primitives::hardfork::SpecId;
 
 /// How the transactions of a block are executed. The result does not depend on it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -64,11 +63,7 @@ impl<'v, V: StateView> Execution<'v, V> {
     ///
     /// # Errors
     /// [`ExecuteError`] when the state cannot be read or a system call fails.
-    pub fn begin(
-        view: &'v V,
-        rules: Arc<ChainRules>,
-        env: BlockEnv,
-    ) -> Result<Self, ExecuteError> {
+    pub fn begin(view: &'v V, rules: Arc<ChainRules>, env: BlockEnv) -> Result<Self, ExecuteError> {
         let mut evm = RuleEvm::new(Overlay::new(view), &rules, &env);
         evm.begin_block(&env)?;
         Ok(Self {
@@ -179,8 +174,7 @@ impl<'v, V: StateView> Execution<'v, V> {
     pub fn seal(mut self) -> Result<ExecutedBlock, ExecuteError> {
         let requests_hash = self.evm.end_block(&self.env)?;
         let overlay = self.evm.into_overlay();
-        let clear_empty = self.rules.spec().is_enabled_in(SpecId::SPURIOUS_DRAGON);
-        let (view, diff) = overlay.into_diff(clear_empty);
+        let (view, diff) = overlay.into_diff();
         let trie = view.trie().apply(&diff)?;
         let (receipts_root, logs_bloom) = receipts_root(&self.receipts);
         let commitments = Commitments {

@@ -102,8 +102,7 @@ impl Genesis {
             };
             let after = (!account.is_empty()).then_some(account);
             let slots = genesis.storage.iter().filter(|(_, value)| !value.is_zero());
-            let slots =
-                slots.map(|(slot, &after)| (*slot, SlotDiff { before: U256::ZERO, after }));
+            let slots = slots.map(|(slot, &after)| (*slot, SlotDiff { before: U256::ZERO, after }));
             let account_diff =
                 AccountDiff { before: None, after, wiped: false, slots: slots.collect() };
             diff.accounts.insert(*address, account_diff);

@@ -74,11 +74,12 @@ impl Transaction {
             return Err(TransactionError::DepositNotAllowed);
         }
         let mut buf: &[u8] = &raw;
-        let signed = SignedTransaction::decode_2718(&mut buf)
-            .map_err(|_| TransactionError::Undecodable)?;
+        let signed =
+            SignedTransaction::decode_2718(&mut buf).map_err(|_| TransactionError::Undecodable)?;
         // RLP decoders may accept what they would not write; only the canonical bytes have this
         // hash, so anything else is refused here instead of getting a second identity.
-        if !buf.is_empty() || signed.encode_2718_len() != raw.len() || signed.encoded_2718() != raw {
+        if !buf.is_empty() || signed.encode_2718_len() != raw.len() || signed.encoded_2718() != raw
+        {
             return Err(TransactionError::Undecodable);
         }
         let sender = signed.recover_signer().map_err(|_| TransactionError::InvalidSignature)?;

@@ -11,7 +11,7 @@ mod trie;
 pub use diff::{AccountDiff, SlotDiff, StateDiff};
 pub use memory::MemoryState;
 pub use overlay::Overlay;
-pub use trie::{AccountProof, StateTrie};
+pub use trie::{AccountProof, SlotProof, StateTrie};
 
 use crate::error::ViewError;
 use alloy_primitives::{Address, B256, KECCAK256_EMPTY, U256};

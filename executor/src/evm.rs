@@ -1,0 +1,361 @@
+//! Wiring of revm: how our environment, transactions and rules become revm's, and back.
+//!
+//! Owns the handler that knows deposits, the mapping of revm's validation errors to skip reasons,
+//! and the system calls of a block. Decides nothing about blocks. One EVM is reused for all
+//! transactions of a block; state is committed to the [`Overlay`] after each.
+
+use crate::{
+    block::BlockEnv,
+    deposit::Deposit,
+    error::{ExecuteError, SkipReason, ViewError},
+    rules::ChainRules,
+    state::{Overlay, StateView},
+    transaction::{Body, SignedTransaction, Transaction},
+};
+use alloc::vec::Vec;
+use alloy_consensus::Transaction as _;
+use alloy_eips::{eip2935, eip4788, eip7691::MAX_BLOBS_PER_BLOCK_ELECTRA};
+use alloy_primitives::{Address, B256, Bytes, Log, U256};
+use revm::{
+    DatabaseCommit, ExecuteEvm, MainBuilder, MainnetEvm, SystemCallEvm,
+    context::{
+        BlockEnv as RevmBlock, CfgEnv, Context, ContextTr, Journal, JournalTr, TxEnv,
+        result::{EVMError, ExecutionResult, HaltReason, InvalidTransaction},
+    },
+    context_interface::{
+        block::BlobExcessGasAndPrice,
+        cfg::gas::{GasTracker, InitialAndFloorGas},
+        either::Either,
+        journaled_state::account::JournaledAccountTr,
+        result::ResultGas,
+    },
+    handler::{EvmTr, FrameResult, Handler, MainnetContext, MainnetHandler},
+    primitives::{eip4844, hardfork::SpecId},
+};
+
+pub(crate) type Engine<'v, V> = MainnetEvm<MainnetContext<Overlay<'v, V>>>;
+type EngineError = EVMError<ViewError>;
+
+/// Blob gas that fits into one Ethereum block of this hardfork, in gas.
+pub(crate) fn blob_gas_max(spec: SpecId) -> u64 {
+    if spec.is_enabled_in(SpecId::PRAGUE) {
+        MAX_BLOBS_PER_BLOCK_ELECTRA * eip4844::GAS_PER_BLOB
+    } else if spec.is_enabled_in(SpecId::CANCUN) {
+        eip4844::MAX_BLOB_GAS_PER_BLOCK_CANCUN
+    } else {
+        0
+    }
+}
+
+/// What one executed transaction produced.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub(crate) success: bool,
+    pub(crate) gas_used: u64,
+    pub(crate) logs: Vec<Log>,
+    pub(crate) deposit_nonce: Option<u64>,
+}
+
+/// revm set up for one block of one chain.
+pub(crate) struct RuleEvm<'v, V: StateView> {
+    engine: Engine<'v, V>,
+    spec: SpecId,
+    is_ethereum: bool,
+}
+
+impl<'v, V: StateView> RuleEvm<'v, V> {
+    pub(crate) fn new(overlay: Overlay<'v, V>, rules: &ChainRules, env: &BlockEnv) -> Self {
+        let is_ethereum = matches!(rules, ChainRules::Ethereum(_));
+        Self { engine: engine(overlay, rules, env, |_| {}), spec: rules.spec(), is_ethereum }
+    }
+
+    pub(crate) fn into_overlay(self) -> Overlay<'v, V> {
+        self.engine.ctx.journaled_state.database
+    }
+
+    /// EIP-4788 on Ethereum (a rollup has no beacon root to store) and EIP-2935 on both.
+    pub(crate) fn begin_block(&mut self, env: &BlockEnv) -> Result<(), ExecuteError> {
+        // Earlier hardforks pay block rewards and later ones collect requests; neither exists here
+        // yet, so claiming to execute them would give a wrong state root instead of an error.
+        let complete =
+            self.spec.is_enabled_in(SpecId::MERGE) && !self.spec.is_enabled_in(SpecId::PRAGUE);
+        if self.is_ethereum && !complete {
+            return Err(ExecuteError::UnsupportedSpec { spec: self.spec });
+        }
+        if let (true, Some(root)) = (self.is_ethereum, env.parent_beacon_block_root)
+            && self.spec.is_enabled_in(SpecId::CANCUN)
+        {
+            self.system_call(eip4788::BEACON_ROOTS_ADDRESS, root)?;
+        }
+        if self.spec.is_enabled_in(SpecId::PRAGUE) {
+            self.system_call(eip2935::HISTORY_STORAGE_ADDRESS, env.parent_hash)?;
+        }
+        Ok(())
+    }
+
+    /// Withdrawals (EIP-4895). The requests hash is the caller's default: no rules that are
+    /// complete here collect requests.
+    pub(crate) fn end_block(&mut self, env: &BlockEnv) -> Result<Option<B256>, ExecuteError> {
+        let overlay = &mut self.engine.ctx.journaled_state.database;
+        for withdrawal in env.withdrawals.iter().flatten() {
+            overlay.credit(withdrawal.address, withdrawal.amount_wei())?;
+        }
+        Ok(None)
+    }
+
+    fn system_call(&mut self, contract: Address, word: B256) -> Result<(), ExecuteError> {
+        let data = Bytes::copy_from_slice(word.as_slice());
+        let result = self.engine.system_call_one(contract, data);
+        let state = self.engine.finalize();
+        match result {
+            Ok(_) => {
+                self.engine.ctx.journaled_state.database.commit(state);
+                Ok(())
+            }
+            Err(EVMError::Database(error)) => Err(error.into()),
+            Err(_) => Err(ExecuteError::SystemCall { contract }),
+        }
+    }
+
+    /// Executes one transaction and commits it to the overlay. The inner error is an outcome: the
+    /// transaction is invalid here and changed nothing.
+    pub(crate) fn transact(
+        &mut self,
+        transaction: &Transaction,
+    ) -> Result<Result<Outcome, SkipReason>, ExecuteError> {
+        match transaction.body() {
+            Body::Signed(signed) => {
+                self.engine.ctx.tx = signed_env(signed, transaction.sender());
+                let result = MainnetHandler::default().run(&mut self.engine);
+                let state = self.engine.finalize();
+                match result {
+                    Ok(result) => {
+                        self.engine.ctx.journaled_state.database.commit(state);
+                        Ok(Ok(outcome(result, None)))
+                    }
+                    Err(EVMError::Transaction(invalid)) => Ok(Err(skip_reason(invalid))),
+                    Err(error) => Err(fatal(error, transaction.hash())),
+                }
+            }
+            Body::Deposit(deposit) => self.transact_deposit(deposit, transaction.hash()).map(Ok),
+        }
+    }
+
+    fn transact_deposit(&mut self, deposit: &Deposit, hash: B256) -> Result<Outcome, ExecuteError> {
+        let overlay = &mut self.engine.ctx.journaled_state.database;
+        let nonce = overlay.account(deposit.from)?.unwrap_or_default().nonce;
+        self.engine.ctx.tx = deposit_env(deposit, nonce);
+        let mut handler = DepositHandler { mint_wei: deposit.mint_wei, marker: Default::default() };
+        let result = handler.run(&mut self.engine);
+        let state = self.engine.finalize();
+        let overlay = &mut self.engine.ctx.journaled_state.database;
+        match result {
+            Ok(result) => {
+                overlay.commit(state);
+                Ok(outcome(result, Some(nonce)))
+            }
+            // It cannot even start (its gas does not cover its data). It is still included, mints,
+            // counts a nonce and uses all of its gas: L1 has taken the ether already.
+            Err(EVMError::Transaction(_)) => {
+                overlay.credit(deposit.from, U256::from(deposit.mint_wei))?;
+                overlay.bump_nonce(deposit.from)?;
+                Ok(Outcome {
+                    success: false,
+                    gas_used: deposit.gas_limit,
+                    logs: Vec::new(),
+                    deposit_nonce: Some(nonce),
+                })
+            }
+            Err(error) => Err(fatal(error, hash)),
+        }
+    }
+}
+
+/// Builds revm for a block; `adjust` changes the configuration for simulation.
+pub(crate) fn engine<'v, V: StateView>(
+    mut overlay: Overlay<'v, V>,
+    rules: &ChainRules,
+    env: &BlockEnv,
+    adjust: impl FnOnce(&mut CfgEnv),
+) -> Engine<'v, V> {
+    let spec = rules.spec();
+    overlay.set_clear_empty(spec.is_enabled_in(SpecId::SPURIOUS_DRAGON));
+    let context: MainnetContext<Overlay<'v, V>> =
+        Context::<RevmBlock, TxEnv, CfgEnv, _, Journal<_>, ()>::new(overlay, spec);
+    context
+        .modify_cfg_chained(|cfg| {
+            cfg.set_spec_and_mainnet_gas_params(spec);
+            cfg.chain_id = rules.chain_id();
+            if let ChainRules::Rollup(rollup) = rules {
+                cfg.tx_gas_limit_cap = Some(rollup.transaction_gas_limit);
+            }
+            adjust(cfg);
+        })
+        .modify_block_chained(|block| {
+            *block = RevmBlock {
+                number: U256::from(env.number),
+                beneficiary: env.beneficiary,
+                timestamp: U256::from(env.timestamp),
+                gas_limit: env.gas_limit,
+                basefee: env.base_fee_wei.unwrap_or(0),
+                difficulty: env.difficulty,
+                prevrandao: spec.is_enabled_in(SpecId::MERGE).then_some(env.prevrandao),
+                blob_excess_gas_and_price: env
+                    .excess_blob_gas
+                    .map(|excess| BlobExcessGasAndPrice::new_with_spec(excess, spec)),
+                slot_num: 0,
+            };
+        })
+        .build_mainnet()
+}
+
+fn signed_env(signed: &SignedTransaction, sender: Address) -> TxEnv {
+    TxEnv {
+        tx_type: signed.tx_type() as u8,
+        caller: sender,
+        gas_limit: signed.gas_limit(),
+        gas_price: signed.max_fee_per_gas(),
+        kind: signed.kind(),
+        value: signed.value(),
+        data: signed.input().clone(),
+        nonce: signed.nonce(),
+        chain_id: signed.chain_id(),
+        access_list: signed.access_list().cloned().unwrap_or_default(),
+        gas_priority_fee: signed.max_priority_fee_per_gas(),
+        blob_hashes: signed.blob_versioned_hashes().map(<[B256]>::to_vec).unwrap_or_default(),
+        max_fee_per_blob_gas: signed.max_fee_per_blob_gas().unwrap_or(0),
+        authorization_list: signed
+            .authorization_list()
+            .map(|list| list.iter().cloned().map(Either::Left).collect())
+            .unwrap_or_default(),
+    }
+}
+
+fn deposit_env(deposit: &Deposit, nonce: u64) -> TxEnv {
+    TxEnv {
+        tx_type: crate::deposit::DEPOSIT_TX_TYPE,
+        caller: deposit.from,
+        gas_limit: deposit.gas_limit,
+        gas_price: 0,
+        kind: deposit.to,
+        value: deposit.value,
+        data: deposit.input.clone(),
+        nonce,
+        chain_id: None,
+        access_list: Default::default(),
+        gas_priority_fee: None,
+        blob_hashes: Vec::new(),
+        max_fee_per_blob_gas: 0,
+        authorization_list: Vec::new(),
+    }
+}
+
+fn outcome(result: ExecutionResult<HaltReason>, deposit_nonce: Option<u64>) -> Outcome {
+    let success = result.is_success();
+    let gas_used = result.tx_gas_used();
+    let logs = if success { result.into_logs() } else { Vec::new() };
+    Outcome { success, gas_used, logs, deposit_nonce }
+}
+
+pub(crate) fn fatal(error: EngineError, transaction: B256) -> ExecuteError {
+    match error {
+        EVMError::Database(error) => error.into(),
+        _ => ExecuteError::Evm { transaction },
+    }
+}
+
+/// revm's validation errors in our words.
+pub(crate) fn skip_reason(invalid: InvalidTransaction) -> SkipReason {
+    use InvalidTransaction as I;
+    match invalid {
+        I::NonceTooLow { tx, state } => SkipReason::NonceTooLow { transaction: tx, state },
+        I::NonceTooHigh { tx, state } => SkipReason::NonceTooHigh { transaction: tx, state },
+        I::NonceOverflowInTransaction => SkipReason::NonceMax,
+        I::LackOfFundForMaxFee { fee, balance } => {
+            SkipReason::InsufficientFunds { balance_wei: *balance, cost_wei: *fee }
+        }
+        I::GasPriceLessThanBasefee => SkipReason::FeeBelowBaseFee,
+        I::PriorityFeeGreaterThanMaxFee => SkipReason::PriorityFeeAboveMaxFee,
+        I::CallGasCostMoreThanGasLimit { initial_gas, gas_limit } => {
+            SkipReason::IntrinsicGas { needed: initial_gas, gas_limit }
+        }
+        I::GasFloorMoreThanGasLimit { gas_floor, gas_limit } => {
+            SkipReason::FloorGas { needed: gas_floor, gas_limit }
+        }
+        I::TxGasLimitGreaterThanCap { gas_limit, cap } => {
+            SkipReason::GasLimitAboveCap { gas_limit, cap }
+        }
+        I::RejectCallerWithCode => SkipReason::SenderNotEoa,
+        I::CreateInitCodeSizeLimit => SkipReason::InitCodeTooLarge,
+        I::InvalidChainId | I::MissingChainId => SkipReason::WrongChainId,
+        I::BlobGasPriceGreaterThanMax { .. } => SkipReason::BlobFeeBelowBaseFee,
+        I::EmptyBlobs
+        | I::BlobCreateTransaction
+        | I::TooManyBlobs { .. }
+        | I::BlobVersionNotSupported => SkipReason::InvalidBlobs,
+        I::AuthorizationListInvalidFields | I::EmptyAuthorizationList => {
+            SkipReason::InvalidAuthorizationList
+        }
+        I::OverflowPaymentInTransaction => SkipReason::CostOverflow,
+        // Checked before revm sees the transaction, with the gas left in the block.
+        I::CallerGasLimitMoreThanBlock => SkipReason::BlockGas { gas_limit: 0, gas_left: 0 },
+        _ => SkipReason::TypeNotSupported,
+    }
+}
+
+/// Ethereum's handler with the parts replaced in which a deposit differs: nothing is validated or
+/// charged, its gas was bought on L1, and it mints before it runs.
+struct DepositHandler<'v, V> {
+    mint_wei: u128,
+    marker: core::marker::PhantomData<&'v V>,
+}
+
+impl<'v, V: StateView> Handler for DepositHandler<'v, V> {
+    type Evm = Engine<'v, V>;
+    type Error = EngineError;
+    type HaltReason = HaltReason;
+
+    fn validate_env(&self, _evm: &mut Self::Evm) -> Result<(), Self::Error> {
+        Ok(())
+    }
+
+    /// The transaction cap (EIP-7825) does not bound a deposit.
+    fn tx_gas(&self, evm: &mut Self::Evm, initial: &InitialAndFloorGas) -> GasTracker {
+        let limit = evm.ctx_ref().tx().gas_limit;
+        GasTracker::new(limit, limit.saturating_sub(initial.initial_regular_gas()), 0)
+    }
+
+    fn validate_against_state_and_deduct_caller(
+        &self,
+        evm: &mut Self::Evm,
+        _initial: &mut InitialAndFloorGas,
+    ) -> Result<(), Self::Error> {
+        let (_, tx, _, journal, _, _) = evm.ctx().all_mut();
+        let is_call = tx.kind.is_call();
+        let mut caller = journal.load_account_with_code_mut(tx.caller)?.data;
+        let balance = caller.balance().saturating_add(U256::from(self.mint_wei));
+        caller.set_balance(balance);
+        // A creation counts its nonce in the create frame.
+        if is_call {
+            caller.bump_nonce();
+        }
+        Ok(())
+    }
+
+    fn reward_beneficiary(
+        &self,
+        _evm: &mut Self::Evm,
+        _result: &mut FrameResult,
+    ) -> Result<(), Self::Error> {
+        Ok(())
+    }
+
+    fn execution_result(
+        &mut self,
+        evm: &mut Self::Evm,
+        result: FrameResult,
+        gas: ResultGas,
+    ) -> Result<ExecutionResult<Self::HaltReason>, Self::Error> {
+        MainnetHandler::default().execution_result(evm, result, gas)
+    }
+}

@@ -1,0 +1,189 @@
+//! The state trie: Ethereum's Merkle-Patricia trie over accounts, and one over each account's
+//! storage, resident in memory and persistent in the functional sense.
+//!
+//! A trie is immutable; applying a diff gives a new one that shares all unchanged nodes, so the
+//! tries of recent blocks cost only their differences and a proof at an older block needs no undo.
+//! Nodes keep their encoded reference, so only changed paths are hashed again. Not here: storage on
+//! disk (the store rebuilds the trie from flat state at start). Source: Yellow Paper, appendix D.
+
+mod node;
+
+use super::{Account, StateDiff};
+use crate::error::ViewError;
+use alloc::vec::Vec;
+use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
+use alloy_rlp::Encodable;
+use alloy_trie::{EMPTY_ROOT_HASH, Nibbles, TrieAccount};
+use node::{LeafValue, Trie};
+
+/// Accounts and their storage, committed to by one root.
+#[derive(Clone, Debug)]
+pub struct StateTrie {
+    accounts: Trie<AccountLeaf>,
+    root: B256,
+}
+
+#[derive(Clone, Debug, Default)]
+struct AccountLeaf {
+    account: Account,
+    storage: Trie<U256>,
+}
+
+impl LeafValue for U256 {
+    fn encode_leaf(&mut self, out: &mut Vec<u8>) {
+        self.encode(out);
+    }
+}
+
+impl LeafValue for AccountLeaf {
+    fn encode_leaf(&mut self, out: &mut Vec<u8>) {
+        TrieAccount {
+            nonce: self.account.nonce,
+            balance: self.account.balance_wei,
+            storage_root: self.storage.commit(),
+            code_hash: self.account.code_hash,
+            ..TrieAccount::default()
+        }
+        .encode(out);
+    }
+}
+
+/// Proof of one account and some of its slots (EIP-1186), each from the root down.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccountProof {
+    /// Address proved.
+    pub address: Address,
+    /// The account; the default where there is none.
+    pub account: Account,
+    /// Root of its storage trie.
+    pub storage_hash: B256,
+    /// RLP nodes of the account's path.
+    pub account_proof: Vec<Bytes>,
+    /// One per requested slot, in the order of the request.
+    pub storage_proof: Vec<SlotProof>,
+}
+
+/// Proof of one slot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SlotProof {
+    /// Slot.
+    pub slot: U256,
+    /// Its value; zero where nothing is stored.
+    pub value: U256,
+    /// RLP nodes of the slot's path.
+    pub proof: Vec<Bytes>,
+}
+
+impl Default for StateTrie {
+    fn default() -> Self {
+        Self { accounts: Trie::default(), root: EMPTY_ROOT_HASH }
+    }
+}
+
+fn account_path(address: Address) -> Nibbles {
+    Nibbles::unpack(keccak256(address))
+}
+
+fn slot_path(slot: U256) -> Nibbles {
+    Nibbles::unpack(keccak256(slot.to_be_bytes::<32>()))
+}
+
+impl StateTrie {
+    /// Root of the accounts trie.
+    #[must_use]
+    pub fn root(&self) -> B256 {
+        self.root
+    }
+
+    /// The trie after a change; `self` stays as it is.
+    ///
+    /// # Errors
+    /// [`ViewError::MissingNode`] when a node on the way is known by its hash alone.
+    pub fn apply(&self, diff: &StateDiff) -> Result<Self, ViewError> {
+        let mut accounts = self.accounts.clone();
+        for (address, change) in &diff.accounts {
+            let path = account_path(*address);
+            let Some(account) = change.after else {
+                accounts.remove(path)?;
+                continue;
+            };
+            let mut leaf = accounts.get(path)?.cloned().unwrap_or_default();
+            leaf.account = account;
+            if change.wiped {
+                leaf.storage = Trie::default();
+            }
+            for (slot, value) in &change.slots {
+                if value.after.is_zero() {
+                    leaf.storage.remove(slot_path(*slot))?;
+                } else {
+                    leaf.storage.insert(slot_path(*slot), value.after)?;
+                }
+            }
+            accounts.insert(path, leaf)?;
+        }
+        Ok(Self { root: accounts.commit(), accounts })
+    }
+
+    /// Builds a trie from flat state keyed by hash: every account with all of its slots.
+    ///
+    /// # Errors
+    /// The first error that `storage_of` returns.
+    pub fn from_hashed<E: From<ViewError>>(
+        accounts: impl IntoIterator<Item = Result<(B256, Account), E>>,
+        mut storage_of: impl FnMut(B256) -> Result<Vec<(B256, U256)>, E>,
+    ) -> Result<Self, E> {
+        let mut trie = Trie::default();
+        for entry in accounts {
+            let (hashed_address, account) = entry?;
+            let mut storage = Trie::default();
+            for (hashed_slot, value) in storage_of(hashed_address)? {
+                storage.insert(Nibbles::unpack(hashed_slot), value)?;
+            }
+            trie.insert(Nibbles::unpack(hashed_address), AccountLeaf { account, storage })?;
+        }
+        Ok(Self { root: trie.commit(), accounts: trie })
+    }
+
+    /// The account as the trie has it.
+    ///
+    /// # Errors
+    /// [`ViewError::MissingNode`] when a node on the way is known by its hash alone.
+    pub fn account(&self, address: Address) -> Result<Option<Account>, ViewError> {
+        Ok(self.accounts.get(account_path(address))?.map(|leaf| leaf.account))
+    }
+
+    /// Root of an account's storage trie; the empty root where there is no account.
+    ///
+    /// # Errors
+    /// [`ViewError::MissingNode`] when a node on the way is known by its hash alone.
+    pub fn storage_root(&self, address: Address) -> Result<B256, ViewError> {
+        let leaf = self.accounts.get(account_path(address))?;
+        Ok(leaf.map_or(EMPTY_ROOT_HASH, |leaf| leaf.storage.root()))
+    }
+
+    /// Merkle proofs of an account and of `slots` in its storage, of presence or absence.
+    ///
+    /// # Errors
+    /// [`ViewError::MissingNode`] when a node on the way is known by its hash alone.
+    pub fn account_proof(
+        &self,
+        address: Address,
+        slots: &[U256],
+    ) -> Result<AccountProof, ViewError> {
+        let path = account_path(address);
+        let leaf = self.accounts.get(path)?.cloned().unwrap_or_default();
+        let prove_slot = |slot: &U256| -> Result<SlotProof, ViewError> {
+            let path = slot_path(*slot);
+            let value = leaf.storage.get(path)?.copied().unwrap_or_default();
+            Ok(SlotProof { slot: *slot, value, proof: leaf.storage.proof(path)? })
+        };
+        let storage_proof = slots.iter().map(prove_slot).collect::<Result<_, _>>()?;
+        Ok(AccountProof {
+            address,
+            account: leaf.account,
+            storage_hash: leaf.storage.root(),
+            account_proof: self.accounts.proof(path)?,
+            storage_proof,
+        })
+    }
+}

@@ -1,0 +1,319 @@
+//! One Merkle-Patricia trie with fixed-length keys: insert, remove with branch collapse, references,
+//! proofs. Knows nothing of accounts.
+
+use crate::error::ViewError;
+use alloc::{boxed::Box, sync::Arc, vec::Vec};
+use alloy_primitives::{B256, Bytes, keccak256};
+use alloy_trie::{
+    EMPTY_ROOT_HASH, Nibbles, TrieMask,
+    nodes::{BranchNodeRef, ExtensionNodeRef, LeafNodeRef, RlpNode},
+};
+use core::mem;
+
+/// What a leaf holds. Encoding may complete cached parts of it, such as a nested trie's root.
+pub(super) trait LeafValue: Clone {
+    /// Appends the value's RLP.
+    fn encode_leaf(&mut self, out: &mut Vec<u8>);
+}
+
+type Link<V> = Arc<Cell<V>>;
+
+#[derive(Clone, Debug)]
+struct Cell<V> {
+    node: Node<V>,
+    /// Encoded node, or its hash; `None` after a change until the next commit.
+    reference: Option<RlpNode>,
+}
+
+#[derive(Clone, Debug)]
+enum Node<V> {
+    Leaf {
+        path: Nibbles,
+        value: V,
+    },
+    Extension {
+        path: Nibbles,
+        child: Link<V>,
+    },
+    Branch(Box<[Option<Link<V>>; 16]>),
+    /// Known by its reference alone.
+    Blind,
+}
+
+impl<V> Node<V> {
+    fn into_link(self) -> Link<V> {
+        Arc::new(Cell { node: self, reference: None })
+    }
+
+    /// This node below a longer path.
+    fn prefixed(self, prefix: Nibbles) -> Self {
+        match self {
+            Self::Leaf { path, value } => Self::Leaf { path: prefix.join(&path), value },
+            Self::Extension { path, child } => Self::Extension { path: prefix.join(&path), child },
+            node if prefix.is_empty() => node,
+            node => Self::Extension { path: prefix, child: node.into_link() },
+        }
+    }
+}
+
+/// A trie; cloning it is a reference count.
+#[derive(Clone, Debug)]
+pub(super) struct Trie<V>(Option<Link<V>>);
+
+impl<V> Default for Trie<V> {
+    fn default() -> Self {
+        Self(None)
+    }
+}
+
+enum Removal {
+    Shrunk,
+    Emptied,
+}
+
+impl<V: LeafValue> Trie<V> {
+    pub(super) fn get(&self, path: Nibbles) -> Result<Option<&V>, ViewError> {
+        let mut rest = path;
+        let mut link = self.0.as_ref();
+        while let Some(cell) = link {
+            match &cell.node {
+                Node::Leaf { path, value } => return Ok((*path == rest).then_some(value)),
+                Node::Extension { path, child } => {
+                    if !rest.starts_with(path) {
+                        return Ok(None);
+                    }
+                    rest = rest.slice(path.len()..);
+                    link = Some(child);
+                }
+                Node::Branch(children) => {
+                    link = children[usize::from(rest.get_unchecked(0))].as_ref();
+                    rest = rest.slice(1..);
+                }
+                Node::Blind => return Err(ViewError::MissingNode),
+            }
+        }
+        Ok(None)
+    }
+
+    pub(super) fn insert(&mut self, path: Nibbles, value: V) -> Result<(), ViewError> {
+        match &mut self.0 {
+            Some(link) => insert(link, path, value),
+            empty => {
+                *empty = Some(Node::Leaf { path, value }.into_link());
+                Ok(())
+            }
+        }
+    }
+
+    /// Removes a key; an absent one changes nothing.
+    pub(super) fn remove(&mut self, path: Nibbles) -> Result<(), ViewError> {
+        if self.get(path)?.is_none() {
+            return Ok(());
+        }
+        if let Some(link) = &mut self.0
+            && let Removal::Emptied = remove(link, path)?
+        {
+            self.0 = None;
+        }
+        Ok(())
+    }
+
+    /// Completes all references and returns the root.
+    pub(super) fn commit(&mut self) -> B256 {
+        if let Some(link) = &mut self.0 {
+            reference(link, &mut Vec::new());
+        }
+        self.root()
+    }
+
+    /// Root of a committed trie.
+    pub(super) fn root(&self) -> B256 {
+        let reference = self.0.as_ref().and_then(|cell| cell.reference.as_ref());
+        reference.map_or(EMPTY_ROOT_HASH, |reference| {
+            reference.as_hash().unwrap_or_else(|| keccak256(reference.as_slice()))
+        })
+    }
+
+    /// Encoded nodes from the root towards `path`; nodes embedded in their parent are not repeated.
+    pub(super) fn proof(&self, path: Nibbles) -> Result<Vec<Bytes>, ViewError> {
+        let mut proof = Vec::new();
+        let mut rest = path;
+        let mut link = self.0.as_ref();
+        while let Some(cell) = link {
+            let mut encoded = Vec::new();
+            // Children of a committed node have references, so this encodes one node only.
+            encode(&mut cell.node.clone(), &mut encoded);
+            if proof.is_empty() || encoded.len() >= 32 {
+                proof.push(encoded.into());
+            }
+            match &cell.node {
+                Node::Leaf { .. } => break,
+                Node::Extension { path, child } => {
+                    if !rest.starts_with(path) {
+                        break;
+                    }
+                    rest = rest.slice(path.len()..);
+                    link = Some(child);
+                }
+                Node::Branch(children) => {
+                    link = children[usize::from(rest.get_unchecked(0))].as_ref();
+                    rest = rest.slice(1..);
+                }
+                Node::Blind => return Err(ViewError::MissingNode),
+            }
+        }
+        Ok(proof)
+    }
+}
+
+fn branch_of<V>(children: [(u8, Link<V>); 2]) -> Node<V> {
+    let mut slots: Box<[Option<Link<V>>; 16]> = Box::default();
+    for (nibble, link) in children {
+        slots[usize::from(nibble)] = Some(link);
+    }
+    Node::Branch(slots)
+}
+
+fn insert<V: LeafValue>(link: &mut Link<V>, path: Nibbles, value: V) -> Result<(), ViewError> {
+    if matches!(link.node, Node::Blind) {
+        return Err(ViewError::MissingNode);
+    }
+    let cell = Arc::make_mut(link);
+    cell.reference = None;
+    match &mut cell.node {
+        Node::Branch(children) => {
+            let child = &mut children[usize::from(path.get_unchecked(0))];
+            let rest = path.slice(1..);
+            match child {
+                Some(child) => insert(child, rest, value),
+                None => {
+                    *child = Some(Node::Leaf { path: rest, value }.into_link());
+                    Ok(())
+                }
+            }
+        }
+        Node::Extension { path: prefix, child } if path.starts_with(prefix) => {
+            insert(child, path.slice(prefix.len()..), value)
+        }
+        Node::Leaf { path: own, value: own_value } if *own == path => {
+            *own_value = value;
+            Ok(())
+        }
+        node => {
+            split(node, path, value);
+            Ok(())
+        }
+    }
+}
+
+/// Puts a branch where the path of a leaf or extension and the new path part.
+fn split<V>(node: &mut Node<V>, path: Nibbles, value: V) {
+    let own_path = match node {
+        Node::Leaf { path, .. } | Node::Extension { path, .. } => *path,
+        Node::Branch(_) | Node::Blind => return,
+    };
+    let common = own_path.common_prefix_length(&path);
+    let own_rest = own_path.slice(common + 1..);
+    let moved = match mem::replace(node, Node::Blind) {
+        Node::Leaf { value, .. } => Node::Leaf { path: own_rest, value }.into_link(),
+        // An extension of one nibble leaves nothing: its branch moves up as it is.
+        Node::Extension { child, .. } if own_rest.is_empty() => child,
+        Node::Extension { child, .. } => Node::Extension { path: own_rest, child }.into_link(),
+        Node::Branch(_) | Node::Blind => return,
+    };
+    let leaf = Node::Leaf { path: path.slice(common + 1..), value }.into_link();
+    let branch =
+        branch_of([(own_path.get_unchecked(common), moved), (path.get_unchecked(common), leaf)]);
+    *node = branch.prefixed(own_path.slice(..common));
+}
+
+/// Removes a key that is present.
+fn remove<V: LeafValue>(link: &mut Link<V>, path: Nibbles) -> Result<Removal, ViewError> {
+    let cell = Arc::make_mut(link);
+    cell.reference = None;
+    match &mut cell.node {
+        Node::Leaf { .. } => return Ok(Removal::Emptied),
+        Node::Blind => return Err(ViewError::MissingNode),
+        Node::Extension { path: prefix, child } => {
+            remove(child, path.slice(prefix.len()..))?;
+            if !matches!(child.node, Node::Branch(_)) {
+                let prefix = *prefix;
+                let below = child.node.clone();
+                cell.node = below.prefixed(prefix);
+            }
+        }
+        Node::Branch(children) => {
+            let child = &mut children[usize::from(path.get_unchecked(0))];
+            if let Some(occupied) = child
+                && let Removal::Emptied = remove(occupied, path.slice(1..))?
+            {
+                *child = None;
+                if let Some(collapsed) = collapse(children)? {
+                    cell.node = collapsed;
+                }
+            }
+        }
+    }
+    Ok(Removal::Shrunk)
+}
+
+/// What a branch with a single child becomes; `None` while it has two or more.
+fn collapse<V: LeafValue>(
+    children: &mut [Option<Link<V>>; 16],
+) -> Result<Option<Node<V>>, ViewError> {
+    let mut occupied = children.iter_mut().enumerate().filter(|(_, child)| child.is_some());
+    let (Some((nibble, only)), None) = (occupied.next(), occupied.next()) else {
+        return Ok(None);
+    };
+    let prefix = Nibbles::from_nibbles([u8::try_from(nibble).unwrap_or(0)]);
+    let Some(child) = only.take() else {
+        return Ok(None);
+    };
+    match &child.node {
+        // Whether the child is a leaf decides the shape; its hash alone does not tell.
+        Node::Blind => Err(ViewError::MissingNode),
+        Node::Branch(_) => Ok(Some(Node::Extension { path: prefix, child })),
+        Node::Leaf { .. } | Node::Extension { .. } => Ok(Some(child.node.clone().prefixed(prefix))),
+    }
+}
+
+fn reference<V: LeafValue>(link: &mut Link<V>, buffer: &mut Vec<u8>) -> RlpNode {
+    if let Some(reference) = &link.reference {
+        return reference.clone();
+    }
+    let cell = Arc::make_mut(link);
+    let start = buffer.len();
+    encode(&mut cell.node, buffer);
+    let reference = RlpNode::from_rlp(&buffer[start..]);
+    buffer.truncate(start);
+    cell.reference = Some(reference.clone());
+    reference
+}
+
+/// Appends the RLP of one node, completing the references below it.
+fn encode<V: LeafValue>(node: &mut Node<V>, out: &mut Vec<u8>) {
+    match node {
+        Node::Leaf { path, value } => {
+            let mut encoded = Vec::new();
+            value.encode_leaf(&mut encoded);
+            LeafNodeRef { key: path, value: &encoded }.rlp(out);
+        }
+        Node::Extension { path, child } => {
+            let child = reference(child, &mut Vec::new());
+            ExtensionNodeRef::new(path, child.as_slice()).rlp(out);
+        }
+        Node::Branch(children) => {
+            let mut stack = Vec::with_capacity(16);
+            let mut mask = TrieMask::default();
+            for (nibble, child) in (0u8..).zip(children.iter_mut()) {
+                if let Some(child) = child {
+                    stack.push(reference(child, &mut Vec::new()));
+                    mask.set_bit(nibble);
+                }
+            }
+            BranchNodeRef::new(&stack, mask).rlp(out);
+        }
+        // A blind node always has its reference, so it is never encoded.
+        Node::Blind => {}
+    }
+}
