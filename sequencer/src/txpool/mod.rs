@@ -163,7 +163,10 @@ impl Pool {
         if nonce < next {
             return Err(AddError::NonceTooLow { next, nonce });
         }
-        self.advance(sender, next, now);
+        for used in self.advance(sender, next) {
+            let (hash, reason) = (used.transaction.hash(), DropReason::NonceUsed { next });
+            self.drops.push(Dropped { hash, reason, at: now });
+        }
         let replaced = self.check_queue(&transaction, account.balance_wei)?;
         let evicted = self.room_for(&transaction, replaced)?;
         if let Some(old) = replaced {
@@ -267,8 +270,8 @@ impl Pool {
         Some(entry.transaction)
     }
 
-    /// Moves a sender's next nonce up; what is used is gone, and recorded unless `mined`.
-    fn advance(&mut self, sender: Address, next: u64, now: Instant) -> Vec<Entry> {
+    /// Moves a sender's next nonce up and takes out what is used.
+    fn advance(&mut self, sender: Address, next: u64) -> Vec<Entry> {
         let Some(queue) = self.senders.get_mut(&sender) else { return Vec::new() };
         if next <= queue.next_nonce() {
             return Vec::new();
@@ -281,22 +284,18 @@ impl Pool {
         }
         for entry in &used {
             self.index.remove(entry);
-            let hash = entry.transaction.hash();
-            self.drops.push(Dropped { hash, reason: DropReason::NonceUsed { next }, at: now });
         }
         used
     }
 
     /// Tells the pool what blocks, sealed or being built, have used: each sender with its new next
     /// nonce. Returns how many pooled transactions left.
-    ///
-    /// A mined transaction leaves the same record as one whose nonce another took: who asks looks
-    /// the hash up in the chain first.
-    pub fn remove_mined(&mut self, mined: &[(Address, u64)], now: Instant) -> usize {
+    /// They leave no record here: they are in the chain.
+    pub fn remove_mined(&mut self, mined: &[(Address, u64)]) -> usize {
         let mut removed = 0;
         for &(sender, next) in mined {
             self.recent.note(sender, next);
-            removed += self.advance(sender, next, now).len();
+            removed += self.advance(sender, next).len();
         }
         removed
     }

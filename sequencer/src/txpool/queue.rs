@@ -70,10 +70,6 @@ impl Queue {
         usize::try_from(self.ready_end - self.next_nonce).unwrap_or(usize::MAX)
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Entry> {
-        self.entries.values()
-    }
-
     /// Puts the entry at its nonce, which must be free.
     pub(super) fn insert(&mut self, entry: Entry) {
         let nonce = entry.transaction.nonce();
