@@ -98,7 +98,9 @@ pub enum ClientError {
         error: alloy::contract::Error,
     },
     /// The Inbox was deployed for another genesis.
-    #[error("the inbox {inbox} commits to configuration {found}, the genesis file gives {expected}")]
+    #[error(
+        "the inbox {inbox} commits to configuration {found}, the genesis file gives {expected}"
+    )]
     ConfigHash {
         /// Address.
         inbox: Address,
@@ -125,8 +127,7 @@ impl L1Client {
     pub fn read_genesis(path: &Path) -> Result<Genesis, ClientError> {
         let text = fs::read_to_string(path)
             .map_err(|error| ClientError::Read { path: path.into(), error })?;
-        serde_json::from_str(&text)
-            .map_err(|error| ClientError::Json { path: path.into(), error })
+        serde_json::from_str(&text).map_err(|error| ClientError::Json { path: path.into(), error })
     }
 
     /// Connects. Blobs come from the archive in `archive` first, then from the beacon API, or from
@@ -146,7 +147,9 @@ impl L1Client {
             Some(beacon) => {
                 let client = reqwest::Client::new();
                 let connected = BeaconBlobs::connect(client, beacon.to_owned()).await;
-                Arc::new(connected.map_err(|error| ClientError::Beacon { url: beacon.into(), error })?)
+                Arc::new(
+                    connected.map_err(|error| ClientError::Beacon { url: beacon.into(), error })?,
+                )
             }
             None => Arc::new(AnvilBlobs::new(provider.clone())),
         };
@@ -173,7 +176,8 @@ impl L1Client {
             return Err(ClientError::Anchor { number, expected, found });
         }
         let l1 = &genesis.l1;
-        for (name, address) in [("inbox", l1.inbox), ("outputs", l1.outputs), ("portal", l1.portal)] {
+        for (name, address) in [("inbox", l1.inbox), ("outputs", l1.outputs), ("portal", l1.portal)]
+        {
             if self.provider.get_code_at(address).await.map_err(unreachable)?.is_empty() {
                 return Err(ClientError::NoContract { name, address });
             }

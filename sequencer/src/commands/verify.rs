@@ -146,7 +146,9 @@ impl std::fmt::Display for Comparison {
         match self {
             Self::NotAsked => Ok(()),
             Self::Unreachable => write!(f, "; the node to compare with does not answer"),
-            Self::Equal => write!(f, "; the node's blocks equal the derived ones, the claim is wrong"),
+            Self::Equal => {
+                write!(f, "; the node's blocks equal the derived ones, the claim is wrong")
+            }
             Self::FirstDifference { number, derived, node: Some(node) } => {
                 write!(f, "; first differing block {number}: derived {derived}, node {node}")
             }
@@ -277,7 +279,8 @@ impl Verifier {
 
     async fn derive_all(&mut self) -> Result<(), VerifyError> {
         let latest = self.inbox.block_id(BlockNumberOrTag::Latest).await?;
-        let latest = latest.ok_or(Missing::Tag(BlockNumberOrTag::Latest)).map_err(L1Error::Missing)?;
+        let latest =
+            latest.ok_or(Missing::Tag(BlockNumberOrTag::Latest)).map_err(L1Error::Missing)?;
         let progress = progress_bar(latest.number.saturating_sub(self.first_l1_block));
         let mut position = InboxPosition::default();
         let mut from = self.first_l1_block;

@@ -32,10 +32,8 @@ pub(super) async fn compare(url: &Url, derived: &[B256]) -> Comparison {
     }
     match found {
         None => Comparison::Equal,
-        Some((number, node)) => Comparison::FirstDifference {
-            number: number as u64,
-            derived: derived[number],
-            node,
-        },
+        Some((number, node)) => {
+            Comparison::FirstDifference { number: number as u64, derived: derived[number], node }
+        }
     }
 }
