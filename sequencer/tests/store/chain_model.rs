@@ -178,7 +178,11 @@ impl Model {
             for slot in (0..SLOTS).chain([9]).map(U256::from) {
                 let value = expected.and_then(|contract| contract.1.get(&slot)).copied();
                 let found = view.slot(address, slot).unwrap();
-                assert_eq!(found, value.unwrap_or_default(), "account {who} slot {slot} at {number}");
+                assert_eq!(
+                    found,
+                    value.unwrap_or_default(),
+                    "account {who} slot {slot} at {number}"
+                );
             }
             if let Some(found) = found {
                 assert_eq!(view.code(found.code_hash).unwrap().hash_slow(), found.code_hash);
