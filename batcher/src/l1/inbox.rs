@@ -1,0 +1,222 @@
+//! The Inbox's appends in order, with their bytes.
+//!
+//! Owns the checks that tie an append's bytes to its event and each event to the one before it.
+//! Bytes that are not a blob packing are an outcome here ([`crate::format::Malformed`]), because
+//! they are on L1 for ever. Does not read the frames in them.
+
+use super::{
+    Contradiction, FirstOf, L1Error, Missing, blobs::BlobRequest, blobs::fetch, block_id, retry,
+};
+use crate::{derive::Append, encoder::BlockId, format::blob::unpack};
+use alloy::{
+    consensus::Transaction as _,
+    eips::BlockNumberOrTag,
+    primitives::{Address, B256, Bytes, keccak256},
+    providers::{DynProvider, Provider},
+    rpc::types::{Filter, Log},
+    sol_types::{SolCall, SolEvent},
+};
+use contracts::{Inbox, KIND_BLOB, KIND_CALLDATA, blobs_data_hash, inbox_accumulator};
+
+/// L1 blocks asked for in one request for logs: providers refuse more.
+const LOG_BLOCKS_MAX: u64 = 1_000;
+
+/// Where the Inbox's list ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct InboxPosition {
+    /// Id that the next append gets.
+    pub next_batch: u64,
+    /// Accumulator it is built on; zero while there is no append.
+    pub acc: B256,
+}
+
+/// The Inbox as one L1 block sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InboxState {
+    /// Where its list ends.
+    pub position: InboxPosition,
+    /// The account that may append.
+    pub sequencer: Address,
+}
+
+/// An append and where on L1 it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PostedAppend {
+    /// The append.
+    pub append: Append,
+    /// Position before it.
+    pub parent: InboxPosition,
+    /// Its L1 block.
+    pub l1_block: BlockId,
+    /// Its L1 transaction.
+    pub tx_hash: B256,
+}
+
+impl PostedAppend {
+    /// Position after it.
+    #[must_use]
+    pub fn position(&self) -> InboxPosition {
+        InboxPosition { next_batch: self.append.id + 1, acc: self.append.acc }
+    }
+}
+
+/// Reads the Inbox.
+#[derive(Clone, Debug)]
+pub struct InboxReader {
+    provider: DynProvider,
+    inbox: Address,
+    blobs: FirstOf,
+}
+
+impl InboxReader {
+    /// Reads `inbox` through `provider`, blobs from `blobs`.
+    #[must_use]
+    pub fn new(provider: DynProvider, inbox: Address, blobs: FirstOf) -> Self {
+        Self { provider, inbox, blobs }
+    }
+
+    /// Number and hash of a block; `None` where L1 has none yet.
+    ///
+    /// # Errors
+    /// [`L1Error::Rpc`].
+    pub async fn block_id(&self, tag: BlockNumberOrTag) -> Result<Option<BlockId>, L1Error> {
+        block_id(&self.provider, tag).await
+    }
+
+    /// The Inbox's state after `block`.
+    ///
+    /// # Errors
+    /// [`L1Error`].
+    pub async fn state(&self, block: BlockId) -> Result<InboxState, L1Error> {
+        let inbox = Inbox::new(self.inbox, self.provider.clone());
+        let id = block.hash.into();
+        let next_batch = call(inbox.nextBatch().block(id).call().await)?;
+        let acc = call(inbox.acc().block(id).call().await)?;
+        let sequencer = call(inbox.sequencer().block(id).call().await)?;
+        Ok(InboxState { position: InboxPosition { next_batch, acc }, sequencer })
+    }
+
+    /// The appends of L1 blocks `from..=to` that come after `position`, in order, with their bytes.
+    /// All that comes out is checked to continue `position` without a gap.
+    ///
+    /// # Errors
+    /// [`L1Error`]; [`L1Error::Reorged`] when the first event does not continue `position`, because
+    /// then L1 is not the chain on which the caller got there.
+    pub async fn appends(
+        &self,
+        position: InboxPosition,
+        from: u64,
+        to: u64,
+    ) -> Result<Vec<PostedAppend>, L1Error> {
+        let mut position = position;
+        let mut appends = Vec::new();
+        let mut first = from;
+        while first <= to {
+            let last = to.min(first.saturating_add(LOG_BLOCKS_MAX - 1));
+            for log in self.logs(first, last).await? {
+                let event = Inbox::BatchAppended::decode_log(&log.inner)
+                    .map_err(|_| L1Error::Contradiction(Contradiction::Log(first)))?;
+                if event.id < position.next_batch {
+                    continue;
+                }
+                check_event(position, &event)?;
+                let posted = self.read(position, &log, event.data).await?;
+                position = posted.position();
+                appends.push(posted);
+            }
+            let Some(next) = last.checked_add(1) else { break };
+            first = next;
+        }
+        Ok(appends)
+    }
+
+    async fn logs(&self, from: u64, to: u64) -> Result<Vec<Log>, L1Error> {
+        let filter = Filter::new()
+            .address(self.inbox)
+            .event_signature(Inbox::BatchAppended::SIGNATURE_HASH)
+            .from_block(from)
+            .to_block(to);
+        let mut logs = retry(async || self.provider.get_logs(&filter).await).await?;
+        logs.sort_by_key(|log| (log.block_number, log.log_index));
+        Ok(logs)
+    }
+
+    async fn read(
+        &self,
+        parent: InboxPosition,
+        log: &Log,
+        event: Inbox::BatchAppended,
+    ) -> Result<PostedAppend, L1Error> {
+        let (Some(number), Some(hash), Some(tx_hash)) =
+            (log.block_number, log.block_hash, log.transaction_hash)
+        else {
+            return Err(L1Error::Reorged);
+        };
+        let wrong = || L1Error::Contradiction(Contradiction::Payload(event.id));
+        let payload = match event.kind {
+            KIND_CALLDATA => {
+                let data = self.calldata(tx_hash, hash).await?;
+                if keccak256(&data) != event.dataHash {
+                    return Err(wrong());
+                }
+                Ok(data)
+            }
+            KIND_BLOB => {
+                if blobs_data_hash(&event.blobHashes) != event.dataHash {
+                    return Err(wrong());
+                }
+                let l1_timestamp = match log.block_timestamp {
+                    Some(timestamp) => timestamp,
+                    None => self.timestamp(number).await?,
+                };
+                let hashes = event.blobHashes;
+                let request = BlobRequest { tx_hash, l1_block: number, l1_timestamp, hashes };
+                unpack(&fetch(&self.blobs, &request).await?)
+            }
+            _ => return Err(wrong()),
+        };
+        let append = Append { id: event.id, acc: event.acc, l1_block: number, payload };
+        Ok(PostedAppend { append, parent, l1_block: BlockId { number, hash }, tx_hash })
+    }
+
+    async fn calldata(&self, tx_hash: B256, block_hash: B256) -> Result<Bytes, L1Error> {
+        let transaction = retry(async || self.provider.get_transaction_by_hash(tx_hash).await);
+        let missing = L1Error::Missing(Missing::Transaction(tx_hash));
+        let transaction = transaction.await?.ok_or(missing)?;
+        if transaction.block_hash != Some(block_hash) {
+            return Err(L1Error::Reorged);
+        }
+        // Other bytes than the call's are caught by the data hash.
+        let call = Inbox::appendCalldataCall::abi_decode(transaction.input());
+        Ok(call.map(|call| call.data).unwrap_or_default())
+    }
+
+    async fn timestamp(&self, number: u64) -> Result<u64, L1Error> {
+        let tag = BlockNumberOrTag::Number(number);
+        let block = retry(async || self.provider.get_block_by_number(tag).await).await?;
+        let block = block.ok_or(L1Error::Missing(Missing::Block(number)))?;
+        Ok(block.header.timestamp)
+    }
+}
+
+/// That an event continues `position`. Its own accumulator must be right; if only its parent is not
+/// the caller's, the caller's L1 chain is gone.
+fn check_event(position: InboxPosition, event: &Inbox::BatchAppended) -> Result<(), L1Error> {
+    let acc = inbox_accumulator(event.parentAcc, event.id, event.kind, event.dataHash);
+    if acc != event.acc {
+        return Err(L1Error::Contradiction(Contradiction::Batch(event.id)));
+    }
+    if event.id != position.next_batch || event.parentAcc != position.acc {
+        return Err(L1Error::Reorged);
+    }
+    Ok(())
+}
+
+/// A contract call's error as ours: the transport's stays, anything else means that no Inbox is
+/// there, or not on this chain any more.
+fn call<T>(result: Result<T, alloy::contract::Error>) -> Result<T, L1Error> {
+    result.map_err(|error| match error {
+        alloy::contract::Error::TransportError(error) => L1Error::Rpc(error),
+        _ => L1Error::Contradiction(Contradiction::Batch(0)),
+    })
+}

@@ -1,0 +1,118 @@
+//! Reading L1: the Inbox's appends with their bytes, and L1 blocks with their deposits.
+//!
+//! Everything here is a thin shell over an [`alloy`] provider; what it returns has been checked
+//! against the hashes that commit to it, so that a faulty endpoint can delay but not deceive.
+//! Deliberately absent: any decision about L2, and memory between calls.
+
+pub mod beacon;
+pub mod blobs;
+pub mod inbox;
+pub mod origin;
+
+pub use blobs::{AnvilBlobs, BlobArchive, BlobRequest, BlobSource, FirstOf};
+pub use inbox::{InboxPosition, InboxReader, PostedAppend};
+pub use origin::{BlobFeeSchedule, L1Block, L1BlockReader};
+
+use crate::encoder::BlockId;
+use alloy::{
+    eips::BlockNumberOrTag,
+    primitives::B256,
+    providers::{DynProvider, Provider},
+    transports::{RpcError, TransportErrorKind},
+};
+use std::time::Duration;
+
+/// Attempts of one request before its error is handed to the caller, who decides when to come back.
+const ATTEMPTS_MAX: u32 = 4;
+/// Wait after the first failed attempt; doubled after each.
+const BACKOFF_FIRST: Duration = Duration::from_millis(100);
+
+/// L1 could not be read, grouped by what the caller does.
+#[derive(Debug, thiserror::Error)]
+pub enum L1Error {
+    /// Retry: the endpoint failed, repeatedly.
+    #[error("L1 endpoint: {0}")]
+    Rpc(#[from] RpcError<TransportErrorKind>),
+    /// Retry: the endpoint answers, but does not have this yet or any more.
+    #[error("L1 endpoint has no {0}")]
+    Missing(Missing),
+    /// Retry: no source has the blobs of this append, or all gave wrong ones.
+    #[error("no source has the blobs of L1 transaction {0}")]
+    BlobsUnavailable(B256),
+    /// Reset: L1 was reorganised while it was read.
+    #[error("L1 was reorganised")]
+    Reorged,
+    /// Halt: what the endpoint says contradicts the hashes that commit to it.
+    #[error("L1 endpoint contradicts itself: {0}")]
+    Contradiction(Contradiction),
+    /// Halt: the KZG library or its worker failed.
+    #[error(transparent)]
+    Kzg(#[from] crate::kzg::KzgError),
+}
+
+/// What an endpoint does not have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Missing {
+    /// A block.
+    #[error("block {0}")]
+    Block(u64),
+    /// The block a tag stands for.
+    #[error("block of tag {0}")]
+    Tag(BlockNumberOrTag),
+    /// A transaction.
+    #[error("transaction {0}")]
+    Transaction(B256),
+}
+
+/// How an endpoint contradicts itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Contradiction {
+    /// An Inbox event does not follow from the one before it, or its accumulator is wrong.
+    #[error("inbox batch {0} does not follow")]
+    Batch(u64),
+    /// An append's transaction does not carry the bytes that the event commits to.
+    #[error("transaction of inbox batch {0} has other bytes")]
+    Payload(u64),
+    /// A block has no fee or beacon fields although the chain is past Cancun.
+    #[error("L1 block {0} is before Cancun")]
+    OldBlock(u64),
+    /// A log is not of the block that was asked for.
+    #[error("log of another block than {0}")]
+    Log(u64),
+}
+
+/// Calls `request` until it succeeds, at most [`ATTEMPTS_MAX`] times.
+pub(crate) async fn retry<T, F, Fut>(request: F) -> Result<T, L1Error>
+where
+    F: Fn() -> Fut,
+    Fut: Future<Output = Result<T, RpcError<TransportErrorKind>>>,
+{
+    let mut wait = BACKOFF_FIRST;
+    let mut attempt = 1;
+    loop {
+        match request().await {
+            Ok(value) => return Ok(value),
+            // The endpoint understood and refused: asking again changes nothing.
+            Err(error @ RpcError::ErrorResp(_)) => return Err(error.into()),
+            Err(error) if attempt >= ATTEMPTS_MAX => return Err(error.into()),
+            Err(error) => tracing::debug!(%error, attempt, "L1 request failed, trying again"),
+        }
+        tokio::time::sleep(wait).await;
+        wait *= 2;
+        attempt += 1;
+    }
+}
+
+/// Number and hash of the block a number or tag stands for; `None` where there is none.
+pub(crate) async fn block_id(
+    provider: &DynProvider,
+    tag: BlockNumberOrTag,
+) -> Result<Option<BlockId>, L1Error> {
+    let block = retry(async || provider.get_block_by_number(tag).await).await?;
+    Ok(block.map(|block| BlockId { number: block.header.number, hash: block.header.hash }))
+}
+
+/// Whether the canonical block of this number has this hash.
+pub(crate) async fn is_canonical(provider: &DynProvider, block: BlockId) -> Result<bool, L1Error> {
+    Ok(block_id(provider, block.number.into()).await? == Some(block))
+}

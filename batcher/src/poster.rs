@@ -1,0 +1,427 @@
+//! The poster: gets L2 blocks into the Inbox, each once, and again when L1 drops them.
+//!
+//! Every step starts from what L1 has now (the [`Tracker`]) and decides what comes next there, so
+//! that start, restart and reorg are one path: finish what may be in flight; post again a frame
+//! that was confirmed on exactly this Inbox position before and is not there any more; else post
+//! the encoder's next frame. The Inbox itself refuses a second append on the same position.
+//!
+//! A channel of several frames that a restart interrupts is posted anew from its first frame.
+//! Does not seal blocks and does not propose outputs.
+
+use crate::{
+    encoder::{BlockId, EncodeError, Encoder, EncoderConfig, SourceBlock, Submission},
+    format::{CALLDATA_FRAME_BYTES_MAX, blob, compress::Quality},
+    l1::{InboxPosition, L1Error},
+    source::{BlockSource, SourceError},
+    tracker::{SafeHead, TrackError, Tracker},
+    txmgr::{AppendPurpose, Call, Inclusion, Purpose, Sent, TxError, TxManager},
+};
+use alloy::{
+    eips::BlockNumberOrTag,
+    primitives::{Address, Bytes},
+    sol_types::SolCall,
+};
+use contracts::Inbox;
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+use tokio::sync::watch;
+
+/// Gas of an append with six blobs, measured at most 95,890, with room for dearer storage.
+const APPEND_BLOBS_GAS: u64 = 250_000;
+/// Gas of an append as calldata besides its bytes.
+const APPEND_CALLDATA_GAS: u64 = 250_000;
+/// Highest price of a calldata byte (EIP-7623), in gas.
+const CALLDATA_BYTE_GAS: u64 = 40;
+/// Blocks offered to the encoder in one step: bounds a step's work after a long pause.
+const BLOCKS_PER_STEP_MAX: u32 = 4_096;
+
+/// What carries the frames.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DataAvailability {
+    /// Blobs (EIP-4844).
+    #[default]
+    Blob,
+    /// Calldata of the appending transaction.
+    Calldata,
+}
+
+impl DataAvailability {
+    /// Most bytes of one frame.
+    #[must_use]
+    pub fn frame_bytes_max(self) -> usize {
+        match self {
+            Self::Blob => blob::BLOB_FRAME_BYTES_MAX,
+            Self::Calldata => CALLDATA_FRAME_BYTES_MAX,
+        }
+    }
+
+    /// Encoder settings that fill the carrier: a channel is one frame unless it compresses worse
+    /// than the one before, and no block waits longer than `age_secs_max`.
+    #[must_use]
+    pub fn encoder_config(self, chain_id: u64, age_secs_max: u64) -> EncoderConfig {
+        let frame_bytes_max = self.frame_bytes_max();
+        EncoderConfig {
+            chain_id,
+            frame_bytes_max,
+            target_bytes: frame_bytes_max / 100 * 95,
+            blocks_max: crate::format::BLOCKS_MAX,
+            age_secs_max,
+            quality: Quality::default(),
+        }
+    }
+}
+
+/// How blocks are posted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PosterConfig {
+    /// The Inbox.
+    pub inbox: Address,
+    /// What carries the frames.
+    pub availability: DataAvailability,
+    /// When channels close.
+    pub encoder: EncoderConfig,
+    /// Wait between two steps with nothing to do.
+    pub poll: Duration,
+}
+
+/// The heads that L1 determines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Heads {
+    /// Derivable from L1 as it is now.
+    pub safe: SafeHead,
+    /// Derivable from finalized L1.
+    pub finalized: SafeHead,
+}
+
+/// Posting failed; [`PostError::action`] says what follows.
+#[derive(Debug, thiserror::Error)]
+pub enum PostError {
+    /// While reading L1.
+    #[error(transparent)]
+    Track(#[from] TrackError),
+    /// While sending.
+    #[error(transparent)]
+    Tx(#[from] TxError),
+    /// While reading L2.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// While encoding.
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
+    /// The L2 chain is built on an L1 block that was reorganised out: the node has to rebuild.
+    #[error("L2 block {0} has an L1 origin that is not canonical")]
+    StaleOrigin(u64),
+    /// The Inbox takes appends from another account.
+    #[error("the inbox takes appends from {inbox}, this is {account}")]
+    NotSequencer {
+        /// Who may append.
+        inbox: Address,
+        /// Who tried.
+        account: Address,
+    },
+}
+
+/// What follows an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// The next step tries again.
+    Retry,
+    /// The next step starts from what L1 and the node then have.
+    Reset,
+    /// Posting stops until somebody has looked; sequencing goes on.
+    Halt,
+}
+
+impl L1Error {
+    /// What follows.
+    #[must_use]
+    pub fn action(&self) -> Action {
+        match self {
+            Self::Rpc(_) | Self::Missing(_) | Self::BlobsUnavailable(_) => Action::Retry,
+            Self::Reorged => Action::Reset,
+            Self::Contradiction(_) | Self::Kzg(_) => Action::Halt,
+        }
+    }
+}
+
+impl TxError {
+    /// What follows.
+    #[must_use]
+    pub fn action(&self) -> Action {
+        match self {
+            Self::L1(error) => error.action(),
+            Self::FeesAboveCaps | Self::Signer(_) | Self::StillOpen => Action::Retry,
+            Self::Store(_) | Self::Refused(_) => Action::Halt,
+        }
+    }
+}
+
+impl PostError {
+    /// What follows.
+    #[must_use]
+    pub fn action(&self) -> Action {
+        match self {
+            Self::Track(TrackError::L1(error)) => error.action(),
+            Self::Tx(error) => error.action(),
+            Self::Track(TrackError::Source(_) | TrackError::Behind(_))
+            | Self::Source(_)
+            | Self::Encode(EncodeError::Full) => Action::Retry,
+            Self::Track(TrackError::Diverged(_))
+            | Self::StaleOrigin(_)
+            | Self::Encode(EncodeError::NotNext { .. }) => Action::Reset,
+            Self::Track(TrackError::DeepReorg(_)) | Self::NotSequencer { .. } => Action::Halt,
+            Self::Encode(_) => Action::Halt,
+        }
+    }
+}
+
+/// What a step did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// L1 is not read to its end yet.
+    CatchingUp,
+    /// Nothing to post.
+    Idle,
+    /// A frame is on L1.
+    Posted(Inclusion),
+    /// A frame that L1 had dropped is there again.
+    Reposted(Inclusion),
+    /// The append did not take effect: the Inbox had moved on, or the nonce was taken. The next
+    /// step sees why.
+    Overtaken,
+}
+
+/// The task's state.
+#[allow(missing_debug_implementations, reason = "holds a signer, which has no Debug")]
+pub struct Poster {
+    config: PosterConfig,
+    tracker: Tracker,
+    encoder: Encoder,
+    tx: TxManager,
+    source: Arc<dyn BlockSource>,
+    heads: watch::Sender<Heads>,
+    /// Nothing of an earlier run or step can be in flight.
+    is_settled: bool,
+}
+
+impl Poster {
+    /// Posts what `source` has. The receiver sees every change of the heads.
+    #[must_use]
+    pub fn new(
+        config: PosterConfig,
+        tracker: Tracker,
+        tx: TxManager,
+        source: Arc<dyn BlockSource>,
+    ) -> (Self, watch::Receiver<Heads>) {
+        let encoder = Encoder::new(config.encoder, tracker.safe_head().block);
+        let (safe, finalized) = (tracker.safe_head(), tracker.finalized_head());
+        let (heads, receiver) = watch::channel(Heads { safe, finalized });
+        (Self { config, tracker, encoder, tx, source, heads, is_settled: false }, receiver)
+    }
+
+    /// Loads the KZG setup and steps until `shutdown` completes, waiting where there is nothing to
+    /// do.
+    ///
+    /// # Errors
+    /// The first [`PostError`] whose action is [`Action::Halt`].
+    pub async fn run(mut self, shutdown: impl Future<Output = ()>) -> Result<(), PostError> {
+        let steps = async {
+            if self.config.availability == DataAvailability::Blob {
+                crate::kzg::load().await.map_err(TxError::from)?;
+            }
+            loop {
+                let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+                let now_secs = now.map_or(0, |now| now.as_secs());
+                match self.step(now_secs).await {
+                    Ok(Progress::Idle | Progress::Overtaken) => {}
+                    Ok(progress) => {
+                        tracing::debug!(?progress, "poster");
+                        continue;
+                    }
+                    Err(error) if error.action() == Action::Halt => return Err(error),
+                    Err(error) => tracing::warn!(%error, "poster"),
+                }
+                tokio::time::sleep(self.config.poll).await;
+            }
+        };
+        tokio::select! {
+            halted = steps => halted,
+            () = shutdown => Ok(()),
+        }
+    }
+
+    /// One round: read L1, publish the heads, post at most one frame. `now_secs` is the clock that
+    /// a channel's age is measured by.
+    ///
+    /// # Errors
+    /// [`PostError`]; the next step is safe after any of them.
+    pub async fn step(&mut self, now_secs: u64) -> Result<Progress, PostError> {
+        if !self.is_settled {
+            self.tx.resume().await?;
+            self.is_settled = true;
+        }
+        let is_caught_up = self.tracker.sync().await?;
+        self.publish().await?;
+        if !is_caught_up {
+            return Ok(Progress::CatchingUp);
+        }
+        let safe = self.tracker.safe_head();
+        if let Some(dropped) = self.dropped_append(safe.position).await? {
+            let progress = self.post(dropped).await?;
+            return Ok(match progress {
+                Progress::Posted(inclusion) => Progress::Reposted(inclusion),
+                other => other,
+            });
+        }
+        self.encoder.align(safe.block, self.tracker.open_channel());
+        self.feed(now_secs).await?;
+        let Some(submission) = self.encoder.next_submission() else { return Ok(Progress::Idle) };
+        let id = submission.id;
+        let progress = self.post(purpose(safe.position, submission)).await?;
+        if let Progress::Posted(_) = progress {
+            self.encoder.confirm(id);
+        }
+        Ok(progress)
+    }
+
+    async fn publish(&mut self) -> Result<(), PostError> {
+        let tag = BlockNumberOrTag::Finalized;
+        let finalized = self.tracker.inbox().block_id(tag).await.map_err(TrackError::from)?;
+        if let Some(finalized) = finalized {
+            self.tracker.finalize(finalized.number);
+        }
+        let heads =
+            Heads { safe: self.tracker.safe_head(), finalized: self.tracker.finalized_head() };
+        let changed = self.heads.send_if_modified(|old| {
+            let changed = *old != heads;
+            *old = heads;
+            changed
+        });
+        if changed {
+            let batch_id = heads.finalized.position.next_batch;
+            let forgotten = self.tx.store().forget_appends_before(batch_id).await;
+            forgotten.map_err(TxError::from)?;
+        }
+        Ok(())
+    }
+
+    /// A frame that was confirmed on `position` once, when its blocks are still the node's.
+    async fn dropped_append(
+        &self,
+        position: InboxPosition,
+    ) -> Result<Option<AppendPurpose>, PostError> {
+        let record = self.tx.store().confirmed_append(position).await.map_err(TxError::from)?;
+        let Some(Purpose::Append(append)) = record.map(|record| record.purpose) else {
+            return Ok(None);
+        };
+        let block = self.source.block(append.last_block.number).await?;
+        let is_ours = block.is_some_and(|block| block.hash == append.last_block.hash);
+        Ok(is_ours.then_some(append))
+    }
+
+    /// Offers the node's blocks to the encoder.
+    async fn feed(&mut self, now_secs: u64) -> Result<(), PostError> {
+        let head = self.source.head().await?;
+        for _ in 0..BLOCKS_PER_STEP_MAX {
+            let number = self.encoder.tip().number + 1;
+            if number > head.number {
+                break;
+            }
+            let Some(block) = self.source.block(number).await? else { break };
+            match self.encoder.add_block(&block, now_secs) {
+                Ok(()) => {}
+                Err(EncodeError::Full) => break,
+                Err(error @ EncodeError::NotNext { .. }) => {
+                    // The node's chain changed above the safe head: what was encoded is void.
+                    let safe = self.tracker.safe_head().block;
+                    self.encoder.reset(safe);
+                    return Err(error.into());
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(self.encoder.step(now_secs)?)
+    }
+
+    async fn post(&mut self, append: AppendPurpose) -> Result<Progress, PostError> {
+        self.check_origin(append.last_block).await?;
+        let inbox = self.tracker.inbox();
+        let latest = inbox.block_id(BlockNumberOrTag::Latest).await.map_err(TrackError::from)?;
+        let Some(latest) = latest else { return Ok(Progress::Overtaken) };
+        let state = inbox.state(latest).await.map_err(TrackError::from)?;
+        if state.position != append.parent {
+            return Ok(Progress::Overtaken);
+        }
+        let account = self.tx.account();
+        if state.sequencer != account {
+            return Err(PostError::NotSequencer { inbox: state.sequencer, account });
+        }
+        let call = self.call(&append);
+        let (batch_id, bytes) = (append.parent.next_batch, append.frame.len());
+        // Until the manager is done with it, the transaction may be in flight.
+        self.is_settled = false;
+        let sent = self.tx.submit(Purpose::Append(append), call).await?;
+        self.is_settled = true;
+        match sent {
+            Sent::Confirmed(inclusion) => {
+                tracing::info!(batch_id, bytes, ?inclusion, "batch posted");
+                Ok(Progress::Posted(inclusion))
+            }
+            Sent::Reverted(inclusion) => {
+                tracing::warn!(batch_id, ?inclusion, "an append reverted");
+                Ok(Progress::Overtaken)
+            }
+            Sent::Lost => Ok(Progress::Overtaken),
+        }
+    }
+
+    /// A block on a reorganised L1 block would be dropped by derivation; it is not worth posting.
+    async fn check_origin(&self, last_block: BlockId) -> Result<(), PostError> {
+        let number = last_block.number;
+        let block = self.source.block(number).await?;
+        let block = block.filter(|block| block.hash == last_block.hash);
+        let Some(origin) = block.as_ref().and_then(SourceBlock::attributes) else {
+            return Err(PostError::StaleOrigin(number));
+        };
+        let canonical = self.tracker.inbox().block_id(origin.number.into()).await;
+        match canonical.map_err(TrackError::from)? {
+            Some(l1_block) if l1_block.hash == origin.hash => Ok(()),
+            _ => Err(PostError::StaleOrigin(number)),
+        }
+    }
+
+    fn call(&self, append: &AppendPurpose) -> Call {
+        let (to, acc, frame) = (self.config.inbox, append.parent.acc, append.frame.clone());
+        match self.config.availability {
+            DataAvailability::Blob => {
+                let count = blob::blob_count(frame.len());
+                let call = Inbox::appendBlobsCall {
+                    parentAcc: acc,
+                    nBlobs: alloy::primitives::U256::from(count),
+                    meta: Bytes::new(),
+                };
+                let input = call.abi_encode().into();
+                Call { to, input, blob_payload: Some(frame), gas_limit: APPEND_BLOBS_GAS }
+            }
+            DataAvailability::Calldata => {
+                let gas_limit = APPEND_CALLDATA_GAS + CALLDATA_BYTE_GAS * frame.len() as u64;
+                let input = Inbox::appendCalldataCall { parentAcc: acc, data: frame }.abi_encode();
+                Call { to, input: input.into(), blob_payload: None, gas_limit }
+            }
+        }
+    }
+}
+
+fn purpose(parent: InboxPosition, submission: Submission) -> AppendPurpose {
+    AppendPurpose {
+        parent,
+        channel: submission.channel,
+        index: submission.index,
+        is_last: submission.is_last,
+        first_parent: submission.parent,
+        last_block: submission.last_block,
+        frame: submission.frame,
+    }
+}

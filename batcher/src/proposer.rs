@@ -1,0 +1,250 @@
+//! The proposer: claims output roots of safe blocks in the Outputs contract, bound to the Inbox
+//! position they can be derived from.
+//!
+//! Reads everything it decides by from L1, so that a restart needs no memory but the transaction
+//! manager's. Does not compute roots and does not post batches. It sends from its own account.
+
+use crate::{
+    encoder::BlockId,
+    l1::L1Error,
+    poster::{Action, Heads},
+    source::{BlockSource, SourceError},
+    txmgr::{Call, Inclusion, Purpose, Sent, TxError, TxManager},
+};
+use alloy::{
+    primitives::{Address, B256, U256},
+    providers::DynProvider,
+    sol_types::SolCall,
+};
+use contracts::{Inbox, Outputs};
+use std::{sync::Arc, time::Duration};
+use tokio::sync::watch;
+
+/// Gas of a proposal, some 150,000 measured with fresh storage, with room.
+const PROPOSE_GAS: u64 = 300_000;
+
+/// How outputs are proposed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProposerConfig {
+    /// The Outputs contract.
+    pub outputs: Address,
+    /// L2 blocks between two outputs; 0 counts as 1. When the chain is further ahead, the outputs
+    /// in between are left out.
+    pub interval_blocks: u64,
+    /// Wait between two steps with nothing to do.
+    pub poll: Duration,
+}
+
+/// Proposing failed; [`ProposeError::action`] says what follows.
+#[derive(Debug, thiserror::Error)]
+pub enum ProposeError {
+    /// While sending.
+    #[error(transparent)]
+    Tx(#[from] TxError),
+    /// While reading L2.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// While reading the contract.
+    #[error("outputs contract: {0}")]
+    Contract(#[from] alloy::contract::Error),
+    /// The contract takes proposals from another account.
+    #[error("outputs are proposed by another account than {0}")]
+    NotProposer(Address),
+    /// The contract's newest output is of another L2 chain than the node's.
+    #[error("the newest output is of L2 block {0}, after the safe head")]
+    Ahead(u64),
+}
+
+impl ProposeError {
+    /// What follows.
+    #[must_use]
+    pub fn action(&self) -> Action {
+        match self {
+            Self::Tx(error) => error.action(),
+            Self::Source(_) | Self::Contract(_) | Self::Ahead(_) => Action::Retry,
+            Self::NotProposer(_) => Action::Halt,
+        }
+    }
+}
+
+/// What a step did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proposal {
+    /// No block is due.
+    Idle,
+    /// The claim would revert now: the Inbox or the Outputs moved on. The next step sees why.
+    Stale,
+    /// The output of this block is on L1.
+    Proposed(BlockId, Inclusion),
+}
+
+/// The task's state.
+#[allow(missing_debug_implementations, reason = "holds a signer, which has no Debug")]
+pub struct Proposer {
+    config: ProposerConfig,
+    provider: DynProvider,
+    tx: TxManager,
+    source: Arc<dyn BlockSource>,
+    heads: watch::Receiver<Heads>,
+    is_settled: bool,
+}
+
+impl Proposer {
+    /// Proposes outputs of `source` up to the safe head that the poster publishes in `heads`.
+    #[must_use]
+    pub fn new(
+        config: ProposerConfig,
+        provider: DynProvider,
+        tx: TxManager,
+        source: Arc<dyn BlockSource>,
+        heads: watch::Receiver<Heads>,
+    ) -> Self {
+        Self { config, provider, tx, source, heads, is_settled: false }
+    }
+
+    /// Steps until `shutdown` completes.
+    ///
+    /// # Errors
+    /// The first [`ProposeError`] whose action is [`Action::Halt`].
+    pub async fn run(mut self, shutdown: impl Future<Output = ()>) -> Result<(), ProposeError> {
+        let steps = async {
+            loop {
+                match self.step().await {
+                    Ok(Proposal::Proposed(..)) => continue,
+                    Ok(_) => {}
+                    Err(error) if error.action() == Action::Halt => return Err(error),
+                    Err(error) => tracing::warn!(%error, "proposer"),
+                }
+                tokio::time::sleep(self.config.poll).await;
+            }
+        };
+        tokio::select! {
+            halted = steps => halted,
+            () = shutdown => Ok(()),
+        }
+    }
+
+    /// One round: at most one output.
+    ///
+    /// # Errors
+    /// [`ProposeError`]; the next step is safe after any of them.
+    pub async fn step(&mut self) -> Result<Proposal, ProposeError> {
+        if !self.is_settled {
+            self.tx.resume().await?;
+            self.is_settled = true;
+        }
+        let safe = self.heads.borrow().safe;
+        let outputs = Outputs::new(self.config.outputs, self.provider.clone());
+        let last = outputs.latestBlockNumber().call().await?;
+        let last = u64::try_from(last).unwrap_or(u64::MAX);
+        let Some(number) = due(last, safe.block.number, self.config.interval_blocks) else {
+            let is_ahead = last > safe.block.number && safe.position.next_batch > 0;
+            return if is_ahead { Err(ProposeError::Ahead(last)) } else { Ok(Proposal::Idle) };
+        };
+        let Some(batch_id) = safe.position.next_batch.checked_sub(1) else {
+            return Ok(Proposal::Idle);
+        };
+        let Some((block, root)) = self.output(number, safe.block).await? else {
+            return Ok(Proposal::Idle);
+        };
+        let claim = Outputs::proposeOutputCall {
+            outputRoot: root,
+            l2BlockNumber: U256::from(number),
+            batchId: batch_id,
+            inboxAcc: safe.position.acc,
+        };
+        if !self.would_succeed(&outputs, &claim).await? {
+            return Ok(Proposal::Stale);
+        }
+        self.propose(block, root, &claim).await
+    }
+
+    /// The block of this number with its root, when the node's chain has the safe head.
+    async fn output(
+        &self,
+        number: u64,
+        safe: BlockId,
+    ) -> Result<Option<(BlockId, B256)>, SourceError> {
+        let has_safe = self.source.block(safe.number).await?.is_some_and(|b| b.hash == safe.hash);
+        let Some(block) = self.source.block(number).await?.filter(|_| has_safe) else {
+            return Ok(None);
+        };
+        let root = self.source.output_root(block.id()).await?;
+        Ok(root.map(|root| (block.id(), root)))
+    }
+
+    /// Calls first, so that a claim that came too late costs nothing.
+    async fn would_succeed(
+        &self,
+        outputs: &Outputs::OutputsInstance<DynProvider>,
+        claim: &Outputs::proposeOutputCall,
+    ) -> Result<bool, ProposeError> {
+        let account = self.tx.account();
+        let call = outputs
+            .proposeOutput(claim.outputRoot, claim.l2BlockNumber, claim.batchId, claim.inboxAcc)
+            .from(account);
+        let Err(error) = call.call().await else { return Ok(true) };
+        if let Some(Outputs::OutputsErrors::NotProposer(_)) = error.as_decoded_interface_error() {
+            return Err(ProposeError::NotProposer(account));
+        }
+        let is_outputs = error.as_decoded_interface_error::<Outputs::OutputsErrors>().is_some();
+        let is_inbox = error.as_decoded_interface_error::<Inbox::InboxErrors>().is_some();
+        if is_outputs || is_inbox {
+            tracing::warn!(%error, "a claim would revert");
+            return Ok(false);
+        }
+        Err(error.into())
+    }
+
+    async fn propose(
+        &mut self,
+        block: BlockId,
+        root: B256,
+        claim: &Outputs::proposeOutputCall,
+    ) -> Result<Proposal, ProposeError> {
+        let call = Call {
+            to: self.config.outputs,
+            input: claim.abi_encode().into(),
+            blob_payload: None,
+            gas_limit: PROPOSE_GAS,
+        };
+        self.is_settled = false;
+        let sent = self.tx.submit(Purpose::Output { block, root }, call).await?;
+        self.is_settled = true;
+        match sent {
+            Sent::Confirmed(inclusion) => {
+                tracing::info!(block = block.number, ?inclusion, "output proposed");
+                Ok(Proposal::Proposed(block, inclusion))
+            }
+            Sent::Reverted(_) | Sent::Lost => Ok(Proposal::Stale),
+        }
+    }
+}
+
+impl From<L1Error> for ProposeError {
+    fn from(error: L1Error) -> Self {
+        Self::Tx(error.into())
+    }
+}
+
+/// The newest block a whole number of intervals after `last` that is not after `safe`.
+fn due(last: u64, safe: u64, interval_blocks: u64) -> Option<u64> {
+    let interval = interval_blocks.max(1);
+    let intervals = safe.checked_sub(last)? / interval;
+    (intervals > 0).then(|| last + intervals * interval)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::due;
+
+    #[test]
+    fn outputs_keep_to_the_interval() {
+        assert_eq!(due(0, 9, 10), None);
+        assert_eq!(due(0, 10, 10), Some(10));
+        assert_eq!(due(0, 39, 10), Some(30));
+        assert_eq!(due(30, 39, 10), None);
+        assert_eq!(due(30, 5, 10), None);
+        assert_eq!(due(0, 1, 0), Some(1));
+    }
+}

@@ -1,0 +1,295 @@
+//! What of the L2 chain is on L1: follows the Inbox through derivation and compares every derived
+//! block with the node's own, so that the safe head is what any other node would derive.
+//!
+//! Owns the safe and finalized heads and the way back after an L1 reorg. It executes nothing: a
+//! derived input that is the node's block has the node's header. It posts nothing.
+
+use crate::{
+    derive::{
+        Append, Derivation, Derived, DropReason, Head, L1Lookup, Outcome, Step,
+        assembler::OpenChannel,
+    },
+    encoder::{BlockId, SourceBlock},
+    l1::{InboxPosition, InboxReader, L1Block, L1BlockReader, L1Error, Missing, PostedAppend},
+    source::{BlockSource, SourceError},
+};
+use alloy::eips::BlockNumberOrTag;
+use executor::{BlockInput, Deposit, Genesis, Header, L1Origin, RollupRules};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
+
+/// L1 blocks read in one [`Tracker::sync`]: what an error or a reorg in between throws away.
+const SYNC_BLOCKS_MAX: u64 = 1_000;
+/// Appends that an L1 reorg can undo. When full the oldest is forgotten; a deeper reorg is
+/// [`TrackError::DeepReorg`]. More than L1 leaves unfinalized unless it stops finalizing for days.
+const CHECKPOINTS_MAX: usize = 4_096;
+
+/// An L2 head as L1 has it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SafeHead {
+    /// L2 block.
+    pub block: BlockId,
+    /// L1 block of the last append that was taken into account.
+    pub l1_block: BlockId,
+    /// The Inbox after that append.
+    pub position: InboxPosition,
+}
+
+/// Where tracking starts: genesis, or a finalized head of an earlier run.
+#[derive(Clone, Debug)]
+pub struct TrackerStart {
+    /// L2 head with no channel open behind it.
+    pub head: Head,
+    /// The Inbox at that point.
+    pub position: InboxPosition,
+    /// L1 block at which the Inbox was there, on every chain that L1 can still become.
+    pub l1_block: BlockId,
+}
+
+impl TrackerStart {
+    /// From the genesis block, whose header and hash [`Genesis::build`] gives. The Inbox commits to
+    /// the anchor's hash, so it has no append up to there.
+    #[must_use]
+    pub fn genesis(genesis: &Genesis, header: Header, hash: alloy::primitives::B256) -> Self {
+        let l1_block = BlockId { number: genesis.l1.origin_number, hash: genesis.l1.origin_hash };
+        let epoch = crate::derive::rules::Epoch::genesis(genesis);
+        let head = Head { header, hash, epoch };
+        Self { head, position: InboxPosition::default(), l1_block }
+    }
+}
+
+/// Tracking failed, grouped by what the caller does.
+#[derive(Debug, thiserror::Error)]
+pub enum TrackError {
+    /// As in [`L1Error`].
+    #[error(transparent)]
+    L1(#[from] L1Error),
+    /// Retry: the node does not answer.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// Retry: L1 has a block that the node does not have yet; the node has to derive it.
+    #[error("L2 block {0} is on L1 and not here")]
+    Behind(u64),
+    /// Reset: L1 has another block than the node; the node has to give up its own.
+    #[error("L2 block {0} on L1 is another one than here")]
+    Diverged(u64),
+    /// Halt: an L1 reorg goes back before everything that is remembered.
+    #[error("L1 was reorganised below block {0}, which was taken for final")]
+    DeepReorg(u64),
+}
+
+#[derive(Clone, Debug)]
+struct Checkpoint {
+    derivation: Derivation,
+    l1_block: BlockId,
+    position: InboxPosition,
+}
+
+impl Checkpoint {
+    fn safe_head(&self) -> SafeHead {
+        let head = self.derivation.head();
+        let block = BlockId { number: head.header.number, hash: head.hash };
+        SafeHead { block, l1_block: self.l1_block, position: self.position }
+    }
+}
+
+/// L1 blocks that were asked for, valid within one sync.
+#[derive(Debug, Default)]
+struct Loaded(BTreeMap<u64, L1Block>);
+
+impl L1Lookup for Loaded {
+    fn origin(&self, number: u64) -> Option<L1Origin> {
+        self.0.get(&number).map(|block| block.origin)
+    }
+
+    fn deposits(&self, number: u64) -> Option<Vec<Deposit>> {
+        self.0.get(&number).map(|block| block.deposits.clone())
+    }
+}
+
+/// Follows the Inbox.
+#[derive(Debug)]
+pub struct Tracker {
+    inbox: InboxReader,
+    blocks: L1BlockReader,
+    source: Arc<dyn BlockSource>,
+    /// State after each append, oldest first; never empty.
+    checkpoints: VecDeque<Checkpoint>,
+    /// L1 block up to which the Inbox was read.
+    scanned: BlockId,
+}
+
+impl Tracker {
+    /// Starts at `start`.
+    #[must_use]
+    pub fn new(
+        rules: RollupRules,
+        start: TrackerStart,
+        inbox: InboxReader,
+        blocks: L1BlockReader,
+        source: Arc<dyn BlockSource>,
+    ) -> Self {
+        let TrackerStart { head, position, l1_block } = start;
+        let derivation = Derivation::new(rules, head);
+        let first = Checkpoint { derivation, l1_block, position };
+        Self { inbox, blocks, source, checkpoints: [first].into(), scanned: l1_block }
+    }
+
+    /// The reader of the Inbox.
+    #[must_use]
+    pub fn inbox(&self) -> &InboxReader {
+        &self.inbox
+    }
+
+    /// The newest head that L1 has.
+    #[must_use]
+    pub fn safe_head(&self) -> SafeHead {
+        self.checkpoints.back().map(Checkpoint::safe_head).unwrap_or_default()
+    }
+
+    /// The oldest head that is remembered: final, once [`Self::finalize`] was told so.
+    #[must_use]
+    pub fn finalized_head(&self) -> SafeHead {
+        self.checkpoints.front().map(Checkpoint::safe_head).unwrap_or_default()
+    }
+
+    /// The channel that waits on L1 for more frames.
+    #[must_use]
+    pub fn open_channel(&self) -> Option<OpenChannel> {
+        self.checkpoints.back().and_then(|checkpoint| checkpoint.derivation.open_channel())
+    }
+
+    /// Goes back where L1 was reorganised, then reads on. Returns whether it has read all of L1.
+    ///
+    /// # Errors
+    /// [`TrackError`]; except for going back, nothing changed.
+    pub async fn sync(&mut self) -> Result<bool, TrackError> {
+        self.rewind().await?;
+        let latest = self.block_id(BlockNumberOrTag::Latest).await?;
+        if latest.number <= self.scanned.number {
+            return Ok(true);
+        }
+        let from = self.scanned.number + 1;
+        let last = latest.number.min(from.saturating_add(SYNC_BLOCKS_MAX - 1));
+        let to = self.block_id(last.into()).await?;
+        let kept = self.checkpoints.len();
+        match self.read(from, to).await {
+            Ok(()) => {
+                self.scanned = to;
+                self.forget_oldest();
+                Ok(last == latest.number)
+            }
+            Err(error) => {
+                self.checkpoints.truncate(kept);
+                Err(error)
+            }
+        }
+    }
+
+    async fn read(&mut self, from: u64, to: BlockId) -> Result<(), TrackError> {
+        let mut loaded = Loaded::default();
+        let position = self.safe_head().position;
+        for posted in self.inbox.appends(position, from, to.number).await? {
+            self.take(posted, &mut loaded).await?;
+        }
+        // All of it was read from one chain only if its end still stands.
+        if self.is_canonical(to).await? { Ok(()) } else { Err(L1Error::Reorged.into()) }
+    }
+
+    async fn rewind(&mut self) -> Result<(), TrackError> {
+        if self.is_canonical(self.scanned).await? {
+            return Ok(());
+        }
+        while let Some(last) = self.checkpoints.back() {
+            let l1_block = last.l1_block;
+            if self.is_canonical(l1_block).await? {
+                tracing::warn!(?l1_block, "L1 was reorganised, going back");
+                // All appends of a block are read together, so this one's are.
+                self.scanned = l1_block;
+                return Ok(());
+            }
+            if self.checkpoints.len() == 1 {
+                return Err(TrackError::DeepReorg(l1_block.number));
+            }
+            self.checkpoints.pop_back();
+        }
+        Ok(())
+    }
+
+    async fn take(&mut self, posted: PostedAppend, loaded: &mut Loaded) -> Result<(), TrackError> {
+        let Some(last) = self.checkpoints.back() else { return Ok(()) };
+        let mut derivation = last.derivation.clone();
+        let Append { id, .. } = posted.append;
+        for outcome in derivation.push_append(&posted.append) {
+            if let Outcome::Dropped(reason) = outcome {
+                report_dropped(id, reason);
+            }
+        }
+        loop {
+            match derivation.next_block(loaded) {
+                Step::Idle => break,
+                Step::NeedL1(number) => {
+                    loaded.0.insert(number, self.blocks.block(number).await?);
+                }
+                Step::Reorged => return Err(L1Error::Reorged.into()),
+                Step::Dropped { append_id, reason } => report_dropped(append_id, reason),
+                Step::Block(derived) => self.compare(&mut derivation, *derived).await?,
+            }
+        }
+        let (l1_block, position) = (posted.l1_block, posted.position());
+        self.checkpoints.push_back(Checkpoint { derivation, l1_block, position });
+        Ok(())
+    }
+
+    async fn compare(
+        &self,
+        derivation: &mut Derivation,
+        derived: Derived,
+    ) -> Result<(), TrackError> {
+        let number = derived.input.env.number;
+        let block = self.source.block(number).await?.ok_or(TrackError::Behind(number))?;
+        if !is_input_of(&derived.input, &block) {
+            return Err(TrackError::Diverged(number));
+        }
+        let advanced = derivation.advance(block.header, block.hash);
+        advanced.map_err(|_| TrackError::Diverged(number))
+    }
+
+    /// Takes everything up to L1 block `number` for final and forgets how to go back before it.
+    pub fn finalize(&mut self, number: u64) {
+        while self.checkpoints.get(1).is_some_and(|next| next.l1_block.number <= number) {
+            self.checkpoints.pop_front();
+        }
+    }
+
+    fn forget_oldest(&mut self) {
+        while self.checkpoints.len() > CHECKPOINTS_MAX {
+            self.checkpoints.pop_front();
+        }
+    }
+
+    async fn block_id(&self, tag: BlockNumberOrTag) -> Result<BlockId, L1Error> {
+        self.inbox.block_id(tag).await?.ok_or(L1Error::Missing(Missing::Tag(tag)))
+    }
+
+    async fn is_canonical(&self, block: BlockId) -> Result<bool, L1Error> {
+        Ok(self.inbox.block_id(block.number.into()).await? == Some(block))
+    }
+}
+
+/// Whether the node's block is what `input` gives: everything else of a block follows from these.
+fn is_input_of(input: &BlockInput, block: &SourceBlock) -> bool {
+    let (env, header) = (&input.env, &block.header);
+    let same_place = env.number == header.number
+        && env.parent_hash == header.parent_hash
+        && env.timestamp == header.timestamp
+        && env.prevrandao == header.mix_hash;
+    let derived = input.transactions.iter().map(executor::Transaction::hash);
+    same_place && derived.eq(block.transactions.iter().map(executor::Transaction::hash))
+}
+
+fn report_dropped(append_id: u64, reason: DropReason) {
+    tracing::warn!(append_id, %reason, "an inbox batch is empty");
+}

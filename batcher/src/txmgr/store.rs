@@ -1,0 +1,220 @@
+//! What is remembered of L1 transactions, and the store that remembers it.
+//!
+//! A transaction is stored before it is broadcast, so that after a crash the process knows every
+//! transaction that may be on L1. Owns the shape of the record; the node's ledger implements the
+//! store in SQL, [`MemoryStore`] is for tests.
+
+use super::fees::Fees;
+use crate::{encoder::BlockId, format::ChannelId, l1::InboxPosition};
+use alloy::primitives::{Address, B256, Bytes};
+use async_trait::async_trait;
+use std::{collections::BTreeMap, fmt, sync::Mutex};
+
+/// Identifies a record; given by the store, ascending.
+pub type RecordId = u64;
+
+/// What a transaction is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Appends a frame to the Inbox.
+    Append(AppendPurpose),
+    /// Proposes an output.
+    Output {
+        /// L2 block.
+        block: BlockId,
+        /// Its output root.
+        root: B256,
+    },
+}
+
+/// Which frame is appended, and on what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AppendPurpose {
+    /// The Inbox before the append. A transaction that finds it elsewhere reverts, so each position
+    /// is filled at most once.
+    pub parent: InboxPosition,
+    /// Channel.
+    pub channel: ChannelId,
+    /// Position of the frame in it.
+    pub index: u16,
+    /// Whether the frame completes it.
+    pub is_last: bool,
+    /// Block before the channel's first.
+    pub first_parent: BlockId,
+    /// Last block of the channel.
+    pub last_block: BlockId,
+    /// The frame; kept until final, to be posted again after a reorg.
+    pub frame: Bytes,
+}
+
+/// A call, before nonce and fees.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// Called contract.
+    pub to: Address,
+    /// ABI-encoded call.
+    pub input: Bytes,
+    /// Bytes that travel in blobs.
+    pub blob_payload: Option<Bytes>,
+    /// Gas limit. Fixed by the caller, who knows what the call costs: estimating would execute it
+    /// without its blobs.
+    pub gas_limit: u64,
+}
+
+/// One signed transaction. Attempts of a record share nonce and call, and differ in fees.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    /// Hash.
+    pub tx_hash: B256,
+    /// Fees.
+    pub fees: Fees,
+    /// EIP-2718 network encoding, with the sidecar.
+    pub raw: Bytes,
+}
+
+/// How far a record has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// Signed, perhaps not sent.
+    Stored,
+    /// Accepted by the L1 endpoint at least once.
+    Broadcast,
+    /// Included and succeeded.
+    Confirmed(Inclusion),
+    /// Included and reverted.
+    Reverted(Inclusion),
+    /// Its nonce was used by another transaction: it can never be included.
+    Dropped,
+}
+
+impl Status {
+    /// Whether the transaction may still be included for the first time.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        matches!(self, Self::Stored | Self::Broadcast)
+    }
+}
+
+/// Where a transaction was included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Inclusion {
+    /// The attempt that was included.
+    pub tx_hash: B256,
+    /// L1 block.
+    pub l1_block: BlockId,
+    /// Gas used.
+    pub gas_used: u64,
+    /// Wei paid for gas and blobs.
+    pub cost_wei: u128,
+}
+
+/// A submission with all its attempts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Id; 0 until stored.
+    pub id: RecordId,
+    /// Sending account.
+    pub account: Address,
+    /// L1 nonce.
+    pub nonce: u64,
+    /// What it is for.
+    pub purpose: Purpose,
+    /// The call.
+    pub call: Call,
+    /// Attempts, oldest first; at least one.
+    pub attempts: Vec<Attempt>,
+    /// Status.
+    pub status: Status,
+}
+
+/// The store failed. The caller stops sending: an unrecorded transaction must not go out.
+#[derive(Debug, thiserror::Error)]
+#[error("submission store: {0}")]
+pub struct StoreError(#[source] pub Box<dyn std::error::Error + Send + Sync>);
+
+/// Remembers records. Every method is durable before it returns.
+#[async_trait]
+pub trait SubmissionStore: Send + Sync + fmt::Debug {
+    /// Adds a record and returns its id, larger than every earlier one.
+    async fn insert(&self, record: &Record) -> Result<RecordId, StoreError>;
+
+    /// Replaces the record of the same id (attempts and status change; nothing else does).
+    async fn update(&self, record: &Record) -> Result<(), StoreError>;
+
+    /// The account's records whose status is open, by id.
+    async fn open(&self, account: Address) -> Result<Vec<Record>, StoreError>;
+
+    /// The newest confirmed append on `parent`, whatever L1 says about it now.
+    async fn confirmed_append(&self, parent: InboxPosition) -> Result<Option<Record>, StoreError>;
+
+    /// Forgets confirmed appends of batch ids below `batch_id`: they are final on L1.
+    async fn forget_appends_before(&self, batch_id: u64) -> Result<(), StoreError>;
+}
+
+/// A store in memory, for tests: it survives a restart only as a clone of its `Arc` does.
+#[derive(Debug, Default)]
+pub struct MemoryStore {
+    // Held for map operations only, never across an await.
+    records: Mutex<BTreeMap<RecordId, Record>>,
+}
+
+impl MemoryStore {
+    fn with<T>(&self, f: impl FnOnce(&mut BTreeMap<RecordId, Record>) -> T) -> T {
+        let mut records = match self.records.lock() {
+            Ok(records) => records,
+            Err(poisoned) => poisoned.into_inner(),
+        };
+        f(&mut records)
+    }
+
+    /// All records, by id.
+    #[must_use]
+    pub fn all(&self) -> Vec<Record> {
+        self.with(|records| records.values().cloned().collect())
+    }
+}
+
+#[async_trait]
+impl SubmissionStore for MemoryStore {
+    async fn insert(&self, record: &Record) -> Result<RecordId, StoreError> {
+        Ok(self.with(|records| {
+            let id = records.last_key_value().map_or(1, |(last, _)| last + 1);
+            records.insert(id, Record { id, ..record.clone() });
+            id
+        }))
+    }
+
+    async fn update(&self, record: &Record) -> Result<(), StoreError> {
+        self.with(|records| records.insert(record.id, record.clone()));
+        Ok(())
+    }
+
+    async fn open(&self, account: Address) -> Result<Vec<Record>, StoreError> {
+        let open = |record: &&Record| record.account == account && record.status.is_open();
+        Ok(self.with(|records| records.values().filter(open).cloned().collect()))
+    }
+
+    async fn confirmed_append(&self, parent: InboxPosition) -> Result<Option<Record>, StoreError> {
+        Ok(self.with(|records| records.values().rev().find(|r| r.appends_on(parent)).cloned()))
+    }
+
+    async fn forget_appends_before(&self, batch_id: u64) -> Result<(), StoreError> {
+        self.with(|records| {
+            records.retain(|_, record| match &record.purpose {
+                Purpose::Append(append) => {
+                    append.parent.next_batch >= batch_id || record.status.is_open()
+                }
+                Purpose::Output { .. } => true,
+            });
+        });
+        Ok(())
+    }
+}
+
+impl Record {
+    fn appends_on(&self, parent: InboxPosition) -> bool {
+        let confirmed = matches!(self.status, Status::Confirmed(_));
+        let on = matches!(&self.purpose, Purpose::Append(append) if append.parent == parent);
+        confirmed && on
+    }
+}
