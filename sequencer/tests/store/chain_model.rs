@@ -84,6 +84,7 @@ pub(crate) fn genesis() -> Genesis {
             chain_id: 1,
             origin_number: 10,
             origin_hash: B256::repeat_byte(10),
+            blob_schedule: BTreeMap::new(),
             inbox: Address::repeat_byte(0xa1),
             outputs: Address::repeat_byte(0xa2),
             portal: Address::repeat_byte(0xa3),

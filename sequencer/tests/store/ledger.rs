@@ -1,11 +1,19 @@
 //! The ledger's properties, each on SQLite and on PostgreSQL.
 
-use crate::postgres::Cluster;
+use crate::{
+    postgres::Cluster,
+    submissions::{
+        a_reverted_or_dropped_submission_is_not_open, ids_are_never_given_twice,
+        the_ledger_remembers_what_the_memory_store_does,
+        updates_of_unknown_submissions_are_refused,
+    },
+};
 use alloy::primitives::{Address, B256, Bytes, TxKind, U256};
+use batcher::{encoder::BlockId, l1::L1Block};
 use executor::{Deposit, L1Origin};
 use sequencer::store::{
     ChainIdentity, Ledger, LedgerError,
-    ledger::{BlockRef, Heads, Output, OutputStatus},
+    ledger::{Heads, Output, OutputStatus},
 };
 
 const CHAIN: ChainIdentity = ChainIdentity { chain_id: 7, genesis_hash: B256::repeat_byte(7) };
@@ -48,9 +56,14 @@ properties! {
     outputs_are_replaced_by_block,
     the_audit_trail_is_newest_first,
     numbers_beyond_the_column_are_refused,
+    blocks_are_read_in_ranges_with_their_deposits,
+    the_ledger_remembers_what_the_memory_store_does,
+    ids_are_never_given_twice,
+    updates_of_unknown_submissions_are_refused,
+    a_reverted_or_dropped_submission_is_not_open,
 }
 
-async fn open(url: &str) -> Ledger {
+pub(crate) async fn open(url: &str) -> Ledger {
     Ledger::connect(url, &CHAIN).await.unwrap()
 }
 
@@ -123,8 +136,8 @@ async fn a_block_that_does_not_follow_is_not_applied(url: &str) {
         let LedgerError::L1ParentMismatch { stored, offered, offered_parent } = error else {
             panic!("{error}");
         };
-        assert_eq!(stored, BlockRef { number: 6, hash: hash(6, 1) });
-        assert_eq!(offered, BlockRef { number, hash: block.hash });
+        assert_eq!(stored, BlockId { number: 6, hash: hash(6, 1) });
+        assert_eq!(offered, BlockId { number, hash: block.hash });
         assert_eq!(offered_parent, block.parent_hash);
     }
     assert_eq!(ledger.l1_tip().await.unwrap(), Some(origin(6, 1)));
@@ -218,7 +231,7 @@ async fn concurrent_appends_apply_once(url: &str) {
 async fn heads_are_replaced_together(url: &str) {
     let ledger = open(url).await;
     assert_eq!(ledger.heads().await.unwrap(), Heads::default());
-    let head = |number| Some(BlockRef { number, hash: hash(number, 4) });
+    let head = |number| Some(BlockId { number, hash: hash(number, 4) });
     let heads = Heads { latest: head(9), safe: head(5), finalized: head(2) };
     ledger.set_heads(&heads).await.unwrap();
     assert_eq!(ledger.heads().await.unwrap(), heads);
@@ -266,6 +279,18 @@ async fn numbers_beyond_the_column_are_refused(url: &str) {
     let error = ledger.append_l1_block(&block, &[]).await.unwrap_err();
     assert!(matches!(error, LedgerError::OutOfRange { column: "base_fee_wei" }), "{error}");
     assert_eq!(ledger.l1_tip().await.unwrap(), None);
+}
+
+async fn blocks_are_read_in_ranges_with_their_deposits(url: &str) {
+    let ledger = open(url).await;
+    assert!(ledger.l1_blocks_from(0, 10).await.unwrap().is_empty());
+    append(&ledger, 10..=30, 1).await;
+    let block = |number| L1Block { origin: origin(number, 1), deposits: deposits(number, 1) };
+    let expected: Vec<_> = (12..=16).map(block).collect();
+    assert_eq!(ledger.l1_blocks_from(12, 5).await.unwrap(), expected);
+    let all: Vec<_> = (10..=30).map(block).collect();
+    assert_eq!(ledger.l1_blocks_from(10, 1000).await.unwrap(), all);
+    assert!(ledger.l1_blocks_from(31, u32::MAX).await.unwrap().is_empty());
 }
 
 #[tokio::test]

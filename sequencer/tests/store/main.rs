@@ -7,3 +7,4 @@ mod chain_store;
 mod ledger;
 #[path = "../support/postgres.rs"]
 mod postgres;
+mod submissions;
