@@ -46,6 +46,9 @@ pub struct GenesisL1 {
     pub origin_number: u64,
     /// Its hash.
     pub origin_hash: B256,
+    /// L1's blob fee parameters over time (EIP-7892): from this L1 timestamp (seconds), this base
+    /// fee update fraction. Every node must know them, for L2 blocks repeat L1's blob base fee.
+    pub blob_schedule: BTreeMap<u64, u64>,
     /// The Inbox contract.
     pub inbox: Address,
     /// The Outputs contract.
@@ -80,6 +83,7 @@ struct ConfigPreimage {
     l1_chain_id: u64,
     l1_origin_number: u64,
     l1_origin_hash: B256,
+    l1_blob_schedule: Vec<u64>,
 }
 
 impl Genesis {
@@ -167,6 +171,7 @@ impl Genesis {
             l1_chain_id: self.l1.chain_id,
             l1_origin_number: self.l1.origin_number,
             l1_origin_hash: self.l1.origin_hash,
+            l1_blob_schedule: self.l1.blob_schedule.iter().flat_map(|(t, f)| [*t, *f]).collect(),
         };
         let mut bytes = Vec::new();
         preimage.encode(&mut bytes);

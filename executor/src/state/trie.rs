@@ -42,7 +42,6 @@ impl LeafValue for AccountLeaf {
             balance: self.account.balance_wei,
             storage_root: self.storage.commit(),
             code_hash: self.account.code_hash,
-            ..TrieAccount::default()
         }
         .encode(out);
     }

@@ -1,0 +1,296 @@
+//! The block builder: at every slot it takes the next L1 origin if there is one, the origin's
+//! deposits, what the pool offers, executes, and commits.
+//!
+//! Owns the choice of origin and timestamp (by the same rules that derivation checks) and the
+//! answer to an L1 reorg: blocks built on a lost L1 block are undone and their transactions go back
+//! to the pool. Does not wait for L1, the batcher or RPC. Nothing is acknowledged here; readers see
+//! a block only once the store has it durably.
+
+use crate::{
+    l1::L1Chain,
+    settings::EmptyBlocks,
+    store::{ChainStore, ChainStoreError},
+    txpool::Pool,
+};
+use alloy::primitives::{Address, B256};
+use batcher::derive::rules::{Epoch, Violation, latest_timestamp, next_origin_allowed};
+use executor::{
+    BlockInput, ChainRules, ExecuteError, ExecutedBlock, Execution, Genesis, Header, L1Attributes,
+    L1Origin, RollupRules, SkipReason, Skipped, Transaction,
+};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+/// Transactions executed between two looks at the clock.
+const CHUNK_TRANSACTIONS: usize = 256;
+
+/// Most transactions taken from the pool for one block; the rest stays for the next.
+const BLOCK_TRANSACTIONS_MAX: usize = 200_000;
+
+/// Share of the block time that may be spent executing, in percent: the rest is for the state root
+/// and the commit. When it is used up the block is sealed with what it has.
+const EXECUTION_SHARE_PERCENT: u32 = 60;
+
+/// With more usable L1 blocks than this ahead of L2, blocks are built without waiting for the slot.
+const ORIGIN_LAG_MAX: u64 = 8;
+
+/// Why a block was not built. The builder tries again at the next slot; nothing was acknowledged.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] ChainStoreError),
+    /// Execution failed.
+    #[error(transparent)]
+    Execute(#[from] ExecuteError),
+    /// The stored head is not a block that this builder can continue.
+    #[error("block {0} has no L1 attributes")]
+    NoAttributes(u64),
+    /// The L1 block that L2 builds on is not known (yet).
+    #[error("L1 block {0} is not known yet")]
+    UnknownOrigin(u64),
+    /// The chosen origin breaks a rule that derivation checks.
+    #[error("L1 origin: {0}")]
+    Origin(#[from] Violation),
+}
+
+/// When and how blocks are built.
+#[derive(Clone, Copy, Debug)]
+pub struct BuilderConfig {
+    /// Time between blocks.
+    pub block_time: Duration,
+    /// Whether blocks without transactions are made.
+    pub empty_blocks: EmptyBlocks,
+    /// Depth of an L1 block before it is used.
+    pub l1_confirmations: u64,
+}
+
+/// Builds blocks, one after another.
+#[derive(Debug)]
+pub struct Builder {
+    config: BuilderConfig,
+    rules: Arc<ChainRules>,
+    rollup: RollupRules,
+    anchor: Epoch,
+    store: ChainStore,
+    pool: Arc<Mutex<Pool>>,
+    l1: Arc<L1Chain>,
+    parent: Option<Parent>,
+}
+
+#[derive(Clone, Debug)]
+struct Parent {
+    header: Header,
+    hash: B256,
+    epoch: Epoch,
+    origin: L1Origin,
+}
+
+/// Origin and place of the block to build.
+struct Plan {
+    origin: L1Origin,
+    epoch: Epoch,
+    deposits: Vec<executor::Deposit>,
+    timestamp: u64,
+}
+
+impl Builder {
+    /// A builder on top of the store's head.
+    #[must_use]
+    pub fn new(
+        config: BuilderConfig,
+        genesis: &Genesis,
+        store: ChainStore,
+        pool: Arc<Mutex<Pool>>,
+        l1: Arc<L1Chain>,
+    ) -> Self {
+        Self {
+            config,
+            rules: genesis.chain_rules(),
+            rollup: genesis.rules.clone(),
+            anchor: Epoch::genesis(genesis),
+            store,
+            pool,
+            l1,
+            parent: None,
+        }
+    }
+
+    // The lock is held for queue operations only, never while executing.
+    fn pool(&self) -> MutexGuard<'_, Pool> {
+        self.pool.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Builds and commits the next block at `now_secs`, if one is due.
+    ///
+    /// # Errors
+    /// [`BuildError`]; the chain is then as it was.
+    pub fn build_next(&mut self, now_secs: u64) -> Result<Option<ExecutedBlock>, BuildError> {
+        self.undo_lost_origins()?;
+        let parent = self.parent()?;
+        let plan = self.plan(&parent, now_secs)?;
+        let follows_l1 = plan.epoch.is_first();
+        let due = match self.config.empty_blocks {
+            EmptyBlocks::Always => true,
+            EmptyBlocks::FollowL1 => follows_l1 || !self.pool().is_empty(),
+        };
+        if !due {
+            return Ok(None);
+        }
+        let (origin, epoch) = (plan.origin, plan.epoch);
+        let block = self.execute(&parent, plan)?;
+        self.store.commit(&block)?;
+        self.settle_pool(&block);
+        self.l1.release(epoch.number);
+        let (header, hash) = (block.header.clone(), block.hash);
+        self.parent = Some(Parent { header, hash, epoch, origin });
+        Ok(Some(block))
+    }
+
+    /// Usable L1 blocks that L2 has not taken yet.
+    #[must_use]
+    pub fn origin_lag(&self) -> u64 {
+        let usable = self.l1.tip_number().saturating_sub(self.config.l1_confirmations);
+        self.parent.as_ref().map_or(0, |parent| usable.saturating_sub(parent.epoch.number))
+    }
+
+    /// Whether the next block should be built without waiting for its slot.
+    #[must_use]
+    pub fn is_behind(&self) -> bool {
+        self.origin_lag() > ORIGIN_LAG_MAX
+    }
+
+    fn parent(&mut self) -> Result<Parent, BuildError> {
+        if let Some(parent) = &self.parent {
+            return Ok(parent.clone());
+        }
+        let head = self.store.head().number;
+        let (header, hash) =
+            self.store.header(head)?.ok_or(BuildError::NoAttributes(head))?;
+        let epoch = self.epoch_of(head)?;
+        let origin = self.l1.block(epoch.number).ok_or(BuildError::UnknownOrigin(epoch.number))?;
+        let parent = Parent { header, hash, epoch, origin: origin.origin };
+        self.parent = Some(parent.clone());
+        Ok(parent)
+    }
+
+    fn epoch_of(&self, number: u64) -> Result<Epoch, BuildError> {
+        if number == 0 {
+            return Ok(self.anchor);
+        }
+        let block = self.store.block(number)?.ok_or(BuildError::NoAttributes(number))?;
+        let first = block.transactions.first().and_then(Transaction::as_deposit);
+        let attributes = first
+            .and_then(L1Attributes::from_deposit)
+            .ok_or(BuildError::NoAttributes(number))?;
+        Ok(Epoch {
+            number: attributes.number,
+            hash: attributes.hash,
+            sequence_number: attributes.sequence_number,
+        })
+    }
+
+    /// Undoes blocks whose L1 origin is no longer on L1.
+    fn undo_lost_origins(&mut self) -> Result<(), BuildError> {
+        let head = self.store.head().number;
+        let mut number = head;
+        let mut epoch = match &self.parent {
+            Some(parent) => parent.epoch,
+            None => self.epoch_of(head)?,
+        };
+        while number > 0 && !self.l1.is_canonical(epoch.number, epoch.hash) {
+            number -= 1;
+            epoch = self.epoch_of(number)?;
+        }
+        if number == head {
+            return Ok(());
+        }
+        let removed = self.store.rollback_to(number)?;
+        self.parent = None;
+        let transactions: Vec<_> = removed
+            .into_iter()
+            .flat_map(|block| block.transactions)
+            .filter(|transaction| transaction.as_signed().is_some())
+            .collect();
+        let count = transactions.len();
+        tracing::warn!(from = head, to = number, count, "L1 reorg: blocks undone, transactions kept");
+        self.pool().reinsert(transactions, Instant::now());
+        Ok(())
+    }
+
+    /// Chooses origin and timestamp.
+    fn plan(&self, parent: &Parent, now_secs: u64) -> Result<Plan, BuildError> {
+        let usable = self.l1.tip_number().saturating_sub(self.config.l1_confirmations);
+        let next = self.l1.block(parent.epoch.number + 1).filter(|next| {
+            next.origin.number <= usable
+                && next.origin.timestamp <= now_secs.max(parent.header.timestamp)
+        });
+        let (origin, deposits) = match next {
+            Some(next) => (next.origin, next.deposits),
+            None => (parent.origin, Vec::new()),
+        };
+        let epoch = next_origin_allowed(&parent.epoch, &origin)?;
+        // Time stands still at the drift limit while L1 is away, instead of blocks that derivation
+        // would drop.
+        let timestamp = now_secs
+            .min(latest_timestamp(&self.rollup, &origin))
+            .max(parent.header.timestamp)
+            .max(origin.timestamp);
+        Ok(Plan { origin, epoch, deposits, timestamp })
+    }
+
+    fn execute(&self, parent: &Parent, plan: Plan) -> Result<ExecutedBlock, BuildError> {
+        let started = Instant::now();
+        let attributes = (&plan.origin, plan.epoch.sequence_number);
+        let input = BlockInput::rollup(
+            &self.rules,
+            (&parent.header, parent.hash),
+            attributes,
+            plan.timestamp,
+            plan.deposits,
+        );
+        let view = self.store.view()?;
+        let base_fee_wei = input.env.base_fee_wei.unwrap_or(0);
+        let mut execution = Execution::begin(&view, self.rules.clone(), input.env)?;
+        execution.extend(&input.transactions)?;
+        let offered: Vec<Transaction> = self
+            .pool()
+            .best(base_fee_wei, execution.gas_left())
+            .take(BLOCK_TRANSACTIONS_MAX)
+            .cloned()
+            .collect();
+        let budget = self.config.block_time * EXECUTION_SHARE_PERCENT / 100;
+        for chunk in offered.chunks(CHUNK_TRANSACTIONS) {
+            execution.extend(chunk)?;
+            if started.elapsed() > budget {
+                break;
+            }
+        }
+        Ok(execution.seal()?)
+    }
+
+    /// Tells the pool what became of its transactions.
+    fn settle_pool(&self, block: &ExecutedBlock) {
+        let nonce = |account: Option<executor::Account>| account.map_or(0, |a| a.nonce);
+        // From the state, not from the transactions: EIP-7702 counts authorities' nonces too.
+        let mined: Vec<(Address, u64)> = block
+            .diff
+            .accounts
+            .iter()
+            .filter(|(_, diff)| nonce(diff.before) != nonce(diff.after))
+            .map(|(address, diff)| (*address, nonce(diff.after)))
+            .collect();
+        let now = Instant::now();
+        let mut pool = self.pool();
+        pool.remove_mined(&mined);
+        for Skipped { transaction, reason } in &block.skipped {
+            // These two may pass later; the pool parks or keeps them.
+            if !matches!(reason, SkipReason::BlockGas { .. } | SkipReason::NonceTooHigh { .. }) {
+                pool.skip(&transaction.hash(), reason.clone(), now);
+            }
+        }
+        pool.expire(now);
+    }
+}

@@ -1,0 +1,5 @@
+//! The commands of the binary, one file each.
+
+pub mod deploy;
+pub mod dev;
+pub mod verify;

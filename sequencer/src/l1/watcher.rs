@@ -1,0 +1,161 @@
+//! Follows L1 block by block: every block is checked to be the child of the one before, written to
+//! the ledger, then shown to the builder. An L1 reorg takes both back to the common ancestor.
+//!
+//! Never gives up: while L1 is unreachable the node goes on sequencing on the last origin, and the
+//! watcher catches up later. Stops only when the ledger fails or the reorg passes genesis.
+
+use super::L1Chain;
+use crate::store::ledger::{Ledger, LedgerError};
+use batcher::{
+    encoder::BlockId,
+    l1::{L1Block, L1BlockReader, L1Error},
+};
+use std::{sync::Arc, time::Duration};
+use tokio::sync::Notify;
+
+/// Why the watcher stopped; the node stops with it.
+#[derive(Debug, thiserror::Error)]
+pub enum WatcherError {
+    /// The ledger cannot be written.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// L1 no longer contains the block that genesis is anchored to.
+    #[error("L1 block {number} of the chain's genesis is not on L1 any more: this is another L1")]
+    AnchorGone {
+        /// Number of the anchor block.
+        number: u64,
+    },
+}
+
+/// Follows L1.
+#[derive(Debug)]
+pub struct Watcher {
+    /// Reads L1.
+    pub reader: L1BlockReader,
+    /// Keeps what was read.
+    pub ledger: Ledger,
+    /// What the builder sees.
+    pub chain: Arc<L1Chain>,
+    /// Told after every change.
+    pub changed: Arc<Notify>,
+    /// Number of the block that genesis is anchored to.
+    pub anchor_number: u64,
+    /// Wait between questions while there is nothing new.
+    pub poll: Duration,
+}
+
+impl Watcher {
+    /// Follows L1 until the ledger fails.
+    ///
+    /// # Errors
+    /// [`WatcherError`].
+    pub async fn run(self) -> Result<(), WatcherError> {
+        let mut failing = false;
+        loop {
+            match self.step().await {
+                Ok(progress) => {
+                    if failing {
+                        tracing::info!("L1 answers again");
+                        failing = false;
+                    }
+                    if !progress {
+                        tokio::time::sleep(self.poll).await;
+                    }
+                }
+                Err(Step::Fatal(error)) => return Err(error),
+                Err(Step::Retry(error)) => {
+                    if !failing {
+                        tracing::warn!(%error, "L1 is unreachable; sequencing goes on");
+                        failing = true;
+                    }
+                    tokio::time::sleep(self.poll).await;
+                }
+            }
+        }
+    }
+
+    fn tip(&self) -> Option<BlockId> {
+        let tip = self.chain.block(self.chain.tip_number())?;
+        Some(BlockId { number: tip.origin.number, hash: tip.origin.hash })
+    }
+
+    /// Takes one block, or sees that there is none, or goes back by a reorg.
+    async fn step(&self) -> Result<bool, Step> {
+        let Some(tip) = self.tip() else { return Ok(false) };
+        if !self.chain.has_room() {
+            return Ok(false);
+        }
+        match self.reader.next(tip).await {
+            Ok(Some(block)) => self.take(block).await,
+            Ok(None) => {
+                let canonical = self.is_on_l1(tip).await?;
+                if canonical {
+                    self.chain.answered(tip.number);
+                    return Ok(false);
+                }
+                self.go_back(tip.number).await
+            }
+            Err(L1Error::Reorged) => self.go_back(tip.number).await,
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn take(&self, block: L1Block) -> Result<bool, Step> {
+        self.ledger.append_l1_block(&block.origin, &block.deposits).await.map_err(fatal)?;
+        if !block.deposits.is_empty() {
+            let (l1_block, count) = (block.origin.number, block.deposits.len());
+            tracing::info!(l1_block, count, "deposits");
+        }
+        self.chain.answered(block.origin.number);
+        self.chain.push(block);
+        self.changed.notify_waiters();
+        Ok(true)
+    }
+
+    async fn is_on_l1(&self, block: BlockId) -> Result<bool, Step> {
+        match self.reader.block(block.number).await {
+            Ok(found) => Ok(found.origin.hash == block.hash),
+            Err(L1Error::Missing(_)) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Finds the newest block that is still on L1 and forgets those after it.
+    async fn go_back(&self, tip_number: u64) -> Result<bool, Step> {
+        let mut number = tip_number;
+        loop {
+            let Some(known) = self.chain.block(number) else {
+                return Err(fatal(WatcherError::AnchorGone { number: self.anchor_number }));
+            };
+            let id = BlockId { number, hash: known.origin.hash };
+            if self.is_on_l1(id).await? {
+                break;
+            }
+            if number <= self.anchor_number {
+                return Err(fatal(WatcherError::AnchorGone { number }));
+            }
+            number -= 1;
+        }
+        tracing::warn!(from = tip_number, to = number, "L1 was reorganised");
+        self.ledger.rollback_l1_to(number).await.map_err(fatal)?;
+        self.chain.truncate(number);
+        self.changed.notify_waiters();
+        Ok(true)
+    }
+}
+
+/// Why a step ended early.
+enum Step {
+    Retry(L1Error),
+    Fatal(WatcherError),
+}
+
+impl From<L1Error> for Step {
+    fn from(error: L1Error) -> Self {
+        Self::Retry(error)
+    }
+}
+
+fn fatal(error: impl Into<WatcherError>) -> Step {
+    Step::Fatal(error.into())
+}

@@ -1,0 +1,309 @@
+//! Settings of `sequencer run`: one name for each, the same in the TOML file, the environment and
+//! on the command line, the later winning over the earlier. [`Settings`] is what was given,
+//! [`Config`] what is checked and complete; nothing reads the environment after this.
+//!
+//! Does not open files other than the TOML file and the key files it names.
+
+use alloy::{primitives::B256, signers::local::PrivateKeySigner};
+use clap::{Args, ValueEnum};
+use serde::Deserialize;
+use std::{
+    fmt, fs, io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+/// What the operator gave; everything is optional until [`Config::check`].
+#[derive(Args, Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Settings {
+    /// Genesis file of the chain, as `sequencer deploy` wrote it.
+    #[arg(long, env = "WEFT_GENESIS", value_name = "FILE")]
+    pub genesis: Option<PathBuf>,
+    /// Directory that holds the chain; created when missing. One process at a time.
+    #[arg(long, env = "WEFT_DATA_DIR", value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Address that JSON-RPC listens on, HTTP and WebSocket [default: 127.0.0.1:9545].
+    #[arg(long, env = "WEFT_RPC_LISTEN", value_name = "ADDR:PORT")]
+    pub rpc_listen: Option<SocketAddr>,
+    /// JSON-RPC endpoint of the L1 node.
+    #[arg(long, env = "WEFT_L1_RPC_URL", value_name = "URL")]
+    pub l1_rpc_url: Option<String>,
+    /// Beacon API that serves blobs; not needed for a local Anvil [default: ask the L1 node].
+    #[arg(long, env = "WEFT_L1_BEACON_URL", value_name = "URL")]
+    pub l1_beacon_url: Option<String>,
+    /// L1 blocks on top of one before its deposits are used; a reorg that deep rolls L2 back
+    /// [default: 4].
+    #[arg(long, env = "WEFT_L1_CONFIRMATIONS", value_name = "BLOCKS")]
+    pub l1_confirmations: Option<u64>,
+    /// How often L1 is asked for a new block, in milliseconds [default: 500].
+    #[arg(long, env = "WEFT_L1_POLL_MS", value_name = "MS")]
+    pub l1_poll_ms: Option<u64>,
+    /// Time between blocks in milliseconds [default: 1000].
+    #[arg(long, env = "WEFT_BLOCK_TIME_MS", value_name = "MS")]
+    pub block_time_ms: Option<u64>,
+    /// Whether blocks without user transactions are made [default: always].
+    #[arg(long, env = "WEFT_EMPTY_BLOCKS", value_enum)]
+    pub empty_blocks: Option<EmptyBlocks>,
+    /// File with the private key (hex) that appends batches to the Inbox. Without it nothing is
+    /// posted.
+    #[arg(long, env = "WEFT_BATCHER_KEY_FILE", value_name = "FILE")]
+    pub batcher_key_file: Option<PathBuf>,
+    /// File with the private key (hex) that proposes outputs. Without it none are proposed.
+    #[arg(long, env = "WEFT_PROPOSER_KEY_FILE", value_name = "FILE")]
+    pub proposer_key_file: Option<PathBuf>,
+    /// How batches are posted [default: blob].
+    #[arg(long, env = "WEFT_BATCH_DATA", value_enum)]
+    pub batch_data: Option<BatchData>,
+    /// Longest that a block waits before it is posted, in seconds [default: 60].
+    #[arg(long, env = "WEFT_BATCH_AGE_SECS", value_name = "SECS")]
+    pub batch_age_secs: Option<u64>,
+    /// SQL database of the rollup's ledger, sqlite:// or postgres:// [default: ledger.sqlite in the
+    /// data directory].
+    #[arg(long, env = "WEFT_LEDGER_URL", value_name = "URL")]
+    pub ledger_url: Option<String>,
+}
+
+/// Whether blocks without user transactions are made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum EmptyBlocks {
+    /// One every block time.
+    #[default]
+    Always,
+    /// Only to follow L1: one per L1 block, so that deposits arrive and the clock stays near L1's.
+    FollowL1,
+}
+
+/// How batches are posted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum BatchData {
+    /// In blobs (EIP-4844, with EIP-7594 proofs).
+    #[default]
+    Blob,
+    /// In calldata.
+    Calldata,
+}
+
+/// Complete settings of a node.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Genesis file.
+    pub genesis: PathBuf,
+    /// Data directory.
+    pub data_dir: PathBuf,
+    /// JSON-RPC address.
+    pub rpc_listen: SocketAddr,
+    /// L1 JSON-RPC endpoint.
+    pub l1_rpc_url: String,
+    /// Beacon API, when L1 has one.
+    pub l1_beacon_url: Option<String>,
+    /// Depth of an L1 block before it is used.
+    pub l1_confirmations: u64,
+    /// Time between questions to L1.
+    pub l1_poll: Duration,
+    /// Time between blocks.
+    pub block_time: Duration,
+    /// Empty block policy.
+    pub empty_blocks: EmptyBlocks,
+    /// Signs appends.
+    pub batcher_key: Option<Key>,
+    /// Signs output proposals.
+    pub proposer_key: Option<Key>,
+    /// How batches are posted.
+    pub batch_data: BatchData,
+    /// Longest wait of a block before it is posted, in seconds.
+    pub batch_age_secs: u64,
+    /// Ledger database.
+    pub ledger_url: String,
+}
+
+/// A signing key that prints as its address.
+#[derive(Clone)]
+pub struct Key(pub PrivateKeySigner);
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "key of {}", self.0.address())
+    }
+}
+
+/// Settings that cannot be used. The operator fixes them; nothing was started.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// A setting without default is missing.
+    #[error("{name} is not set: give --{name}, the environment variable {env} or a line in --config")]
+    Missing {
+        /// Name of the flag and the TOML key.
+        name: &'static str,
+        /// Environment variable.
+        env: &'static str,
+    },
+    /// A value is outside its range.
+    #[error("{name} is {found}, expected {expected}")]
+    Range {
+        /// Name of the flag and the TOML key.
+        name: &'static str,
+        /// Given value.
+        found: u64,
+        /// Allowed values.
+        expected: &'static str,
+    },
+    /// A file cannot be read.
+    #[error("cannot read {path}: {error}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// The TOML file does not parse, or has a key that does not exist.
+    #[error("{path}: {error}")]
+    Toml {
+        /// The file.
+        path: PathBuf,
+        /// What and where.
+        error: Box<toml::de::Error>,
+    },
+    /// A key file does not hold a private key.
+    #[error("{path} does not hold a private key of 32 bytes in hex")]
+    Key {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+impl Settings {
+    /// Reads a TOML file.
+    ///
+    /// # Errors
+    /// [`SettingsError`] when it cannot be read or holds an unknown key.
+    pub fn read(path: &Path) -> Result<Self, SettingsError> {
+        let text = read_to_string(path)?;
+        toml::from_str(&text)
+            .map_err(|error| SettingsError::Toml { path: path.into(), error: Box::new(error) })
+    }
+
+    /// These settings, and those of `base` where these have none.
+    #[must_use]
+    pub fn over(self, base: Self) -> Self {
+        Self {
+            genesis: self.genesis.or(base.genesis),
+            data_dir: self.data_dir.or(base.data_dir),
+            rpc_listen: self.rpc_listen.or(base.rpc_listen),
+            l1_rpc_url: self.l1_rpc_url.or(base.l1_rpc_url),
+            l1_beacon_url: self.l1_beacon_url.or(base.l1_beacon_url),
+            l1_confirmations: self.l1_confirmations.or(base.l1_confirmations),
+            l1_poll_ms: self.l1_poll_ms.or(base.l1_poll_ms),
+            block_time_ms: self.block_time_ms.or(base.block_time_ms),
+            empty_blocks: self.empty_blocks.or(base.empty_blocks),
+            batcher_key_file: self.batcher_key_file.or(base.batcher_key_file),
+            proposer_key_file: self.proposer_key_file.or(base.proposer_key_file),
+            batch_data: self.batch_data.or(base.batch_data),
+            batch_age_secs: self.batch_age_secs.or(base.batch_age_secs),
+            ledger_url: self.ledger_url.or(base.ledger_url),
+        }
+    }
+}
+
+/// JSON-RPC address unless told otherwise: local only, next to Anvil's 8545.
+const RPC_LISTEN_DEFAULT: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9545);
+
+fn required<T>(value: Option<T>, name: &'static str, env: &'static str) -> Result<T, SettingsError> {
+    value.ok_or(SettingsError::Missing { name, env })
+}
+
+impl Config {
+    /// Checks settings, fills defaults in and reads the key files.
+    ///
+    /// # Errors
+    /// [`SettingsError`] naming the setting.
+    pub fn check(settings: Settings) -> Result<Self, SettingsError> {
+        let data_dir = required(settings.data_dir, "data-dir", "WEFT_DATA_DIR")?;
+        let block_time_ms = settings.block_time_ms.unwrap_or(1_000);
+        if !(10..=60_000).contains(&block_time_ms) {
+            let expected = "10 to 60000 milliseconds";
+            return Err(SettingsError::Range { name: "block-time-ms", found: block_time_ms, expected });
+        }
+        let l1_poll_ms = settings.l1_poll_ms.unwrap_or(500);
+        if !(10..=60_000).contains(&l1_poll_ms) {
+            let expected = "10 to 60000 milliseconds";
+            return Err(SettingsError::Range { name: "l1-poll-ms", found: l1_poll_ms, expected });
+        }
+        let ledger_url = settings.ledger_url.unwrap_or_else(|| {
+            format!("sqlite://{}", data_dir.join("ledger.sqlite").display())
+        });
+        Ok(Self {
+            genesis: required(settings.genesis, "genesis", "WEFT_GENESIS")?,
+            rpc_listen: settings.rpc_listen.unwrap_or(RPC_LISTEN_DEFAULT),
+            l1_rpc_url: required(settings.l1_rpc_url, "l1-rpc-url", "WEFT_L1_RPC_URL")?,
+            l1_beacon_url: settings.l1_beacon_url,
+            l1_confirmations: settings.l1_confirmations.unwrap_or(4),
+            l1_poll: Duration::from_millis(l1_poll_ms),
+            block_time: Duration::from_millis(block_time_ms),
+            empty_blocks: settings.empty_blocks.unwrap_or_default(),
+            batcher_key: settings.batcher_key_file.as_deref().map(read_key).transpose()?,
+            proposer_key: settings.proposer_key_file.as_deref().map(read_key).transpose()?,
+            batch_data: settings.batch_data.unwrap_or_default(),
+            batch_age_secs: settings.batch_age_secs.unwrap_or(60),
+            ledger_url,
+            data_dir,
+        })
+    }
+}
+
+fn read_to_string(path: &Path) -> Result<String, SettingsError> {
+    fs::read_to_string(path).map_err(|error| SettingsError::Read { path: path.into(), error })
+}
+
+/// Reads a private key from a file: 32 bytes in hex, with or without 0x.
+///
+/// # Errors
+/// [`SettingsError`] naming the file.
+pub fn read_key(path: &Path) -> Result<Key, SettingsError> {
+    let text = read_to_string(path)?;
+    let malformed = || SettingsError::Key { path: path.into() };
+    let bytes: B256 = text.trim().parse().map_err(|_| malformed())?;
+    PrivateKeySigner::from_bytes(&bytes).map(Key).map_err(|_| malformed())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_win_over_the_file() {
+        let file: Settings = toml::from_str("block-time-ms = 200\nl1-confirmations = 9").unwrap();
+        let flags = Settings { block_time_ms: Some(300), ..Settings::default() };
+        let merged = flags.over(file);
+        assert_eq!((merged.block_time_ms, merged.l1_confirmations), (Some(300), Some(9)));
+    }
+
+    #[test]
+    fn an_unknown_key_and_a_missing_setting_are_named() {
+        let error = toml::from_str::<Settings>("blocktime = 1").unwrap_err().to_string();
+        assert!(error.contains("blocktime"), "{error}");
+        let error = Config::check(Settings::default()).unwrap_err().to_string();
+        assert!(error.contains("--data-dir") && error.contains("WEFT_DATA_DIR"), "{error}");
+    }
+
+    #[test]
+    fn a_block_time_of_nothing_is_refused() {
+        let settings = Settings {
+            data_dir: Some("x".into()),
+            block_time_ms: Some(0),
+            ..Settings::default()
+        };
+        let error = Config::check(settings).unwrap_err().to_string();
+        assert!(error.contains("block-time-ms is 0"), "{error}");
+    }
+
+    #[test]
+    fn a_key_never_prints_itself() {
+        let key = Key(PrivateKeySigner::from_bytes(&B256::repeat_byte(7)).unwrap());
+        assert!(!format!("{key:?}").contains("0707"));
+    }
+}

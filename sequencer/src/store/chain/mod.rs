@@ -1,0 +1,245 @@
+//! The chain and its state on disk: blocks, receipts, indexes, current state, history, and the
+//! resident trie over it.
+//!
+//! Authoritative is the file; the tries in memory follow from it and are checked against the head's
+//! state root when the store opens. One durable transaction per block for now: a later order log
+//! makes blocks durable before they get here, and folds many of them into one transaction. Does not
+//! execute, and does not decide which block comes next: it only insists that it follows the head.
+
+mod error;
+mod read;
+mod rollback;
+mod tries;
+mod view;
+mod write;
+
+pub use error::{ChainStoreError, Corruption};
+pub use read::{StoredBlock, TransactionAt};
+pub use tries::TRIE_WINDOW_BLOCKS;
+pub use view::ChainView;
+
+use super::{
+    directory_lock::{DirectoryLock, DirectoryLockError},
+    kv::{Access, Kv, KvTransaction, KvWriter},
+    tables::{
+        FORMAT, HashedAccounts, HashedStorages, Headers, Key, Meta, MetaKey, TABLES, TableError,
+        Value,
+    },
+};
+use alloy::primitives::{B256, Bytes, KECCAK256_EMPTY, U256};
+use executor::{Account, ExecutedBlock, Genesis, StateTrie, StateView};
+use std::{
+    fmt,
+    ops::ControlFlow,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+};
+use tokio::sync::watch;
+use tries::Tries;
+use view::Codes;
+use write::NewBlock;
+
+/// The last block of the chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// Height.
+    pub number: u64,
+    /// Block hash.
+    pub hash: B256,
+    /// Seconds since 1970.
+    pub timestamp: u64,
+}
+
+/// The open chain store; cloning shares it. One per directory in the whole machine.
+#[derive(Clone)]
+pub struct ChainStore(Arc<Inner>);
+
+struct Inner {
+    kv: Kv,
+    /// Held by whoever writes: blocks come one after another.
+    writer: Mutex<()>,
+    tries: Tries,
+    codes: Codes,
+    head: watch::Sender<Head>,
+    /// Last, so that it is released once the database is closed.
+    _lock: DirectoryLock,
+}
+
+impl fmt::Debug for ChainStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ChainStore").field(&self.head()).finish()
+    }
+}
+
+impl ChainStore {
+    /// Opens the chain in `directory`; creates it with block 0 on first use. Reads the whole
+    /// current state once, to rebuild the trie.
+    ///
+    /// # Errors
+    /// The first two groups of [`ChainStoreError`]: the directory is in use, unusable, of another
+    /// chain or of a newer format, or what it holds is damaged.
+    pub fn open(directory: &Path, genesis: &Genesis) -> Result<Self, ChainStoreError> {
+        std::fs::create_dir_all(directory).map_err(ChainStoreError::Directory)?;
+        let lock = DirectoryLock::acquire(directory).map_err(|error| match error {
+            DirectoryLockError::Io(error) => ChainStoreError::Directory(error),
+            DirectoryLockError::Held => {
+                ChainStoreError::LockedByAnotherProcess { directory: directory.to_owned() }
+            }
+        })?;
+        let kv = Kv::open(directory, TABLES)?;
+        initialise(&kv, genesis)?;
+        let snapshot = kv.snapshot()?;
+        let head = read_head(&snapshot)?;
+        let tries = Tries::new(head, rebuild_trie(&snapshot, head)?);
+        let (sender, _) = watch::channel(head);
+        let codes = Codes::default();
+        let inner = Inner { kv, writer: Mutex::new(()), tries, codes, head: sender, _lock: lock };
+        Ok(Self(Arc::new(inner)))
+    }
+
+    /// The last durably committed block.
+    #[must_use]
+    pub fn head(&self) -> Head {
+        *self.0.head.borrow()
+    }
+
+    /// Follows the head: every value is durable when it is seen, and a slow reader sees the latest.
+    #[must_use]
+    pub fn subscribe_head(&self) -> watch::Receiver<Head> {
+        self.0.head.subscribe()
+    }
+
+    /// Appends a block in one durable transaction, then publishes the new head. Blocks the thread
+    /// for the time of an fsync.
+    ///
+    /// # Errors
+    /// [`ChainStoreError::NotNextBlock`], [`ChainStoreError::OtherState`] and
+    /// [`ChainStoreError::StorageOutlivesAccount`] when the block does not fit; otherwise the file
+    /// failed and the node should halt.
+    pub fn commit(&self, block: &ExecutedBlock) -> Result<(), ChainStoreError> {
+        let _writer = self.0.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let number = block.header.number;
+        let (head, parent) = (self.head(), block.header.parent_hash);
+        if parent != head.hash || number != head.number + 1 {
+            return Err(ChainStoreError::NotNextBlock { head, number, parent });
+        }
+        let (header, trie) = (block.header.state_root, block.trie.root());
+        if header != trie {
+            return Err(ChainStoreError::OtherState { number, header, trie });
+        }
+        let next = Head { number, hash: block.hash, timestamp: block.header.timestamp };
+        // Known before it is durable: a reader whose snapshot has the block finds its trie.
+        self.0.tries.insert(next, block.trie.clone());
+        if let Err(error) = self.write_block(&NewBlock::from(block)) {
+            self.0.tries.remove_above(head.number);
+            return Err(error);
+        }
+        self.0.tries.trim(number);
+        self.0.head.send_replace(next);
+        Ok(())
+    }
+
+    fn write_block(&self, block: &NewBlock<'_>) -> Result<(), ChainStoreError> {
+        let writer = self.0.kv.writer()?;
+        write::block(&writer, block)?;
+        Ok(writer.commit()?)
+    }
+}
+
+/// Writes block 0 where there is nothing yet; otherwise checks whose directory it is.
+fn initialise(kv: &Kv, genesis: &Genesis) -> Result<(), ChainStoreError> {
+    let (state, header, hash) = genesis.build()?;
+    let config_hash = genesis.config_hash(hash);
+    let writer = kv.writer()?;
+    let Some(format) = writer.read::<Meta>(&MetaKey::Format)? else {
+        let diff = genesis.state_diff();
+        let trie = state.trie();
+        let block =
+            NewBlock { header: &header, hash, transactions: &[], receipts: &[], diff: &diff, trie };
+        write::block(&writer, &block)?;
+        write_meta(&writer, MetaKey::Format, FORMAT.to_value())?;
+        write_meta(&writer, MetaKey::GenesisHash, hash.to_value())?;
+        write_meta(&writer, MetaKey::ConfigHash, config_hash.to_value())?;
+        return Ok(writer.commit()?);
+    };
+    let found = u64::from_value(&format).ok_or(Corruption::Meta)?;
+    if found > FORMAT {
+        return Err(ChainStoreError::NewerFormat { supported: FORMAT, found });
+    }
+    let found = read_meta::<B256, _>(&writer, MetaKey::GenesisHash)?;
+    if found != hash {
+        return Err(ChainStoreError::OtherChain { expected: hash, found });
+    }
+    let found = read_meta::<B256, _>(&writer, MetaKey::ConfigHash)?;
+    if found != config_hash {
+        return Err(ChainStoreError::OtherConfiguration { expected: config_hash, found });
+    }
+    Ok(())
+}
+
+fn read_meta<V: Value, K: Access>(
+    transaction: &KvTransaction<K>,
+    key: MetaKey,
+) -> Result<V, ChainStoreError> {
+    let bytes = transaction.read::<Meta>(&key)?.ok_or(Corruption::Meta)?;
+    Ok(V::from_value(&bytes).ok_or(Corruption::Meta)?)
+}
+
+fn write_meta(writer: &KvWriter, key: MetaKey, value: Vec<u8>) -> Result<(), TableError> {
+    writer.write::<Meta>(&key, &Bytes::from(value))
+}
+
+/// The head as a transaction sees it.
+fn read_head<K: Access>(transaction: &KvTransaction<K>) -> Result<Head, ChainStoreError> {
+    read_meta(transaction, MetaKey::Head)
+}
+
+fn write_head(writer: &KvWriter, head: Head) -> Result<(), TableError> {
+    write_meta(writer, MetaKey::Head, head.to_value())
+}
+
+impl Value for Head {
+    fn to_value(&self) -> Vec<u8> {
+        ((self.number, self.hash), self.timestamp).to_key()
+    }
+    fn from_value(bytes: &[u8]) -> Option<Self> {
+        let ((number, hash), timestamp) = <((u64, B256), u64)>::read(bytes)?;
+        Some(Self { number, hash, timestamp })
+    }
+}
+
+/// Builds the trie over the state tables and compares it with the head's header.
+fn rebuild_trie<K: Access>(
+    transaction: &KvTransaction<K>,
+    head: Head,
+) -> Result<StateTrie, ChainStoreError> {
+    let mut accounts: Vec<(B256, Account)> = Vec::new();
+    transaction.visit_from::<HashedAccounts, ChainStoreError>(&B256::ZERO, |hash, account| {
+        accounts.push((hash, account));
+        Ok(ControlFlow::Continue(()))
+    })?;
+    let trie = StateTrie::from_hashed(accounts.into_iter().map(Ok), |hash| {
+        let mut slots: Vec<(B256, U256)> = Vec::new();
+        let visit = |(address, slot), value| -> Result<_, ChainStoreError> {
+            if address != hash {
+                return Ok(ControlFlow::Break(()));
+            }
+            slots.push((slot, value));
+            Ok(ControlFlow::Continue(()))
+        };
+        transaction.visit_from::<HashedStorages, _>(&hash, visit)?;
+        Ok::<_, ChainStoreError>(slots)
+    })?;
+    let number = head.number;
+    let header = transaction.read::<Headers>(&number)?;
+    let header = header.ok_or(Corruption::Missing { table: "Headers", number })?.header.state_root;
+    if trie.root() != header {
+        return Err(Corruption::StateRoot { number, header, tables: trie.root() }.into());
+    }
+    Ok(trie)
+}
+
+/// Whether an account of this code hash has code to look up.
+const fn has_code(code_hash: &B256) -> bool {
+    !matches!(code_hash, &KECCAK256_EMPTY)
+}

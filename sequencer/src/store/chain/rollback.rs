@@ -1,0 +1,185 @@
+//! Going back: the change that leads from the head to an earlier block, read from the change sets,
+//! and the removal of the blocks in between. Does not decide when to roll back.
+
+use super::{
+    ChainStore, ChainStoreError, Corruption, Head, StoredBlock, read::read_block, read_head, write,
+    write_head,
+};
+use crate::store::{
+    kv::{Access, KvTransaction, KvWriter},
+    tables::{
+        AccountChangeSets, AccountsHistory, BlockBodies, HashedAccounts, HashedStorages,
+        HeaderNumbers, Headers, OutputParts, Receipts, StorageChangeSets, StoragesHistory, Table,
+        TransactionHashNumbers,
+    },
+};
+use alloy::primitives::{Address, keccak256};
+use executor::{
+    StateDiff, StateTrie,
+    state::{AccountDiff, SlotDiff},
+};
+use std::{collections::btree_map::Entry, ops::ControlFlow, sync::PoisonError};
+
+impl ChainStore {
+    /// Removes the blocks above `number` and restores the state after it, in one durable
+    /// transaction; then publishes the new head. Gives back the removed blocks, oldest first: all
+    /// of them are in memory at one time, so a rollback is as deep as L1's reorganisations are.
+    ///
+    /// # Errors
+    /// [`ChainStoreError::NoSuchBlock`] above the head; otherwise the file failed or contradicts
+    /// itself and the node should halt.
+    pub fn rollback_to(&self, number: u64) -> Result<Vec<StoredBlock>, ChainStoreError> {
+        let _writer = self.0.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let writer = self.0.kv.writer()?;
+        let head = read_head(&writer)?;
+        if number > head.number {
+            return Err(ChainStoreError::NoSuchBlock { head, number });
+        }
+        let target = head_at(&writer, number)?;
+        let diff = diff_back_to(&writer, number, usize::MAX)?;
+        let trie = self.0.tries.get(head.number, head.hash).ok_or(ChainStoreError::Contended)?;
+        let trie = trie_back_at(&writer, &trie, number, &diff)?;
+        write::state(&writer, &diff)?;
+        let removed = (number + 1..=head.number)
+            .map(|number| remove_block(&writer, number))
+            .collect::<Result<Vec<_>, _>>()?;
+        write_head(&writer, target)?;
+        writer.commit()?;
+        self.0.tries.remove_above(number);
+        self.0.tries.insert(target, trie);
+        self.0.head.send_replace(target);
+        Ok(removed)
+    }
+}
+
+/// The trie after block `number`, by applying the change that leads there; checked against the
+/// header.
+pub(super) fn trie_back_at<K: Access>(
+    transaction: &KvTransaction<K>,
+    trie: &StateTrie,
+    number: u64,
+    diff: &StateDiff,
+) -> Result<StateTrie, ChainStoreError> {
+    let trie = trie.apply(diff)?;
+    let stored = transaction.read::<Headers>(&number)?;
+    let missing = Corruption::Missing { table: Headers::SPEC.name, number };
+    let header = stored.ok_or(missing)?.header.state_root;
+    if trie.root() != header {
+        return Err(Corruption::StateRoot { number, header, tables: trie.root() }.into());
+    }
+    Ok(trie)
+}
+
+/// A stored block as a head.
+pub(super) fn head_at<K: Access>(
+    transaction: &KvTransaction<K>,
+    number: u64,
+) -> Result<Head, ChainStoreError> {
+    let stored = transaction.read::<Headers>(&number)?;
+    let missing = Corruption::Missing { table: Headers::SPEC.name, number };
+    let stored = stored.ok_or(missing)?;
+    Ok(Head { number, hash: stored.hash, timestamp: stored.header.timestamp })
+}
+
+/// The change that leads from the head back to the state after block `number`. For every account
+/// and slot the oldest change set above `number` has the value. Fails with
+/// [`ChainStoreError::TrieTooOld`] after reading more than `changes_max` change-set rows.
+pub(super) fn diff_back_to<K: Access>(
+    transaction: &KvTransaction<K>,
+    number: u64,
+    changes_max: usize,
+) -> Result<StateDiff, ChainStoreError> {
+    let mut diff = StateDiff::default();
+    let mut changes = 0_usize;
+    let mut count = || {
+        changes += 1;
+        if changes > changes_max { Err(ChainStoreError::TrieTooOld { number }) } else { Ok(()) }
+    };
+    let first = number.saturating_add(1);
+    transaction.visit_from::<AccountChangeSets, ChainStoreError>(
+        &first,
+        |(_, address), account| {
+            count()?;
+            if let Entry::Vacant(vacant) = diff.accounts.entry(address) {
+                let before = transaction.read::<HashedAccounts>(&keccak256(address))?;
+                vacant.insert(AccountDiff { before, after: account, ..AccountDiff::default() });
+            }
+            Ok(ControlFlow::Continue(()))
+        },
+    )?;
+    transaction.visit_from::<StorageChangeSets, ChainStoreError>(
+        &first,
+        |((_, address), slot), value| {
+            count()?;
+            let change = account_change(transaction, &mut diff, address)?;
+            if let Entry::Vacant(vacant) = change.slots.entry(slot) {
+                let key = (keccak256(address), write::hashed_slot(slot));
+                let before = transaction.read::<HashedStorages>(&key)?.unwrap_or_default();
+                vacant.insert(SlotDiff { before, after: value });
+            }
+            Ok(ControlFlow::Continue(()))
+        },
+    )?;
+    Ok(diff)
+}
+
+/// The entry of an account; one that did not change itself is as it is now.
+fn account_change<'d, K: Access>(
+    transaction: &KvTransaction<K>,
+    diff: &'d mut StateDiff,
+    address: Address,
+) -> Result<&'d mut AccountDiff, ChainStoreError> {
+    match diff.accounts.entry(address) {
+        Entry::Occupied(occupied) => Ok(occupied.into_mut()),
+        Entry::Vacant(vacant) => {
+            let now = transaction.read::<HashedAccounts>(&keccak256(address))?;
+            Ok(vacant.insert(AccountDiff { before: now, after: now, ..AccountDiff::default() }))
+        }
+    }
+}
+
+/// Removes every row of a block but its state, and gives the block back.
+fn remove_block(writer: &KvWriter, number: u64) -> Result<StoredBlock, ChainStoreError> {
+    let missing = Corruption::Missing { table: Headers::SPEC.name, number };
+    let block = read_block(writer, number)?.ok_or(missing)?;
+    writer.remove::<Headers>(&number)?;
+    writer.remove::<HeaderNumbers>(&block.hash)?;
+    writer.remove::<OutputParts>(&number)?;
+    for (index, transaction) in (0..).zip(&block.transactions) {
+        writer.remove::<BlockBodies>(&(number, index))?;
+        writer.remove::<Receipts>(&(number, index))?;
+        writer.remove::<TransactionHashNumbers>(&transaction.hash())?;
+    }
+    remove_history(writer, number)?;
+    Ok(block)
+}
+
+fn remove_history(writer: &KvWriter, number: u64) -> Result<(), ChainStoreError> {
+    for address in keys_of_block::<AccountChangeSets, _>(writer, number, |(block, _)| *block)? {
+        writer.remove::<AccountChangeSets>(&address)?;
+        writer.remove::<AccountsHistory>(&(address.1, number))?;
+    }
+    for key in keys_of_block::<StorageChangeSets, _>(writer, number, |((block, _), _)| *block)? {
+        let ((_, address), slot) = key;
+        writer.remove::<StorageChangeSets>(&key)?;
+        writer.remove::<StoragesHistory>(&((address, slot), number))?;
+    }
+    Ok(())
+}
+
+/// The keys of a table that start with block `number`.
+fn keys_of_block<T: Table, K: Access>(
+    transaction: &KvTransaction<K>,
+    number: u64,
+    block_of: impl Fn(&T::Key) -> u64,
+) -> Result<Vec<T::Key>, ChainStoreError> {
+    let mut keys = Vec::new();
+    transaction.visit_from::<T, ChainStoreError>(&number, |key, _| {
+        if block_of(&key) != number {
+            return Ok(ControlFlow::Break(()));
+        }
+        keys.push(key);
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok(keys)
+}

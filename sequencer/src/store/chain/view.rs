@@ -1,0 +1,254 @@
+//! State as execution and RPC read it: at the head, or after any stored block.
+//!
+//! A view is one snapshot of the file, so it does not move while blocks are committed or rolled
+//! back. An earlier block's values come from the history index (the first change after it) and the
+//! change set of that change (the value before); a slot without later change is as it is now.
+
+use super::{
+    ChainStore, ChainStoreError, Corruption, Head, has_code, read_head,
+    rollback::{diff_back_to, head_at, trie_back_at},
+    write::hashed_slot,
+};
+use crate::store::{
+    kv::KvSnapshot,
+    tables::{
+        AccountChangeSets, AccountsHistory, Bytecodes, HashedAccounts, HashedStorages, Headers,
+        StorageChangeSets, StoragesHistory, Table,
+    },
+};
+use alloy::primitives::{Address, B256, U256, keccak256, map::B256Map};
+use executor::{Account, StateTrie, StateView, ViewError};
+use revm::bytecode::Bytecode;
+use std::{
+    collections::VecDeque,
+    fmt,
+    sync::{Mutex, PoisonError},
+};
+
+/// Analysed codes kept in memory. Analysis of a 24 KiB contract takes longer than reading it; 1,024
+/// of them at most are about 50 MiB, and few contracts make most of the calls.
+const CODES_MAX: usize = 1024;
+/// Attempts to find a snapshot and the trie that belongs to it. One suffices unless a rollback and
+/// a commit both pass between two adjacent reads.
+const VIEW_ATTEMPTS_MAX: usize = 16;
+/// Change-set rows read at most to rebuild the trie of a block outside the window: about a second
+/// of work, which bounds what one request for an old proof can cost.
+const TRIE_CHANGES_MAX: usize = 500_000;
+
+/// The state after one block. Moves between threads; blocks nobody, but keeps file pages from being
+/// reused, so it should live for one request or one block.
+pub struct ChainView {
+    snapshot: KvSnapshot,
+    store: ChainStore,
+    head: Head,
+    block: Head,
+    head_trie: StateTrie,
+    /// The trie of `block`, where it is in memory.
+    trie: Option<StateTrie>,
+    no_trie: StateTrie,
+}
+
+impl fmt::Debug for ChainView {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ChainView").field("block", &self.block).finish_non_exhaustive()
+    }
+}
+
+impl ChainStore {
+    /// The state at the head.
+    ///
+    /// # Errors
+    /// [`ChainStoreError`] when the file cannot be read; [`ChainStoreError::Contended`] may be
+    /// retried.
+    pub fn view(&self) -> Result<ChainView, ChainStoreError> {
+        for _ in 0..VIEW_ATTEMPTS_MAX {
+            let snapshot = self.0.kv.snapshot()?;
+            let head = read_head(&snapshot)?;
+            // The trie of a block is known before its transaction is durable and forgotten after a
+            // rollback is, so it is missing only when the snapshot is outdated already.
+            if let Some(trie) = self.0.tries.get(head.number, head.hash) {
+                return Ok(ChainView {
+                    snapshot,
+                    store: self.clone(),
+                    head,
+                    block: head,
+                    head_trie: trie.clone(),
+                    trie: Some(trie),
+                    no_trie: StateTrie::default(),
+                });
+            }
+        }
+        Err(ChainStoreError::Contended)
+    }
+
+    /// The state after block `number`; `None` above the head.
+    ///
+    /// # Errors
+    /// [`ChainStoreError`] when the file cannot be read; [`ChainStoreError::Contended`] may be
+    /// retried.
+    pub fn view_at(&self, number: u64) -> Result<Option<ChainView>, ChainStoreError> {
+        let mut view = self.view()?;
+        if number > view.head.number {
+            return Ok(None);
+        }
+        if number < view.head.number {
+            view.block = head_at(&view.snapshot, number)?;
+            view.trie = self.0.tries.get(number, view.block.hash);
+        }
+        Ok(Some(view))
+    }
+}
+
+impl ChainView {
+    /// The block whose state this is.
+    #[must_use]
+    pub fn block(&self) -> Head {
+        self.block
+    }
+
+    /// Whether [`StateView::trie`] is this state's trie. Within the last
+    /// [`TRIE_WINDOW_BLOCKS`](super::TRIE_WINDOW_BLOCKS) blocks it is, since the store was opened;
+    /// otherwise it is the empty trie: the view answers every read, but a block cannot be sealed on
+    /// it, and proofs need [`Self::state_trie`].
+    #[must_use]
+    pub fn has_trie(&self) -> bool {
+        self.trie.is_some()
+    }
+
+    /// This state's trie, for proofs; rebuilt from the head's by the change sets where it is not in
+    /// memory. The cost grows with the number of changes since, and is bounded.
+    ///
+    /// # Errors
+    /// [`ChainStoreError::TrieTooOld`] when too much has changed since; otherwise the file failed.
+    pub fn state_trie(&self) -> Result<StateTrie, ChainStoreError> {
+        if let Some(trie) = &self.trie {
+            return Ok(trie.clone());
+        }
+        let diff = diff_back_to(&self.snapshot, self.block.number, TRIE_CHANGES_MAX)?;
+        trie_back_at(&self.snapshot, &self.head_trie, self.block.number, &diff)
+    }
+
+    fn is_past(&self) -> bool {
+        self.block.number < self.head.number
+    }
+
+    fn read_account(&self, address: Address) -> Result<Option<Account>, ChainStoreError> {
+        if self.is_past() {
+            let from = (address, self.block.number + 1);
+            let change = self.snapshot.read_from::<AccountsHistory>(&from)?;
+            if let Some(((changed, number), ())) = change
+                && changed == address
+            {
+                let before = self.snapshot.read::<AccountChangeSets>(&(number, address))?;
+                let missing = Corruption::Missing { table: AccountChangeSets::SPEC.name, number };
+                return Ok(before.ok_or(missing)?);
+            }
+        }
+        Ok(self.snapshot.read::<HashedAccounts>(&keccak256(address))?)
+    }
+
+    fn read_slot(&self, address: Address, slot: U256) -> Result<U256, ChainStoreError> {
+        if self.is_past() {
+            let from = ((address, slot), self.block.number + 1);
+            let change = self.snapshot.read_from::<StoragesHistory>(&from)?;
+            if let Some((changed, ())) = change
+                && changed.0 == (address, slot)
+            {
+                let number = changed.1;
+                let before = self.snapshot.read::<StorageChangeSets>(&((number, address), slot))?;
+                let missing = Corruption::Missing { table: StorageChangeSets::SPEC.name, number };
+                return Ok(before.ok_or(missing)?);
+            }
+        }
+        let key = (keccak256(address), hashed_slot(slot));
+        Ok(self.snapshot.read::<HashedStorages>(&key)?.unwrap_or_default())
+    }
+
+    fn read_code(&self, code_hash: B256) -> Result<Option<Bytecode>, ChainStoreError> {
+        if let Some(code) = self.store.0.codes.get(code_hash) {
+            return Ok(Some(code));
+        }
+        let Some(raw) = self.snapshot.read::<Bytecodes>(&code_hash)? else { return Ok(None) };
+        let code = Bytecode::new_raw_checked(raw).map_err(|_| Corruption::Code { code_hash })?;
+        self.store.0.codes.insert(code_hash, code.clone());
+        Ok(Some(code))
+    }
+}
+
+impl StateView for ChainView {
+    fn account(&self, address: Address) -> Result<Option<Account>, ViewError> {
+        Ok(self.read_account(address)?)
+    }
+
+    fn slot(&self, address: Address, slot: U256) -> Result<U256, ViewError> {
+        Ok(self.read_slot(address, slot)?)
+    }
+
+    fn code(&self, code_hash: B256) -> Result<Bytecode, ViewError> {
+        if !has_code(&code_hash) {
+            return Ok(Bytecode::default());
+        }
+        self.read_code(code_hash)?.ok_or(ViewError::MissingCode(code_hash))
+    }
+
+    fn block_hash(&self, number: u64) -> Result<B256, ViewError> {
+        let missing = ViewError::MissingBlockHash(number);
+        if number > self.block.number {
+            return Err(missing);
+        }
+        let stored = self.snapshot.read::<Headers>(&number).map_err(ChainStoreError::from)?;
+        stored.map(|stored| stored.hash).ok_or(missing)
+    }
+
+    /// See [`ChainView::has_trie`].
+    fn trie(&self) -> &StateTrie {
+        self.trie.as_ref().unwrap_or(&self.no_trie)
+    }
+}
+
+/// Analysed codes, the first in being the first out. Code is content: an entry is never wrong.
+#[derive(Debug, Default)]
+pub(super) struct Codes(Mutex<CodeQueue>);
+
+#[derive(Debug, Default)]
+struct CodeQueue {
+    codes: B256Map<Bytecode>,
+    order: VecDeque<B256>,
+}
+
+impl Codes {
+    fn get(&self, code_hash: B256) -> Option<Bytecode> {
+        let queue = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        queue.codes.get(&code_hash).cloned()
+    }
+
+    fn insert(&self, code_hash: B256, code: Bytecode) {
+        let mut queue = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if queue.codes.insert(code_hash, code).is_some() {
+            return;
+        }
+        queue.order.push_back(code_hash);
+        if queue.order.len() > CODES_MAX
+            && let Some(oldest) = queue.order.pop_front()
+        {
+            queue.codes.remove(&oldest);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_code_cache_is_bounded() {
+        let codes = Codes::default();
+        for number in 0..2 * CODES_MAX {
+            let hash = keccak256(number.to_be_bytes());
+            codes.insert(hash, Bytecode::default());
+            assert!(codes.get(hash).is_some());
+        }
+        let queue = codes.0.lock().unwrap();
+        assert_eq!((queue.codes.len(), queue.order.len()), (CODES_MAX, CODES_MAX));
+    }
+}

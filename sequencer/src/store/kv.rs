@@ -1,0 +1,279 @@
+//! The key-value engine: MDBX behind tables of bytes, snapshots and one durable write transaction.
+//!
+//! The only file that knows MDBX. It checks key and value sizes before every write, because the
+//! binding does so in debug builds only and the engine aborts the process on a violation. It does
+//! not know what the tables mean (`tables` does), and never retries.
+
+/// Whether a transaction only reads or also writes; both read in the same way.
+pub(super) use signet_libmdbx::TransactionKind as Access;
+
+use signet_libmdbx::{
+    Database, DatabaseFlags, Environment, Geometry, MdbxError, ReadError, Ro, Rw, WriteFlags,
+    tx::Tx,
+};
+use std::{borrow::Cow, ops::ControlFlow, path::Path, sync::Arc};
+
+/// Largest size of the database file, in bytes: 1 TiB. It costs address space only (a process has
+/// 128 TiB), and a file that reaches it means that pruning was forgotten for years.
+const FILE_BYTES_MAX: usize = 1 << 40;
+/// The file grows in steps of this many bytes: 16 MiB, a few blocks' worth at full load, so that
+/// growth is rare and an idle chain stays small.
+const FILE_GROWTH_BYTES: isize = 16 << 20;
+/// Most snapshots open at one time. Each serves one RPC request or one block; the RPC's own limit
+/// of concurrent calls is lower, so reaching this means that snapshots leak.
+const READERS_MAX: u64 = 1024;
+
+/// The engine failed. Nothing of the transaction in progress counts. The caller halts: none of
+/// these goes away by asking again.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+pub enum KvError {
+    /// The file cannot grow: the disk is full or [`FILE_BYTES_MAX`] is reached.
+    #[error("the chain database cannot grow: {0}")]
+    Full(MdbxError),
+    /// The file is damaged or not one of ours.
+    #[error("the chain database is damaged: {0}")]
+    Damaged(MdbxError),
+    /// Any other failure of the engine or the operating system.
+    #[error("the chain database failed: {0}")]
+    Engine(MdbxError),
+    /// A key that its table cannot hold: a programming error.
+    #[error("table {table}: a key of {size} bytes, not {expected}")]
+    KeySize {
+        /// Table.
+        table: &'static str,
+        /// Size of the key, in bytes.
+        size: usize,
+        /// Size of the table's keys, in bytes.
+        expected: usize,
+    },
+    /// A value larger than its table's bound.
+    #[error("table {table}: a value of {size} bytes, more than {max}")]
+    ValueSize {
+        /// Table.
+        table: &'static str,
+        /// Size of the value, in bytes.
+        size: usize,
+        /// Bound of the table, in bytes.
+        max: usize,
+    },
+    /// A table that was not named when the database was opened: a programming error.
+    #[error("table {table} was not opened")]
+    UnknownTable {
+        /// Table.
+        table: &'static str,
+    },
+}
+
+impl From<MdbxError> for KvError {
+    fn from(error: MdbxError) -> Self {
+        /// ENOSPC, which the binding does not name.
+        const NO_SPACE_LEFT: i32 = 28;
+        match error {
+            MdbxError::MapFull | MdbxError::Other(NO_SPACE_LEFT) => Self::Full(error),
+            MdbxError::Corrupted
+            | MdbxError::PageNotFound
+            | MdbxError::Invalid
+            | MdbxError::VersionMismatch => Self::Damaged(error),
+            _ => Self::Engine(error),
+        }
+    }
+}
+
+impl From<ReadError> for KvError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Mdbx(error) => error.into(),
+            // Values are read as plain bytes, which cannot fail to decode.
+            ReadError::Decoding(_) => Self::Engine(MdbxError::DecodeError),
+        }
+    }
+}
+
+/// One table: its place in the list given to [`Kv::open`], its name and its sizes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TableSpec {
+    /// Position in the list of tables.
+    pub(super) index: usize,
+    /// Name in the file.
+    pub(super) name: &'static str,
+    /// Size of every key, in bytes; well below the engine's limit (about 2,000 at 4 KiB pages).
+    pub(super) key_bytes: usize,
+    /// Largest value, in bytes.
+    pub(super) value_bytes_max: usize,
+}
+
+/// An open database.
+#[derive(Debug)]
+pub(super) struct Kv {
+    env: Environment,
+    tables: Arc<[Database]>,
+}
+
+/// A transaction: a snapshot, or the one writer.
+pub(super) struct KvTransaction<K: Access> {
+    transaction: Tx<K>,
+    tables: Arc<[Database]>,
+}
+
+/// Bytes of a key or value, borrowed from the file where possible.
+type Slice<'a> = Cow<'a, [u8]>;
+/// A key and its value.
+pub(super) type Entry<B = Vec<u8>> = (B, B);
+
+/// A snapshot; it can move between threads and blocks nobody, but pages that it still sees are not
+/// reused, so it should live for one request.
+pub(super) type KvSnapshot = KvTransaction<Ro>;
+/// The write transaction; dropping it undoes it.
+pub(super) type KvWriter = KvTransaction<Rw>;
+
+impl Kv {
+    /// Opens or creates the database in `directory`, and its tables.
+    pub(super) fn open(directory: &Path, tables: &[TableSpec]) -> Result<Self, KvError> {
+        let mut builder = Environment::builder();
+        // Commits are durable (fsync of data and meta page) by default, and the file is written
+        // with write(2), not through the mapping, so that a stray pointer cannot damage it.
+        builder.set_max_dbs(tables.len()).set_max_readers(READERS_MAX).set_geometry(Geometry {
+            size: Some(0..FILE_BYTES_MAX),
+            growth_step: Some(FILE_GROWTH_BYTES),
+            ..Default::default()
+        });
+        let env = builder.open(directory)?;
+        let transaction = env.begin_rw_unsync()?;
+        let databases = tables
+            .iter()
+            .map(|table| transaction.create_db(Some(table.name), DatabaseFlags::empty()))
+            .collect::<Result<_, _>>()?;
+        transaction.commit()?;
+        Ok(Self { env, tables: databases })
+    }
+
+    /// A snapshot of what is committed now.
+    pub(super) fn snapshot(&self) -> Result<KvSnapshot, KvError> {
+        let transaction = self.env.begin_ro_unsync()?;
+        Ok(KvTransaction { transaction, tables: self.tables.clone() })
+    }
+
+    /// The write transaction. The caller sees to it that there is one at a time: a second one on
+    /// the same thread is an engine error, on another thread it waits.
+    pub(super) fn writer(&self) -> Result<KvWriter, KvError> {
+        let transaction = self.env.begin_rw_unsync()?;
+        Ok(KvTransaction { transaction, tables: self.tables.clone() })
+    }
+}
+
+impl<K: Access> KvTransaction<K> {
+    fn database(&self, table: TableSpec) -> Result<Database, KvError> {
+        let database = self.tables.get(table.index).copied();
+        database.ok_or(KvError::UnknownTable { table: table.name })
+    }
+
+    /// The value of `key`; borrowed from the file where possible.
+    pub(super) fn get(&self, table: TableSpec, key: &[u8]) -> Result<Option<Slice<'_>>, KvError> {
+        let database = self.database(table)?;
+        Ok(self.transaction.get(database.dbi(), key)?)
+    }
+
+    /// The first entry at or after `key`.
+    pub(super) fn first_from(
+        &self,
+        table: TableSpec,
+        key: &[u8],
+    ) -> Result<Option<Entry>, KvError> {
+        let mut cursor = self.transaction.cursor(self.database(table)?)?;
+        Ok(cursor.set_range(key)?)
+    }
+
+    /// Visits the entries at and after `start`, in key order, until `visit` breaks.
+    pub(super) fn walk<E: From<KvError>>(
+        &self,
+        table: TableSpec,
+        start: &[u8],
+        mut visit: impl FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>, E>,
+    ) -> Result<(), E> {
+        let database = self.database(table)?;
+        let mut cursor = self.transaction.cursor(database).map_err(KvError::from)?;
+        let mut entry: Option<Entry<Slice<'_>>> = cursor.set_range(start).map_err(KvError::from)?;
+        while let Some((key, value)) = entry {
+            if visit(&key, &value)?.is_break() {
+                break;
+            }
+            entry = cursor.next().map_err(KvError::from)?;
+        }
+        Ok(())
+    }
+}
+
+impl KvWriter {
+    /// Writes `key`, replacing its value.
+    pub(super) fn put(&self, table: TableSpec, key: &[u8], value: &[u8]) -> Result<(), KvError> {
+        check_key(table, key)?;
+        let (size, max) = (value.len(), table.value_bytes_max);
+        if size > max {
+            return Err(KvError::ValueSize { table: table.name, size, max });
+        }
+        Ok(self.transaction.put(self.database(table)?, key, value, WriteFlags::UPSERT)?)
+    }
+
+    /// Removes `key`; whether it was there.
+    pub(super) fn delete(&self, table: TableSpec, key: &[u8]) -> Result<bool, KvError> {
+        check_key(table, key)?;
+        Ok(self.transaction.del(self.database(table)?, key, None)?)
+    }
+
+    /// Makes everything durable, or nothing.
+    pub(super) fn commit(self) -> Result<(), KvError> {
+        Ok(self.transaction.commit()?)
+    }
+}
+
+fn check_key(table: TableSpec, key: &[u8]) -> Result<(), KvError> {
+    if key.len() == table.key_bytes {
+        return Ok(());
+    }
+    Err(KvError::KeySize { table: table.name, size: key.len(), expected: table.key_bytes })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TABLE: TableSpec =
+        TableSpec { index: 0, name: "T", key_bytes: 4, value_bytes_max: 1 << 20 };
+
+    #[test]
+    fn wrong_sizes_are_errors_before_the_engine_sees_them() {
+        let directory = tempfile::tempdir().unwrap();
+        let kv = Kv::open(directory.path(), &[TABLE]).unwrap();
+        let writer = kv.writer().unwrap();
+        let key_error = writer.put(TABLE, b"abc", b"").unwrap_err();
+        assert!(matches!(key_error, KvError::KeySize { size: 3, expected: 4, .. }));
+        assert!(matches!(writer.delete(TABLE, b"").unwrap_err(), KvError::KeySize { .. }));
+        let value_error = writer.put(TABLE, b"abcd", &vec![0; (1 << 20) + 1]).unwrap_err();
+        assert!(matches!(value_error, KvError::ValueSize { .. }));
+        let other = TableSpec { index: 1, ..TABLE };
+        let table_error = writer.put(other, b"abcd", b"").unwrap_err();
+        assert!(matches!(table_error, KvError::UnknownTable { .. }));
+    }
+
+    #[test]
+    fn a_dropped_writer_leaves_no_trace_and_a_snapshot_does_not_move() {
+        let directory = tempfile::tempdir().unwrap();
+        let kv = Kv::open(directory.path(), &[TABLE]).unwrap();
+        let before = kv.snapshot().unwrap();
+        kv.writer().unwrap().put(TABLE, b"drop", b"1").unwrap();
+        let writer = kv.writer().unwrap();
+        writer.put(TABLE, b"keep", b"").unwrap();
+        writer.commit().unwrap();
+        let after = kv.snapshot().unwrap();
+        assert_eq!(after.get(TABLE, b"drop").unwrap(), None);
+        assert_eq!(after.get(TABLE, b"keep").unwrap().as_deref(), Some(&[][..]));
+        assert_eq!(before.get(TABLE, b"keep").unwrap(), None);
+        assert_eq!(after.first_from(TABLE, b"d").unwrap(), Some((b"keep".to_vec(), vec![])));
+    }
+
+    #[test]
+    fn snapshots_move_between_threads() {
+        fn assert_send<T: Send>() {}
+        assert_send::<KvSnapshot>();
+    }
+}
