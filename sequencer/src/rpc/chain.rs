@@ -3,21 +3,11 @@
 //!
 //! Deliberately absent: writing, pool, and anything asynchronous but the head's watch.
 
+use crate::store::chain::{Head, StoredBlock, TransactionAt};
 use alloy::primitives::B256;
-use executor::{BlockEnv, ChainRules, Header, Receipt, StateView, Transaction};
+use executor::{BlockEnv, ChainRules, Header, StateTrie, StateView};
 use std::sync::Arc;
 use tokio::sync::watch;
-
-/// The newest block.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Head {
-    /// Height.
-    pub number: u64,
-    /// Hash.
-    pub hash: B256,
-    /// Seconds since 1970.
-    pub timestamp: u64,
-}
 
 /// Heights of the heads by how sure they are: newest, posted to L1, final on L1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -28,19 +18,6 @@ pub struct Heads {
     pub safe: u64,
     /// Newest block that finalized L1 data determines.
     pub finalized: u64,
-}
-
-/// A block as it is stored.
-#[derive(Clone, Debug)]
-pub struct StoredBlock {
-    /// Header.
-    pub header: Header,
-    /// Its hash.
-    pub hash: B256,
-    /// Transactions in order.
-    pub transactions: Vec<Transaction>,
-    /// One receipt per transaction.
-    pub receipts: Vec<Receipt>,
 }
 
 /// The chain could not be read. The cause is logged, and no caller of RPC sees it.
@@ -94,7 +71,24 @@ pub trait Chain: Send + Sync + 'static {
     /// [`ChainError`] when the chain cannot be read.
     fn transaction_position(&self, hash: B256) -> Result<Option<(u64, usize)>, ChainError>;
 
-    /// State after a block; `None` when it is not kept any more.
+    /// One transaction with its receipt, without the rest of its block; `None` where there is none.
+    ///
+    /// # Errors
+    /// [`ChainError`] when the chain cannot be read.
+    fn transaction_at(
+        &self,
+        number: u64,
+        index: usize,
+    ) -> Result<Option<TransactionAt>, ChainError>;
+
+    /// The trie of the state after a block, for proofs; `None` when it cannot be had any more.
+    ///
+    /// # Errors
+    /// [`ChainError`] when the chain cannot be read.
+    fn state_trie(&self, number: u64) -> Result<Option<StateTrie>, ChainError>;
+
+    /// State after a block; `None` when it is not kept any more. Its trie is not used: see
+    /// [`Self::state_trie`].
     ///
     /// # Errors
     /// [`ChainError`] when the state cannot be read.
