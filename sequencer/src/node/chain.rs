@@ -2,11 +2,11 @@
 
 use crate::{
     rpc::{Chain, ChainError, Heads},
-    store::{ChainStore, ChainStoreError, ChainView, Head, StoredBlock},
+    store::{ChainStore, ChainStoreError, ChainView, Head, StoredBlock, chain::TransactionAt},
 };
 use alloy::primitives::B256;
 use batcher::poster;
-use executor::{BlockEnv, ChainRules, Genesis, Header};
+use executor::{BlockEnv, ChainRules, Genesis, Header, StateTrie};
 use std::{
     sync::Arc,
     time::{Duration, SystemTime},
@@ -87,6 +87,23 @@ impl Chain for NodeChain {
 
     fn transaction_position(&self, hash: B256) -> Result<Option<(u64, usize)>, ChainError> {
         self.store.transaction_position(hash).map_err(failed)
+    }
+
+    fn transaction_at(
+        &self,
+        number: u64,
+        index: usize,
+    ) -> Result<Option<TransactionAt>, ChainError> {
+        self.store.transaction_at(number, index).map_err(failed)
+    }
+
+    fn state_trie(&self, number: u64) -> Result<Option<StateTrie>, ChainError> {
+        let Some(view) = self.store.view_at(number).map_err(failed)? else { return Ok(None) };
+        match view.state_trie() {
+            Ok(trie) => Ok(Some(trie)),
+            Err(ChainStoreError::TrieTooOld { .. }) => Ok(None),
+            Err(error) => Err(failed(error)),
+        }
     }
 
     fn view(&self, number: u64) -> Result<Option<ChainView>, ChainError> {

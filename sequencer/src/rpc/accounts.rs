@@ -67,9 +67,9 @@ pub(super) fn proof<C: Chain>(ctx: &RpcContext<C>, params: &Params<'_>) -> Reply
         return Err(Refusal::TooManyKeys(PROOF_KEYS_MAX).into());
     }
     let number = resolve(ctx, params.optional(2)?)?;
-    let view = view(ctx, number)?;
+    let trie = ctx.chain.state_trie(number)?.ok_or(RpcError::StateUnavailable { number })?;
     let slots: Vec<_> = keys.iter().map(|key| key.as_b256().into()).collect();
-    let proof = view.trie().account_proof(address, &slots).map_err(|error| match error {
+    let proof = trie.account_proof(address, &slots).map_err(|error| match error {
         ViewError::MissingNode => RpcError::StateUnavailable { number },
         error => error.into(),
     })?;

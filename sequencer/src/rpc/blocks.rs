@@ -2,13 +2,14 @@
 
 use super::{
     block_id::find,
-    chain::{Chain, StoredBlock},
+    chain::Chain,
     context::RpcContext,
     error::RpcError,
     format::{self, PendingBlock},
     jsonrpc::Params,
     table::{Answer, json, null},
 };
+use crate::store::chain::StoredBlock;
 use alloy::{
     eips::{BlockId, BlockNumberOrTag},
     primitives::{B256, U64},
@@ -94,5 +95,5 @@ pub(super) fn uncles_by_hash<C: Chain>(ctx: &RpcContext<C>, params: &Params<'_>)
 
 pub(super) fn receipts<C: Chain>(ctx: &RpcContext<C>, params: &Params<'_>) -> Reply {
     let id: BlockId = params.required(0)?;
-    load(ctx, id)?.map_or_else(null, |block| json(&format::receipts(&block)))
+    load(ctx, id)?.map_or_else(null, |block| json(&format::receipts(block)))
 }

@@ -3,9 +3,9 @@
 //!
 //! Deliberately absent: writing, pool, and anything asynchronous but the head's watch.
 
-pub use crate::store::{Head, StoredBlock};
+use crate::store::chain::{Head, StoredBlock, TransactionAt};
 use alloy::primitives::B256;
-use executor::{BlockEnv, ChainRules, Header, StateView};
+use executor::{BlockEnv, ChainRules, Header, StateTrie, StateView};
 use std::sync::Arc;
 use tokio::sync::watch;
 
@@ -71,7 +71,24 @@ pub trait Chain: Send + Sync + 'static {
     /// [`ChainError`] when the chain cannot be read.
     fn transaction_position(&self, hash: B256) -> Result<Option<(u64, usize)>, ChainError>;
 
-    /// State after a block; `None` when it is not kept any more.
+    /// One transaction with its receipt, without the rest of its block; `None` where there is none.
+    ///
+    /// # Errors
+    /// [`ChainError`] when the chain cannot be read.
+    fn transaction_at(
+        &self,
+        number: u64,
+        index: usize,
+    ) -> Result<Option<TransactionAt>, ChainError>;
+
+    /// The trie of the state after a block, for proofs; `None` when it cannot be had any more.
+    ///
+    /// # Errors
+    /// [`ChainError`] when the chain cannot be read.
+    fn state_trie(&self, number: u64) -> Result<Option<StateTrie>, ChainError>;
+
+    /// State after a block; `None` when it is not kept any more. Its trie is not used: see
+    /// [`Self::state_trie`].
     ///
     /// # Errors
     /// [`ChainError`] when the state cannot be read.

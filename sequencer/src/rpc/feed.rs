@@ -5,12 +5,13 @@
 //! fall behind lose events and are told so by the channel. Not a history: that is the chain's.
 
 use super::{
-    chain::{Chain, ChainError, StoredBlock},
+    chain::{Chain, ChainError},
     context::RpcContext,
     error::{Limit, RpcError},
     format,
     send::Included,
 };
+use crate::store::chain::StoredBlock;
 use alloy::primitives::B256;
 use executor::Transaction;
 use std::{

@@ -2,13 +2,14 @@
 
 use super::{
     block_id::number_of,
-    chain::{Chain, StoredBlock},
+    chain::Chain,
     context::RpcContext,
     error::{Refusal, RpcError},
     format::gas_used,
     jsonrpc::Params,
     table::{Answer, json},
 };
+use crate::store::chain::StoredBlock;
 use alloy::{
     eips::BlockNumberOrTag,
     primitives::{U64, U256},

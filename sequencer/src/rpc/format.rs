@@ -2,7 +2,7 @@
 //!
 //! The only place that turns stored things into RPC things. Reads nothing: everything comes in.
 
-use super::chain::StoredBlock;
+use crate::store::chain::{StoredBlock, TransactionAt};
 use alloy::{
     consensus::{EMPTY_OMMER_ROOT_HASH, transaction::Recovered},
     eips::eip4895::Withdrawals,
@@ -135,6 +135,19 @@ pub(super) fn block_transaction(block: &StoredBlock, index: usize) -> Option<Rpc
         deposit_nonce: block.receipts.get(index).and_then(|receipt| receipt.deposit_nonce),
     };
     Some(RpcTransaction::new(transaction, Some(inclusion)))
+}
+
+/// A transaction read without its block.
+pub(super) fn transaction_at(place: Place<'_>, index: usize, at: &TransactionAt) -> RpcTransaction {
+    let inclusion = Inclusion {
+        block_hash: place.hash,
+        block_number: place.header.number,
+        timestamp: place.header.timestamp,
+        base_fee_wei: place.header.base_fee_per_gas.unwrap_or(0),
+        index: index as u64,
+        deposit_nonce: at.receipt.deposit_nonce,
+    };
+    RpcTransaction::new(&at.transaction, Some(inclusion))
 }
 
 /// A whole block, with transactions or their hashes.
@@ -276,44 +289,64 @@ pub(super) struct RpcReceipt {
     deposit_receipt_version: Option<U64>,
 }
 
+/// A block as its transactions refer to it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place<'h> {
+    pub(super) header: &'h Header,
+    pub(super) hash: B256,
+}
+
 /// The receipt at an index of a stored block.
 pub(super) fn receipt(block: &StoredBlock, index: usize) -> Option<RpcReceipt> {
     let earlier = block.receipts.get(..index)?;
-    let first_log = earlier.iter().map(|receipt| receipt.logs.len() as u64).sum();
-    receipt_at(block, index, first_log)
+    let first_log_index = earlier.iter().map(|receipt| receipt.logs.len() as u64).sum();
+    let at = TransactionAt {
+        transaction: block.transactions.get(index)?.clone(),
+        receipt: block.receipts.get(index)?.clone(),
+        gas_used: gas_used(&block.receipts, index),
+        first_log_index,
+    };
+    Some(receipt_at(Place { header: &block.header, hash: block.hash }, index, at))
 }
 
 /// All receipts of a stored block.
-pub(super) fn receipts(block: &StoredBlock) -> Vec<RpcReceipt> {
-    let mut first_log = 0;
-    let mut out = Vec::with_capacity(block.receipts.len());
-    for index in 0..block.receipts.len() {
-        out.extend(receipt_at(block, index, first_log));
-        first_log += block.receipts[index].logs.len() as u64;
-    }
-    out
+pub(super) fn receipts(block: StoredBlock) -> Vec<RpcReceipt> {
+    let place = Place { header: &block.header, hash: block.hash };
+    let (mut first_log_index, mut gas_before) = (0, 0);
+    let pairs = block.transactions.into_iter().zip(block.receipts).enumerate();
+    pairs
+        .map(|(index, (transaction, receipt))| {
+            let gas_used = receipt.cumulative_gas_used.saturating_sub(gas_before);
+            gas_before = receipt.cumulative_gas_used;
+            let logs = receipt.logs.len() as u64;
+            let at = TransactionAt { transaction, receipt, gas_used, first_log_index };
+            first_log_index += logs;
+            receipt_at(place, index, at)
+        })
+        .collect()
 }
 
-fn receipt_at(block: &StoredBlock, index: usize, first_log: u64) -> Option<RpcReceipt> {
-    let (transaction, receipt) = (block.transactions.get(index)?, block.receipts.get(index)?);
-    let base_fee_wei = block.header.base_fee_per_gas.unwrap_or(0);
+/// The receipt of one transaction.
+pub(super) fn receipt_at(place: Place<'_>, index: usize, at: TransactionAt) -> RpcReceipt {
+    let TransactionAt { transaction, receipt, gas_used, first_log_index } = at;
+    let base_fee_wei = place.header.base_fee_per_gas.unwrap_or(0);
     let version = receipt.deposit_nonce.map(|_| U64::from(DEPOSIT_RECEIPT_VERSION));
-    Some(RpcReceipt {
+    let logs = (first_log_index..).zip(&receipt.logs);
+    RpcReceipt {
         ty: U8::from(receipt.ty),
         status: U8::from(u8::from(receipt.success)),
         transaction_hash: transaction.hash(),
         transaction_index: U64::from(index),
-        block_hash: block.hash,
-        block_number: U64::from(block.header.number),
+        block_hash: place.hash,
+        block_number: U64::from(place.header.number),
         from: transaction.sender(),
         to: transaction.kind().to().copied(),
-        contract_address: receipt.contract_address(transaction),
+        contract_address: receipt.contract_address(&transaction),
         cumulative_gas_used: U64::from(receipt.cumulative_gas_used),
-        gas_used: U64::from(gas_used(&block.receipts, index)),
+        gas_used: U64::from(gas_used),
         effective_gas_price: U128::from(transaction.effective_gas_price_wei(base_fee_wei)),
-        logs: (first_log..)
-            .zip(&receipt.logs)
-            .map(|(log_index, log)| rpc_log(block, index, log_index, log))
+        logs: logs
+            .map(|(log_index, log)| rpc_log(place, (transaction.hash(), index), log_index, log))
             .collect(),
         logs_bloom: logs_bloom(&receipt.logs),
         l1_gas_price: U64::ZERO,
@@ -322,7 +355,7 @@ fn receipt_at(block: &StoredBlock, index: usize, first_log: u64) -> Option<RpcRe
         l1_fee_scalar: "0",
         deposit_nonce: receipt.deposit_nonce.map(U64::from),
         deposit_receipt_version: version,
-    })
+    }
 }
 
 /// Gas of one transaction alone.
@@ -333,13 +366,18 @@ pub(super) fn gas_used(receipts: &[Receipt], index: usize) -> u64 {
 }
 
 /// A log at its place in the block.
-fn rpc_log(block: &StoredBlock, index: usize, log_index: u64, log: &alloy::primitives::Log) -> Log {
+fn rpc_log(
+    place: Place<'_>,
+    (transaction_hash, index): (B256, usize),
+    log_index: u64,
+    log: &alloy::primitives::Log,
+) -> Log {
     Log {
         inner: log.clone(),
-        block_hash: Some(block.hash),
-        block_number: Some(block.header.number),
-        block_timestamp: Some(block.header.timestamp),
-        transaction_hash: block.transactions.get(index).map(Transaction::hash),
+        block_hash: Some(place.hash),
+        block_number: Some(place.header.number),
+        block_timestamp: Some(place.header.timestamp),
+        transaction_hash: Some(transaction_hash),
         transaction_index: Some(index as u64),
         log_index: Some(log_index),
         removed: false,
@@ -351,10 +389,13 @@ pub(super) fn block_logs<'b>(
     block: &'b StoredBlock,
     wanted: impl Fn(&alloy::primitives::Log) -> bool + 'b,
 ) -> impl Iterator<Item = Log> + 'b {
-    let logs = block.receipts.iter().enumerate();
-    let logs = logs.flat_map(|(index, receipt)| receipt.logs.iter().map(move |log| (index, log)));
+    let place = Place { header: &block.header, hash: block.hash };
+    let pairs = block.transactions.iter().zip(&block.receipts).enumerate();
+    let logs = pairs.flat_map(|(index, (transaction, receipt))| {
+        receipt.logs.iter().map(move |log| ((transaction.hash(), index), log))
+    });
     (0..)
         .zip(logs)
         .filter(move |(_, (_, log))| wanted(log))
-        .map(|(log_index, (index, log))| rpc_log(block, index, log_index, log))
+        .map(move |(log_index, (at, log))| rpc_log(place, at, log_index, log))
 }

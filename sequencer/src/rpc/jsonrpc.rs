@@ -65,18 +65,17 @@ impl<'a> Body<'a> {
 }
 
 impl<'a> Request<'a> {
-    /// Reads one entry. The error carries the id when there is a usable one.
-    pub(super) fn parse(entry: &'a RawValue) -> Result<Self, (Option<&'a RawValue>, RpcError)> {
-        let fields: Fields<'a> =
-            serde_json::from_str(entry.get()).map_err(|_| (None, RpcError::InvalidRequest))?;
+    /// Reads one entry. What is no request gives back its id, when there is a usable one.
+    pub(super) fn parse(entry: &'a RawValue) -> Result<Self, Option<&'a RawValue>> {
+        let fields: Fields<'a> = serde_json::from_str(entry.get()).map_err(|_| None)?;
         let id = fields.id.filter(|id| is_id(id));
         if fields.id.is_some() && id.is_none() {
-            return Err((None, RpcError::InvalidRequest));
+            return Err(None);
         }
         let version_is_known = fields.jsonrpc.as_deref().is_some_and(|version| version == "2.0");
         match fields.method {
             Some(method) if version_is_known => Ok(Self { id, method, params: fields.params }),
-            _ => Err((id, RpcError::InvalidRequest)),
+            _ => Err(id),
         }
     }
 }

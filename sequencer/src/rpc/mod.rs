@@ -30,7 +30,7 @@ mod socket;
 mod table;
 mod transactions;
 
-pub use chain::{Chain, ChainError, Head, Heads, StoredBlock};
+pub use chain::{Chain, ChainError, Heads};
 pub use context::{Check, Readiness, RpcContext, RpcOptions};
 pub use error::{Limit, Refusal, RpcError};
 pub use server::serve;

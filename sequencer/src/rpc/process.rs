@@ -81,7 +81,7 @@ fn run<C: Chain>(ctx: &RpcContext<C>, request: &Request<'_>) -> Part {
 fn run_entry<C: Chain>(ctx: &RpcContext<C>, entry: &RawValue) -> Part {
     match Request::parse(entry) {
         Ok(request) => run(ctx, &request),
-        Err((id, error)) => Part::Text(response(id, &Err(error))),
+        Err(id) => Part::Text(response(id, &Err(RpcError::InvalidRequest))),
     }
 }
 

@@ -5,7 +5,7 @@
 
 use super::{
     block_id::view,
-    chain::{Chain, StoredBlock},
+    chain::Chain,
     context::RpcContext,
     error::RpcError,
     fees::Quantity,
@@ -13,6 +13,7 @@ use super::{
     jsonrpc::{Outcome, Params},
     table::{Answer, json},
 };
+use crate::store::chain::StoredBlock;
 use crate::txpool::{AccountState, Added, Status};
 use alloy::primitives::{Address, B256, Bytes, KECCAK256_EMPTY};
 use executor::{StateView, Transaction};

@@ -5,7 +5,7 @@
 //! slows the node down.
 
 use super::{
-    chain::{Chain, StoredBlock},
+    chain::Chain,
     context::RpcContext,
     error::{Limit, Refusal, RpcError},
     feed::BlockEvent,
@@ -14,6 +14,7 @@ use super::{
     logs::LogFilter,
     process::{Processed, answer, process_blocking},
 };
+use crate::store::chain::StoredBlock;
 use alloy::primitives::U64;
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, close_code};
 use executor::Transaction;

@@ -2,35 +2,51 @@
 
 use super::{
     blocks::load,
-    chain::{Chain, StoredBlock},
+    chain::Chain,
     context::RpcContext,
     error::RpcError,
-    format::{self, RpcTransaction},
+    format::{self, Place, RpcTransaction},
     jsonrpc::Params,
     table::{Answer, json, null},
 };
+use crate::store::chain::TransactionAt;
 use alloy::{
     eips::{BlockId, BlockNumberOrTag},
     primitives::{B256, U64},
 };
+use executor::{Header, Transaction};
 
 type Reply = Result<Answer, RpcError>;
 
-/// The block of an included transaction, and its index there.
-pub(super) fn included<C: Chain>(
-    ctx: &RpcContext<C>,
+/// An included transaction.
+struct Included {
+    header: Header,
     hash: B256,
-) -> Result<Option<(StoredBlock, usize)>, RpcError> {
+    index: usize,
+    at: TransactionAt,
+}
+
+impl Included {
+    fn place(&self) -> Place<'_> {
+        Place { header: &self.header, hash: self.hash }
+    }
+}
+
+fn included<C: Chain>(ctx: &RpcContext<C>, hash: B256) -> Result<Option<Included>, RpcError> {
     let Some((number, index)) = ctx.chain.transaction_position(hash)? else { return Ok(None) };
-    Ok(ctx.chain.block(number)?.map(|block| (block, index)))
+    let at = ctx.chain.transaction_at(number, index)?;
+    // A rollback between the reads may have put something else there.
+    let Some(at) = at.filter(|at| at.transaction.hash() == hash) else { return Ok(None) };
+    let header = ctx.chain.header(number)?;
+    Ok(header.map(|(header, hash)| Included { header, hash, index, at }))
 }
 
 pub(super) fn by_hash<C: Chain>(ctx: &RpcContext<C>, params: &Params<'_>) -> Reply {
     let hash: B256 = params.required(0)?;
     // The pool first: a transaction that is mined between the two looks is then found in a block.
     let pooled = ctx.pool().get(&hash).cloned();
-    if let Some((block, index)) = included(ctx, hash)? {
-        return json(&format::block_transaction(&block, index));
+    if let Some(found) = included(ctx, hash)? {
+        return json(&format::transaction_at(found.place(), found.index, &found.at));
     }
     pooled.map_or_else(null, |transaction| json(&RpcTransaction::pending(&transaction)))
 }
@@ -38,10 +54,8 @@ pub(super) fn by_hash<C: Chain>(ctx: &RpcContext<C>, params: &Params<'_>) -> Rep
 pub(super) fn raw_by_hash<C: Chain>(ctx: &RpcContext<C>, params: &Params<'_>) -> Reply {
     let hash: B256 = params.required(0)?;
     let pooled = ctx.pool().get(&hash).cloned();
-    if let Some((block, index)) = included(ctx, hash)? {
-        return json(&block.transactions.get(index).map(|transaction| transaction.raw()));
-    }
-    json(&pooled.as_ref().map(|transaction| transaction.raw()))
+    let transaction = included(ctx, hash)?.map(|found| found.at.transaction).or(pooled);
+    json(&transaction.as_ref().map(Transaction::raw))
 }
 
 fn at<C: Chain>(ctx: &RpcContext<C>, id: BlockId, params: &Params<'_>) -> Reply {
@@ -63,6 +77,7 @@ pub(super) fn by_block_hash<C: Chain>(ctx: &RpcContext<C>, params: &Params<'_>) 
 
 pub(super) fn receipt<C: Chain>(ctx: &RpcContext<C>, params: &Params<'_>) -> Reply {
     let hash: B256 = params.required(0)?;
-    let Some((block, index)) = included(ctx, hash)? else { return null() };
-    json(&format::receipt(&block, index))
+    let Some(found) = included(ctx, hash)? else { return null() };
+    let place = Place { header: &found.header, hash: found.hash };
+    json(&format::receipt_at(place, found.index, found.at))
 }
