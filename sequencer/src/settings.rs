@@ -59,6 +59,9 @@ pub struct Settings {
     /// Longest that a block waits before it is posted, in seconds [default: 60].
     #[arg(long, env = "WEFT_BATCH_AGE_SECS", value_name = "SECS")]
     pub batch_age_secs: Option<u64>,
+    /// L2 blocks between two proposed outputs [default: 60].
+    #[arg(long, env = "WEFT_OUTPUT_INTERVAL_BLOCKS", value_name = "BLOCKS")]
+    pub output_interval_blocks: Option<u64>,
     /// SQL database of the rollup's ledger, sqlite:// or postgres:// [default: ledger.sqlite in the
     /// data directory].
     #[arg(long, env = "WEFT_LEDGER_URL", value_name = "URL")]
@@ -116,6 +119,8 @@ pub struct Config {
     pub batch_data: BatchData,
     /// Longest wait of a block before it is posted, in seconds.
     pub batch_age_secs: u64,
+    /// L2 blocks between two proposed outputs.
+    pub output_interval_blocks: u64,
     /// Ledger database.
     pub ledger_url: String,
 }
@@ -134,7 +139,9 @@ impl fmt::Debug for Key {
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
     /// A setting without default is missing.
-    #[error("{name} is not set: give --{name}, the environment variable {env} or a line in --config")]
+    #[error(
+        "{name} is not set: give --{name}, the environment variable {env} or a line in --config"
+    )]
     Missing {
         /// Name of the flag and the TOML key.
         name: &'static str,
@@ -203,6 +210,7 @@ impl Settings {
             proposer_key_file: self.proposer_key_file.or(base.proposer_key_file),
             batch_data: self.batch_data.or(base.batch_data),
             batch_age_secs: self.batch_age_secs.or(base.batch_age_secs),
+            output_interval_blocks: self.output_interval_blocks.or(base.output_interval_blocks),
             ledger_url: self.ledger_url.or(base.ledger_url),
         }
     }
@@ -212,7 +220,11 @@ impl Settings {
 const RPC_LISTEN_DEFAULT: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9545);
 
-fn required<T>(value: Option<T>, name: &'static str, env: &'static str) -> Result<T, SettingsError> {
+fn required<T>(
+    value: Option<T>,
+    name: &'static str,
+    env: &'static str,
+) -> Result<T, SettingsError> {
     value.ok_or(SettingsError::Missing { name, env })
 }
 
@@ -226,16 +238,20 @@ impl Config {
         let block_time_ms = settings.block_time_ms.unwrap_or(1_000);
         if !(10..=60_000).contains(&block_time_ms) {
             let expected = "10 to 60000 milliseconds";
-            return Err(SettingsError::Range { name: "block-time-ms", found: block_time_ms, expected });
+            return Err(SettingsError::Range {
+                name: "block-time-ms",
+                found: block_time_ms,
+                expected,
+            });
         }
         let l1_poll_ms = settings.l1_poll_ms.unwrap_or(500);
         if !(10..=60_000).contains(&l1_poll_ms) {
             let expected = "10 to 60000 milliseconds";
             return Err(SettingsError::Range { name: "l1-poll-ms", found: l1_poll_ms, expected });
         }
-        let ledger_url = settings.ledger_url.unwrap_or_else(|| {
-            format!("sqlite://{}", data_dir.join("ledger.sqlite").display())
-        });
+        let ledger_url = settings
+            .ledger_url
+            .unwrap_or_else(|| format!("sqlite://{}", data_dir.join("ledger.sqlite").display()));
         Ok(Self {
             genesis: required(settings.genesis, "genesis", "WEFT_GENESIS")?,
             rpc_listen: settings.rpc_listen.unwrap_or(RPC_LISTEN_DEFAULT),
@@ -249,6 +265,7 @@ impl Config {
             proposer_key: settings.proposer_key_file.as_deref().map(read_key).transpose()?,
             batch_data: settings.batch_data.unwrap_or_default(),
             batch_age_secs: settings.batch_age_secs.unwrap_or(60),
+            output_interval_blocks: settings.output_interval_blocks.unwrap_or(60),
             ledger_url,
             data_dir,
         })
@@ -292,11 +309,8 @@ mod tests {
 
     #[test]
     fn a_block_time_of_nothing_is_refused() {
-        let settings = Settings {
-            data_dir: Some("x".into()),
-            block_time_ms: Some(0),
-            ..Settings::default()
-        };
+        let settings =
+            Settings { data_dir: Some("x".into()), block_time_ms: Some(0), ..Settings::default() };
         let error = Config::check(settings).unwrap_err().to_string();
         assert!(error.contains("block-time-ms is 0"), "{error}");
     }

@@ -1,0 +1,88 @@
+//! Balance, nonce, code, storage and proofs of one account.
+
+use super::{
+    block_id::{resolve, view},
+    chain::Chain,
+    context::RpcContext,
+    error::{Refusal, RpcError},
+    jsonrpc::Params,
+    table::{Answer, json},
+};
+use alloy::{
+    eips::{BlockId, BlockNumberOrTag},
+    primitives::{Address, B256, Bytes, KECCAK256_EMPTY, U64},
+    rpc::types::{EIP1186AccountProofResponse, EIP1186StorageProof},
+    serde::JsonStorageKey,
+};
+use executor::{Account, StateView, ViewError};
+
+type Reply = Result<Answer, RpcError>;
+
+/// Slots of one eth_getProof; more are refused, as geth does.
+const PROOF_KEYS_MAX: usize = 1_024;
+
+fn account<C: Chain>(
+    ctx: &RpcContext<C>,
+    address: Address,
+    id: Option<BlockId>,
+) -> Result<(C::View, Account), RpcError> {
+    let view = view(ctx, resolve(ctx, id)?)?;
+    let account = view.account(address)?.unwrap_or_default();
+    Ok((view, account))
+}
+
+pub(super) fn balance<C: Chain>(ctx: &RpcContext<C>, params: &Params<'_>) -> Reply {
+    let (_, account) = account(ctx, params.required(0)?, params.optional(1)?)?;
+    json(&account.balance_wei)
+}
+
+/// With `pending` the pool's ready transactions count.
+pub(super) fn nonce<C: Chain>(ctx: &RpcContext<C>, params: &Params<'_>) -> Reply {
+    let (address, id) = (params.required(0)?, params.optional::<BlockId>(1)?);
+    let (_, account) = account(ctx, address, id)?;
+    if id == Some(BlockId::Number(BlockNumberOrTag::Pending)) {
+        return json(&U64::from(ctx.pool().next_nonce(address, account.nonce)));
+    }
+    json(&U64::from(account.nonce))
+}
+
+pub(super) fn code<C: Chain>(ctx: &RpcContext<C>, params: &Params<'_>) -> Reply {
+    let (view, account) = account(ctx, params.required(0)?, params.optional(1)?)?;
+    if account.code_hash == KECCAK256_EMPTY {
+        return json(&Bytes::new());
+    }
+    json(&view.code(account.code_hash)?.original_bytes())
+}
+
+pub(super) fn storage<C: Chain>(ctx: &RpcContext<C>, params: &Params<'_>) -> Reply {
+    let (address, key): (_, JsonStorageKey) = (params.required(0)?, params.required(1)?);
+    let view = view(ctx, resolve(ctx, params.optional(2)?)?)?;
+    json(&B256::from(view.slot(address, key.as_b256().into())?))
+}
+
+pub(super) fn proof<C: Chain>(ctx: &RpcContext<C>, params: &Params<'_>) -> Reply {
+    let address: Address = params.required(0)?;
+    let keys: Vec<JsonStorageKey> = params.required(1)?;
+    if keys.len() > PROOF_KEYS_MAX {
+        return Err(Refusal::TooManyKeys(PROOF_KEYS_MAX).into());
+    }
+    let number = resolve(ctx, params.optional(2)?)?;
+    let view = view(ctx, number)?;
+    let slots: Vec<_> = keys.iter().map(|key| key.as_b256().into()).collect();
+    let proof = view.trie().account_proof(address, &slots).map_err(|error| match error {
+        ViewError::MissingNode => RpcError::StateUnavailable { number },
+        error => error.into(),
+    })?;
+    let storage = keys.into_iter().zip(proof.storage_proof);
+    json(&EIP1186AccountProofResponse {
+        address,
+        balance: proof.account.balance_wei,
+        code_hash: proof.account.code_hash,
+        nonce: proof.account.nonce,
+        storage_hash: proof.storage_hash,
+        account_proof: proof.account_proof,
+        storage_proof: storage
+            .map(|(key, slot)| EIP1186StorageProof { key, value: slot.value, proof: slot.proof })
+            .collect(),
+    })
+}

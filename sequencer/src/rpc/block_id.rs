@@ -1,0 +1,78 @@
+//! From a block parameter to a height, a state and an environment.
+//!
+//! The parameter is optional everywhere (default latest) and may be an EIP-1898 object.
+
+use super::{chain::Chain, context::RpcContext, error::RpcError};
+use alloy::{
+    eips::{BlockId, BlockNumberOrTag},
+    primitives::B256,
+};
+use executor::{BlockEnv, Header};
+
+/// Height of a tag or number; may be above the head.
+pub(super) fn number_of<C: Chain>(ctx: &RpcContext<C>, tag: BlockNumberOrTag) -> u64 {
+    let heads = ctx.chain.heads();
+    match tag {
+        BlockNumberOrTag::Latest | BlockNumberOrTag::Pending => heads.latest,
+        BlockNumberOrTag::Safe => heads.safe,
+        BlockNumberOrTag::Finalized => heads.finalized,
+        BlockNumberOrTag::Earliest => 0,
+        BlockNumberOrTag::Number(number) => number,
+    }
+}
+
+/// Height of an existing block, for calls that need its state. Pending means the newest state.
+pub(super) fn resolve<C: Chain>(ctx: &RpcContext<C>, id: Option<BlockId>) -> Result<u64, RpcError> {
+    match id.unwrap_or_default() {
+        BlockId::Number(tag) => {
+            let number = number_of(ctx, tag);
+            if number > ctx.chain.heads().latest {
+                return Err(RpcError::HeaderNotFound);
+            }
+            Ok(number)
+        }
+        BlockId::Hash(hash) => {
+            ctx.chain.block_number(hash.block_hash)?.ok_or(RpcError::HashNotFound)
+        }
+    }
+}
+
+/// Height of a block that may not exist, for calls that then answer null.
+pub(super) fn find<C: Chain>(ctx: &RpcContext<C>, id: BlockId) -> Result<Option<u64>, RpcError> {
+    match resolve(ctx, Some(id)) {
+        Ok(number) => Ok(Some(number)),
+        Err(RpcError::HeaderNotFound | RpcError::HashNotFound) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// State after a block.
+pub(super) fn view<C: Chain>(ctx: &RpcContext<C>, number: u64) -> Result<C::View, RpcError> {
+    ctx.chain.view(number)?.ok_or(RpcError::StateUnavailable { number })
+}
+
+/// Header and hash of an existing block.
+pub(super) fn header<C: Chain>(
+    ctx: &RpcContext<C>,
+    number: u64,
+) -> Result<(Header, B256), RpcError> {
+    ctx.chain.header(number)?.ok_or(RpcError::HeaderNotFound)
+}
+
+/// The environment a block was executed in.
+pub(super) fn env_of(header: &Header) -> BlockEnv {
+    BlockEnv {
+        number: header.number,
+        parent_hash: header.parent_hash,
+        timestamp: header.timestamp,
+        beneficiary: header.beneficiary,
+        gas_limit: header.gas_limit,
+        base_fee_wei: header.base_fee_per_gas,
+        prevrandao: header.mix_hash,
+        difficulty: header.difficulty,
+        parent_beacon_block_root: header.parent_beacon_block_root,
+        excess_blob_gas: header.excess_blob_gas,
+        withdrawals: header.withdrawals_root.map(|_| Vec::new()),
+        extra_data: header.extra_data.clone(),
+    }
+}

@@ -1,0 +1,163 @@
+//! eth_call and eth_estimateGas: from a transaction request to a simulated call and back.
+//!
+//! An estimate runs in the environment of the next block, because that is the one the transaction
+//! will meet; the last block's timestamp makes time-dependent contracts run out of gas.
+
+use super::{
+    block_id::{env_of, header, resolve, view},
+    chain::Chain,
+    context::RpcContext,
+    error::{Refusal, RpcError},
+    jsonrpc::Params,
+    overrides,
+    table::{Answer, json},
+};
+use alloy::{
+    eips::{BlockId, BlockNumberOrTag},
+    primitives::{TxKind, U64},
+    rpc::types::{BlockOverrides, TransactionRequest, state::StateOverride},
+};
+use executor::{
+    BlockEnv, ChainRules, ExecuteError, SkipReason, ViewError,
+    call::{self, CallOutcome, CallRequest, CallStatus, Estimate},
+    state::Overlay,
+};
+
+type Reply = Result<Answer, RpcError>;
+
+/// Turns a request into a call; absent fields are zero.
+fn to_call(rules: &ChainRules, request: TransactionRequest) -> Result<CallRequest, RpcError> {
+    let want = rules.chain_id();
+    if let Some(have) = request.chain_id
+        && have != want
+    {
+        return Err(Refusal::ChainId { have, want }.into());
+    }
+    let gas_price_wei = match (request.gas_price, request.max_fee_per_gas) {
+        (Some(_), Some(_)) => return Err(Refusal::BothFeeKinds.into()),
+        (Some(_), None) if request.max_priority_fee_per_gas.is_some() => {
+            return Err(Refusal::BothFeeKinds.into());
+        }
+        (price_wei, max_fee_wei) => price_wei.or(max_fee_wei).unwrap_or(0),
+    };
+    if let (Some(max_fee_wei), Some(priority_fee_wei)) =
+        (request.max_fee_per_gas, request.max_priority_fee_per_gas)
+        && priority_fee_wei > max_fee_wei
+    {
+        return Err(Refusal::PriorityFeeAboveMaxFee { max_fee_wei, priority_fee_wei }.into());
+    }
+    let input = request.input.try_into_unique_input().map_err(|_| Refusal::DataAndInput)?;
+    Ok(CallRequest {
+        from: request.from.unwrap_or_default(),
+        to: request.to.unwrap_or(TxKind::Create),
+        gas_limit: request.gas,
+        gas_price_wei,
+        value: request.value.unwrap_or_default(),
+        input: input.unwrap_or_default(),
+        access_list: request.access_list.unwrap_or_default(),
+        authorization_list: request.authorization_list.unwrap_or_default(),
+    })
+}
+
+/// A call's parameters, read and resolved.
+struct Simulation<V> {
+    request: CallRequest,
+    env: BlockEnv,
+    view: V,
+    state: Option<StateOverride>,
+}
+
+/// Reads `[request, block, state overrides, block overrides]`. `next` puts a call on the newest
+/// state into the next block's environment.
+fn read<C: Chain>(
+    ctx: &RpcContext<C>,
+    params: &Params<'_>,
+    next: bool,
+) -> Result<Simulation<C::View>, RpcError> {
+    let request = to_call(ctx.chain.rules(), params.required(0)?)?;
+    let id = params.optional::<BlockId>(1)?.unwrap_or_default();
+    let number = resolve(ctx, Some(id))?;
+    let newest = matches!(id, BlockId::Number(BlockNumberOrTag::Latest));
+    let mut env = if id.is_pending() || (next && newest) {
+        ctx.chain.pending_env()?
+    } else {
+        env_of(&header(ctx, number)?.0)
+    };
+    if let Some(block) = params.optional::<BlockOverrides>(3)? {
+        overrides::apply_block(&mut env, &block)?;
+    }
+    let view = view(ctx, number)?;
+    Ok(Simulation { request, env, view, state: params.optional(2)? })
+}
+
+/// The state under the call, with its overrides on top.
+fn overlay<V: executor::StateView>(simulation: &Simulation<V>) -> Result<Overlay<'_, V>, RpcError> {
+    let mut overlay = Overlay::new(&simulation.view);
+    if let Some(state) = &simulation.state {
+        overrides::apply_state(&mut overlay, state)?;
+    }
+    Ok(overlay)
+}
+
+pub(super) fn call<C: Chain>(ctx: &RpcContext<C>, params: &Params<'_>) -> Reply {
+    let simulation = read(ctx, params, false)?;
+    let overlay = overlay(&simulation)?;
+    let outcome = call::call(overlay, ctx.chain.rules(), &simulation.env, &simulation.request);
+    let outcome = outcome.map_err(executed)?.map_err(RpcError::Invalid)?;
+    match failure(&outcome) {
+        Some(error) => Err(error),
+        None => json(&outcome.output),
+    }
+}
+
+pub(super) fn estimate_gas<C: Chain>(ctx: &RpcContext<C>, params: &Params<'_>) -> Reply {
+    let simulation = read(ctx, params, true)?;
+    let (request, rules) = (&simulation.request, ctx.chain.rules());
+    let allowance = allowance(&simulation, rules);
+    let overlay = overlay(&simulation)?;
+    let estimate = call::estimate_gas(overlay, rules, &simulation.env, request);
+    match estimate.map_err(executed)? {
+        Ok(Estimate::GasLimit(gas)) => json(&U64::from(gas)),
+        Ok(Estimate::Failed(outcome)) => Err(match outcome.status {
+            CallStatus::OutOfGas => RpcError::AllowanceExceeded { gas: allowance },
+            _ => failure(&outcome).unwrap_or(RpcError::Halted),
+        }),
+        Err(SkipReason::IntrinsicGas { .. } | SkipReason::FloorGas { .. }) => {
+            Err(RpcError::AllowanceExceeded { gas: allowance })
+        }
+        Err(SkipReason::InsufficientFunds { .. }) if request.gas_price_wei == 0 => {
+            Err(RpcError::InsufficientForTransfer)
+        }
+        Err(reason) => Err(RpcError::Invalid(reason)),
+    }
+}
+
+/// Highest gas limit the caller may use, for the error text: as the estimation bounds it, but for
+/// the balance, which answers with its own words.
+fn allowance<V>(simulation: &Simulation<V>, rules: &ChainRules) -> u64 {
+    let cap = match rules {
+        ChainRules::Rollup(rollup) => rollup.transaction_gas_limit,
+        ChainRules::Ethereum(_) => call::CALL_GAS_MAX,
+    };
+    simulation.request.gas_limit.unwrap_or(cap).min(cap).min(simulation.env.gas_limit)
+}
+
+/// The error of a call that did not succeed.
+fn failure(outcome: &CallOutcome) -> Option<RpcError> {
+    match outcome.status {
+        CallStatus::Success => None,
+        CallStatus::Revert => Some(RpcError::Reverted { output: outcome.output.clone() }),
+        CallStatus::OutOfGas => Some(RpcError::OutOfGas),
+        CallStatus::Halt => Some(RpcError::Halted),
+    }
+}
+
+/// A hash outside BLOCKHASH's reach of an old state is no failure of the node.
+fn executed(error: ExecuteError) -> RpcError {
+    match error {
+        ExecuteError::View(ViewError::MissingBlockHash(number)) => {
+            RpcError::StateUnavailable { number }
+        }
+        error => error.into(),
+    }
+}

@@ -1,0 +1,79 @@
+//! What JSON-RPC needs to know of the chain: one trait, implemented by the node over its store and
+//! by the tests over memory.
+//!
+//! Deliberately absent: writing, pool, and anything asynchronous but the head's watch.
+
+pub use crate::store::{Head, StoredBlock};
+use alloy::primitives::B256;
+use executor::{BlockEnv, ChainRules, Header, StateView};
+use std::sync::Arc;
+use tokio::sync::watch;
+
+/// Heights of the heads by how sure they are: newest, posted to L1, final on L1.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Heads {
+    /// Newest block.
+    pub latest: u64,
+    /// Newest block that L1 data determines.
+    pub safe: u64,
+    /// Newest block that finalized L1 data determines.
+    pub finalized: u64,
+}
+
+/// The chain could not be read. The cause is logged, and no caller of RPC sees it.
+#[derive(Debug, thiserror::Error)]
+#[error("the chain cannot be read: {0}")]
+pub struct ChainError(#[from] pub Box<dyn std::error::Error + Send + Sync>);
+
+/// A chain to serve. Every method may block on storage, so RPC calls them on blocking threads;
+/// [`Self::heads`], [`Self::subscribe_head`] and [`Self::rules`] must not block.
+pub trait Chain: Send + Sync + 'static {
+    /// State after a block.
+    type View: StateView;
+
+    /// Rules of the chain.
+    fn rules(&self) -> &Arc<ChainRules>;
+
+    /// The heads as of now. `latest` is never above what [`Self::block`] can answer.
+    fn heads(&self) -> Heads;
+
+    /// Follows the newest block. Values may be skipped; RPC reads what lies between.
+    fn subscribe_head(&self) -> watch::Receiver<Head>;
+
+    /// Environment that a transaction meets in the next block: its timestamp is the later of now
+    /// and one block time after the head.
+    ///
+    /// # Errors
+    /// [`ChainError`] when the head cannot be read.
+    fn pending_env(&self) -> Result<BlockEnv, ChainError>;
+
+    /// Header and hash of a block; `None` where there is none.
+    ///
+    /// # Errors
+    /// [`ChainError`] when the chain cannot be read.
+    fn header(&self, number: u64) -> Result<Option<(Header, B256)>, ChainError>;
+
+    /// A whole block; `None` where there is none.
+    ///
+    /// # Errors
+    /// [`ChainError`] when the chain cannot be read.
+    fn block(&self, number: u64) -> Result<Option<StoredBlock>, ChainError>;
+
+    /// Height of the canonical block of this hash.
+    ///
+    /// # Errors
+    /// [`ChainError`] when the chain cannot be read.
+    fn block_number(&self, hash: B256) -> Result<Option<u64>, ChainError>;
+
+    /// Block and index of an included transaction.
+    ///
+    /// # Errors
+    /// [`ChainError`] when the chain cannot be read.
+    fn transaction_position(&self, hash: B256) -> Result<Option<(u64, usize)>, ChainError>;
+
+    /// State after a block; `None` when it is not kept any more.
+    ///
+    /// # Errors
+    /// [`ChainError`] when the state cannot be read.
+    fn view(&self, number: u64) -> Result<Option<Self::View>, ChainError>;
+}

@@ -1,0 +1,122 @@
+//! What every call shares: the chain, the pool, and the bounded bookkeeping of the edge.
+//!
+//! The node builds one and hands it to [`super::serve`]. The pool's lock is held for single pool
+//! operations only, never across a read of the chain or an await.
+
+use super::{chain::Chain, feed::Feed, filters::Filters};
+use crate::txpool::{Admission, Pool};
+use serde::Serialize;
+use std::{
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+use tokio::sync::{Notify, Semaphore};
+
+/// Bodies in work at once, over all connections. More wait for their turn in the order of arrival;
+/// what they hold meanwhile is one body each.
+const WORK_MAX: usize = 256;
+/// WebSockets at once; an upgrade beyond it answers 503.
+pub(super) const SOCKETS_MAX: usize = 4_096;
+
+/// One check of `/ready`.
+#[derive(Clone, Debug, Serialize)]
+pub struct Check {
+    /// What was looked at: a store, L1, the batcher.
+    pub name: &'static str,
+    /// Whether it lets the node serve.
+    pub ok: bool,
+    /// What was seen, for the operator.
+    pub detail: String,
+}
+
+/// Answer of `/ready`: ready when every check is.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Readiness {
+    /// The checks.
+    pub checks: Vec<Check>,
+}
+
+impl Readiness {
+    /// Whether every check passed.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.checks.iter().all(|check| check.ok)
+    }
+}
+
+/// What the node decides about its RPC.
+#[derive(Clone)]
+pub struct RpcOptions {
+    /// Answer of web3_clientVersion and `/version`.
+    pub client_version: String,
+    /// Answer of eth_maxPriorityFeePerGas, wei; 0 suits first-come ordering.
+    pub priority_fee_wei: u64,
+    /// Told after each admitted transaction; the block builder waits on it.
+    pub new_transaction: Arc<Notify>,
+    /// Asked by `/ready`. Must not block.
+    pub readiness: Arc<dyn Fn() -> Readiness + Send + Sync>,
+}
+
+impl fmt::Debug for RpcOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RpcOptions")
+            .field("client_version", &self.client_version)
+            .field("priority_fee_wei", &self.priority_fee_wei)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Default for RpcOptions {
+    /// This crate's version, no tip, always ready, and a notify nobody waits on.
+    fn default() -> Self {
+        Self {
+            client_version: concat!("weft/v", env!("CARGO_PKG_VERSION")).to_owned(),
+            priority_fee_wei: 0,
+            new_transaction: Arc::new(Notify::new()),
+            readiness: Arc::new(Readiness::default),
+        }
+    }
+}
+
+/// State shared by all connections.
+#[derive(Debug)]
+pub struct RpcContext<C> {
+    pub(super) chain: C,
+    pool: Arc<Mutex<Pool>>,
+    pub(super) admission: Admission,
+    pub(super) options: RpcOptions,
+    pub(super) feed: Feed,
+    pub(super) filters: Filters,
+    pub(super) work: Semaphore,
+    pub(super) sockets: Arc<Semaphore>,
+}
+
+impl<C: Chain> RpcContext<C> {
+    /// A context over a chain and the pool that its block builder takes from.
+    #[must_use]
+    pub fn new(chain: C, pool: Arc<Mutex<Pool>>, options: RpcOptions) -> Self {
+        let admission = Admission::new(chain.rules());
+        Self {
+            chain,
+            pool,
+            admission,
+            options,
+            feed: Feed::new(),
+            filters: Filters::default(),
+            work: Semaphore::new(WORK_MAX),
+            sockets: Arc::new(Semaphore::new(SOCKETS_MAX)),
+        }
+    }
+
+    /// The served chain.
+    #[must_use]
+    pub fn chain(&self) -> &C {
+        &self.chain
+    }
+
+    /// The pool. A panic elsewhere while it was held leaves no half-made change: its operations
+    /// check first and change last.
+    pub(super) fn pool(&self) -> MutexGuard<'_, Pool> {
+        self.pool.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

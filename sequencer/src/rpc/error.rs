@@ -1,0 +1,320 @@
+//! What a call can answer instead of a result, with the codes and words that clients parse.
+//!
+//! Codes: JSON-RPC 2.0, EIP-1474, EIP-7966, and geth's 3 for a revert. Owns no transport: over HTTP
+//! the status stays 200.
+
+use super::chain::ChainError;
+use crate::txpool::AddError;
+use alloy::{
+    primitives::{B256, Bytes, U256},
+    sol_types::{Panic, PanicKind, Revert, SolError},
+};
+use executor::{ExecuteError, SkipReason, ViewError};
+use serde_json::value::{RawValue, to_raw_value};
+
+/// An error answer.
+#[derive(Debug, thiserror::Error)]
+pub enum RpcError {
+    /// The body is no JSON.
+    #[error("parse error")]
+    Parse,
+    /// JSON that is no request.
+    #[error("invalid request")]
+    InvalidRequest,
+    /// An empty batch.
+    #[error("empty batch")]
+    EmptyBatch,
+    /// More entries than a batch may have.
+    #[error("batch too large")]
+    BatchTooLarge,
+    /// The method does not exist here.
+    #[error("the method {method} does not exist/is not available")]
+    MethodNotFound {
+        /// As asked for, cut to a sane length.
+        method: Box<str>,
+    },
+    /// Subscriptions need a WebSocket.
+    #[error("notifications not supported")]
+    NotificationsUnsupported,
+    /// Parameters that are no array.
+    #[error("non-array args")]
+    NonArrayParams,
+    /// A parameter is absent.
+    #[error("missing value for required argument {index}")]
+    MissingParam {
+        /// Position from 0.
+        index: usize,
+    },
+    /// A parameter cannot be read.
+    #[error("invalid argument {index}: {source}")]
+    InvalidParam {
+        /// Position from 0.
+        index: usize,
+        /// What serde says.
+        source: serde_json::Error,
+    },
+    /// More parameters than the method takes.
+    #[error("too many arguments, want at most {max}")]
+    TooManyParams {
+        /// Most it takes.
+        max: usize,
+    },
+    /// A parameter that reads well and is not allowed.
+    #[error("{0}")]
+    Refused(#[from] Refusal),
+    /// No such block, where state or an environment of it is needed.
+    #[error("header not found")]
+    HeaderNotFound,
+    /// No canonical block of this hash.
+    #[error("header for hash not found")]
+    HashNotFound,
+    /// No such block, in a filter.
+    #[error("unknown block")]
+    UnknownBlock,
+    /// The state of this block is not kept.
+    #[error("historical state of block {number} is not available")]
+    StateUnavailable {
+        /// Height.
+        number: u64,
+    },
+    /// Not admitted to the pool.
+    #[error(transparent)]
+    Pool(#[from] AddError),
+    /// The call as a transaction would be invalid.
+    #[error("{0}")]
+    Invalid(SkipReason),
+    /// The call reverted.
+    #[error("execution reverted{}", reason_text(output))]
+    Reverted {
+        /// Revert data.
+        output: Bytes,
+    },
+    /// The call ran out of gas.
+    #[error("out of gas")]
+    OutOfGas,
+    /// The call stopped exceptionally.
+    #[error("execution halted")]
+    Halted,
+    /// No gas limit that the caller may use or pay suffices.
+    #[error("gas required exceeds allowance ({gas})")]
+    AllowanceExceeded {
+        /// Highest allowed gas.
+        gas: u64,
+    },
+    /// The balance does not even cover the value.
+    #[error("insufficient funds for transfer")]
+    InsufficientForTransfer,
+    /// Admitted, and not in a block within the time (EIP-7966).
+    #[error(
+        "The transaction was added to the mempool but wasn't processed within the designated timeout interval."
+    )]
+    SyncTimeout {
+        /// Hash of the transaction.
+        hash: B256,
+    },
+    /// Admitted, and waits for another transaction first (EIP-7966).
+    #[error("The transaction was added to the mempool but is not ready for execution.")]
+    SyncNotReady {
+        /// Hash of the transaction.
+        hash: B256,
+    },
+    /// No filter of this id, or its time has passed.
+    #[error("filter not found")]
+    FilterNotFound,
+    /// A bound of the server was reached.
+    #[error(transparent)]
+    Limit(#[from] Limit),
+    /// The answers of a batch together are longer than the server sends.
+    #[error("response too large")]
+    ResponseTooLarge,
+    /// The chain cannot be read. Details are in the log only.
+    #[error("internal error")]
+    Internal,
+}
+
+/// Parameters that read well and are not allowed (-32602).
+#[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
+pub enum Refusal {
+    /// First block after the last.
+    #[error("invalid block range params")]
+    InvalidRange,
+    /// A range longer than one query may have.
+    #[error("exceed maximum block range: {0}")]
+    RangeTooLong(u64),
+    /// Logs of blocks that do not exist yet.
+    #[error("pending logs are not supported")]
+    PendingLogs,
+    /// More topic positions than a log has.
+    #[error("exceed max topics")]
+    TooManyTopics,
+    /// More addresses than one filter may have.
+    #[error("exceed max addresses")]
+    TooManyAddresses,
+    /// `blockHash` together with a range.
+    #[error("cannot specify both BlockHash and FromBlock/ToBlock, choose one or the other")]
+    HashAndRange,
+    /// `gasPrice` together with fee caps.
+    #[error("both gasPrice and (maxFeePerGas or maxPriorityFeePerGas) specified")]
+    BothFeeKinds,
+    /// Priority fee above the fee cap.
+    #[error("maxFeePerGas ({max_fee_wei}) < maxPriorityFeePerGas ({priority_fee_wei})")]
+    PriorityFeeAboveMaxFee {
+        /// Fee cap, wei.
+        max_fee_wei: u128,
+        /// Priority fee cap, wei.
+        priority_fee_wei: u128,
+    },
+    /// `data` and `input` differ.
+    #[error(
+        r#"both "data" and "input" are set and not equal. Please use "input" to pass transaction call data"#
+    )]
+    DataAndInput,
+    /// The request is for another chain.
+    #[error("chainId does not match node's (have={have}, want={want})")]
+    ChainId {
+        /// In the request.
+        have: u64,
+        /// This chain's.
+        want: u64,
+    },
+    /// An override that this node does not apply.
+    #[error("unsupported override: {0}")]
+    Override(&'static str),
+    /// Both whole and partial storage given.
+    #[error("account has both 'state' and 'stateDiff'")]
+    StateAndStateDiff,
+    /// Percentiles must be within 0 to 100.
+    #[error("invalid reward percentile: {0}")]
+    Percentile(f64),
+    /// Percentiles must not fall.
+    #[error("invalid reward percentile: must be in ascending order")]
+    PercentileOrder,
+    /// More percentiles than one query may have.
+    #[error("invalid reward percentile: over the query limit {0}")]
+    TooManyPercentiles(usize),
+    /// A block after the newest.
+    #[error("request beyond head block: requested {requested}, head {head}")]
+    BeyondHead {
+        /// Asked for.
+        requested: u64,
+        /// Newest.
+        head: u64,
+    },
+    /// A storage key longer than 32 bytes, or more keys than one proof takes.
+    #[error("too many storage keys (max {0})")]
+    TooManyKeys(usize),
+    /// Not a kind of subscription.
+    #[error("no such subscription kind")]
+    SubscriptionKind,
+}
+
+/// Bounds of the server (-32005).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Limit {
+    /// Logs found by one query.
+    #[error("query returned more than {0} results")]
+    Logs(usize),
+    /// Installed filters.
+    #[error("too many filters installed (max {0})")]
+    Filters(usize),
+    /// Subscriptions of one socket.
+    #[error("too many subscriptions on this connection (max {0})")]
+    Subscriptions(usize),
+    /// Requests that wait for a receipt.
+    #[error("too many requests wait for receipts (max {0})")]
+    Waiters(usize),
+}
+
+impl RpcError {
+    /// The JSON-RPC code.
+    #[must_use]
+    pub fn code(&self) -> i64 {
+        match self {
+            Self::Parse => -32700,
+            Self::InvalidRequest | Self::EmptyBatch | Self::BatchTooLarge => -32600,
+            Self::MethodNotFound { .. } | Self::NotificationsUnsupported => -32601,
+            Self::NonArrayParams
+            | Self::MissingParam { .. }
+            | Self::InvalidParam { .. }
+            | Self::TooManyParams { .. }
+            | Self::Refused(_) => -32602,
+            Self::Internal => -32603,
+            Self::Limit(_) => -32005,
+            Self::ResponseTooLarge => -32003,
+            Self::Reverted { .. } => 3,
+            Self::SyncTimeout { .. } => 4,
+            Self::SyncNotReady { .. } => 5,
+            Self::HeaderNotFound
+            | Self::HashNotFound
+            | Self::UnknownBlock
+            | Self::StateUnavailable { .. }
+            | Self::Pool(_)
+            | Self::Invalid(_)
+            | Self::OutOfGas
+            | Self::Halted
+            | Self::AllowanceExceeded { .. }
+            | Self::InsufficientForTransfer
+            | Self::FilterNotFound => -32000,
+        }
+    }
+
+    /// What goes into the `data` field.
+    #[must_use]
+    pub fn data(&self) -> Option<Box<RawValue>> {
+        match self {
+            Self::Reverted { output } => to_raw_value(output).ok(),
+            Self::SyncTimeout { hash } | Self::SyncNotReady { hash } => to_raw_value(hash).ok(),
+            _ => None,
+        }
+    }
+}
+
+impl From<ChainError> for RpcError {
+    fn from(error: ChainError) -> Self {
+        tracing::error!(%error, "a call could not read the chain");
+        Self::Internal
+    }
+}
+
+impl From<ViewError> for RpcError {
+    fn from(error: ViewError) -> Self {
+        tracing::error!(%error, "a call could not read the state");
+        Self::Internal
+    }
+}
+
+impl From<ExecuteError> for RpcError {
+    fn from(error: ExecuteError) -> Self {
+        tracing::error!(%error, "a call could not be executed");
+        Self::Internal
+    }
+}
+
+/// `: REASON` of `Error(string)` and `Panic(uint256)`, in geth's words; empty for anything else.
+fn reason_text(output: &Bytes) -> String {
+    if let Ok(revert) = Revert::abi_decode(output) {
+        return format!(": {}", revert.reason);
+    }
+    let Ok(panic) = Panic::abi_decode(output) else { return String::new() };
+    match panic_text(panic.code) {
+        Some(text) => format!(": {text}"),
+        None => format!(": unknown panic code: {:#x}", panic.code),
+    }
+}
+
+fn panic_text(code: U256) -> Option<&'static str> {
+    let kind = PanicKind::from_number(code.try_into().ok()?)?;
+    Some(match kind {
+        PanicKind::Generic => "generic panic",
+        PanicKind::Assert => "assert(false)",
+        PanicKind::UnderOverflow => "arithmetic underflow or overflow",
+        PanicKind::DivisionByZero => "division or modulo by zero",
+        PanicKind::EnumConversionError => "enum overflow",
+        PanicKind::StorageEncodingError => "invalid encoded storage byte array accessed",
+        PanicKind::EmptyArrayPop => "out-of-bounds array access; popping on an empty array",
+        PanicKind::ArrayOutOfBounds => "out-of-bounds access of an array or bytesN",
+        PanicKind::ResourceError => "out of memory",
+        PanicKind::InvalidInternalFunction => "uninitialized function",
+        _ => return None,
+    })
+}

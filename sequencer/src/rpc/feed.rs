@@ -1,0 +1,243 @@
+//! What happens, told once to everybody who listens: new and removed blocks, announced
+//! transactions, and receipts that somebody waits for.
+//!
+//! One task follows the head and reads each block once, only while somebody listens. Listeners that
+//! fall behind lose events and are told so by the channel. Not a history: that is the chain's.
+
+use super::{
+    chain::{Chain, ChainError, StoredBlock},
+    context::RpcContext,
+    error::{Limit, RpcError},
+    format,
+    send::Included,
+};
+use alloy::primitives::B256;
+use executor::Transaction;
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+use tokio::sync::{broadcast, oneshot, watch};
+
+/// Block events a listener may be behind; one further behind loses events and is dropped.
+const BLOCK_EVENTS_MAX: usize = 256;
+/// The same for announced transactions.
+const ANNOUNCED_EVENTS_MAX: usize = 16_384;
+/// Announced hashes kept for polled filters; a filter polled too rarely misses the older ones.
+const ANNOUNCED_MAX: usize = 16_384;
+/// Requests that wait for receipts at once; more are refused.
+const WAITERS_MAX: usize = 65_536;
+/// Blocks kept to be told as removed after a rollback; a deeper rollback is told by its new blocks
+/// alone.
+const TAIL_BLOCKS_MAX: usize = 16;
+
+/// A change of the chain.
+#[derive(Clone, Debug)]
+pub(super) enum BlockEvent {
+    /// A new block, with its header as newHeads sends it.
+    Added(Arc<StoredBlock>, Arc<str>),
+    /// A block that is no longer in the chain.
+    Removed(Arc<StoredBlock>),
+}
+
+#[derive(Debug, Default)]
+struct Announced {
+    hashes: VecDeque<B256>,
+    /// Announcements ever made.
+    count: u64,
+}
+
+type Waiters = HashMap<B256, Vec<oneshot::Sender<Included>>>;
+
+/// The hub.
+#[derive(Debug)]
+pub(super) struct Feed {
+    blocks: broadcast::Sender<BlockEvent>,
+    transactions: broadcast::Sender<Transaction>,
+    announced: Mutex<Announced>,
+    waiters: Mutex<Waiters>,
+}
+
+impl Feed {
+    pub(super) fn new() -> Self {
+        Self {
+            blocks: broadcast::Sender::new(BLOCK_EVENTS_MAX),
+            transactions: broadcast::Sender::new(ANNOUNCED_EVENTS_MAX),
+            announced: Mutex::default(),
+            waiters: Mutex::default(),
+        }
+    }
+
+    pub(super) fn blocks(&self) -> broadcast::Receiver<BlockEvent> {
+        self.blocks.subscribe()
+    }
+
+    pub(super) fn transactions(&self) -> broadcast::Receiver<Transaction> {
+        self.transactions.subscribe()
+    }
+
+    fn announcements(&self) -> MutexGuard<'_, Announced> {
+        self.announced.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn waiters(&self) -> MutexGuard<'_, Waiters> {
+        self.waiters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells a newly admitted transaction.
+    pub(super) fn announce(&self, transaction: Transaction) {
+        let mut announced = self.announcements();
+        if announced.hashes.len() == ANNOUNCED_MAX {
+            announced.hashes.pop_front();
+        }
+        announced.hashes.push_back(transaction.hash());
+        announced.count += 1;
+        drop(announced);
+        // An error means that nobody listens.
+        let _ = self.transactions.send(transaction);
+    }
+
+    /// How many transactions were announced.
+    pub(super) fn announced(&self) -> u64 {
+        self.announcements().count
+    }
+
+    /// Hashes announced from position `next` on, as far as they are kept, and the next position.
+    pub(super) fn announced_since(&self, next: u64) -> (Vec<B256>, u64) {
+        let announced = self.announcements();
+        let missed = announced.count.saturating_sub(next);
+        let kept = announced.hashes.len();
+        let wanted = usize::try_from(missed).unwrap_or(usize::MAX).min(kept);
+        (announced.hashes.iter().skip(kept - wanted).copied().collect(), announced.count)
+    }
+
+    /// Registers for the receipt of a transaction that is not in a block yet.
+    pub(super) fn wait_for(&self, hash: B256) -> Result<oneshot::Receiver<Included>, RpcError> {
+        let mut waiters = self.waiters();
+        if waiters.len() >= WAITERS_MAX {
+            // Those whose clients went away without a receipt.
+            waiters.retain(|_, senders| senders.iter().any(|sender| !sender.is_closed()));
+        }
+        if waiters.len() >= WAITERS_MAX {
+            return Err(Limit::Waiters(WAITERS_MAX).into());
+        }
+        let (sender, receiver) = oneshot::channel();
+        waiters.entry(hash).or_default().push(sender);
+        Ok(receiver)
+    }
+
+    /// Drops the waiters for a transaction whose receivers are gone.
+    pub(super) fn forget_waiters(&self, hash: &B256) {
+        let mut waiters = self.waiters();
+        let Some(senders) = waiters.get_mut(hash) else { return };
+        senders.retain(|sender| !sender.is_closed());
+        if senders.is_empty() {
+            waiters.remove(hash);
+        }
+    }
+
+    fn is_followed(&self) -> bool {
+        self.blocks.receiver_count() > 0 || !self.waiters().is_empty()
+    }
+
+    fn added(&self, block: &Arc<StoredBlock>) {
+        let mut waiters = self.waiters();
+        if !waiters.is_empty() {
+            for (index, transaction) in block.transactions.iter().enumerate() {
+                for sender in waiters.remove(&transaction.hash()).into_iter().flatten() {
+                    // An error means that the client went away.
+                    let _ = sender.send((block.clone(), index));
+                }
+            }
+        }
+        drop(waiters);
+        let header = format::header(&block.header, block.hash, None);
+        match serde_json::to_string(&header) {
+            Ok(json) => drop(self.blocks.send(BlockEvent::Added(block.clone(), json.into()))),
+            Err(error) => tracing::error!(%error, "a header cannot be written"),
+        }
+    }
+}
+
+/// What the follower has told so far.
+#[derive(Debug)]
+struct Follower {
+    /// Next block to tell.
+    next: u64,
+    /// The newest told blocks, oldest first.
+    tail: VecDeque<Arc<StoredBlock>>,
+}
+
+impl Follower {
+    /// Tells everything up to the head. Blocks on storage.
+    fn catch_up<C: Chain>(&mut self, ctx: &RpcContext<C>) -> Result<(), ChainError> {
+        let head = ctx.chain.heads().latest;
+        if !ctx.feed.is_followed() {
+            self.tail.clear();
+            self.next = head + 1;
+            return Ok(());
+        }
+        self.retract(ctx, head)?;
+        while self.next <= head {
+            let Some(block) = ctx.chain.block(self.next)? else { return Ok(()) };
+            let block = Arc::new(block);
+            if self.tail.back().is_some_and(|parent| parent.hash != block.header.parent_hash) {
+                // The chain went back while we read; the next change of the head tells the rest.
+                return Ok(());
+            }
+            ctx.feed.added(&block);
+            self.next += 1;
+            if self.tail.len() == TAIL_BLOCKS_MAX {
+                self.tail.pop_front();
+            }
+            self.tail.push_back(block);
+        }
+        Ok(())
+    }
+
+    /// Tells what is no longer in the chain, newest first.
+    fn retract<C: Chain>(&mut self, ctx: &RpcContext<C>, head: u64) -> Result<(), ChainError> {
+        while let Some(last) = self.tail.back() {
+            let number = last.header.number;
+            let canonical = ctx.chain.header(number)?.map(|(_, hash)| hash);
+            if number <= head && canonical == Some(last.hash) {
+                break;
+            }
+            self.next = number;
+            if let Some(removed) = self.tail.pop_back() {
+                drop(ctx.feed.blocks.send(BlockEvent::Removed(removed)));
+            }
+        }
+        self.next = self.next.min(head + 1);
+        Ok(())
+    }
+}
+
+/// Follows the head until the node closes.
+pub(super) async fn follow<C: Chain>(ctx: Arc<RpcContext<C>>, mut closing: watch::Receiver<bool>) {
+    let mut heads = ctx.chain.subscribe_head();
+    let mut follower = Follower { next: ctx.chain.heads().latest + 1, tail: VecDeque::new() };
+    loop {
+        tokio::select! {
+            changed = heads.changed() => if changed.is_err() { return },
+            _ = closing.changed() => return,
+        }
+        let shared = ctx.clone();
+        let caught_up = tokio::task::spawn_blocking(move || {
+            let result = follower.catch_up(&shared);
+            (follower, result)
+        });
+        match caught_up.await {
+            Ok((back, result)) => {
+                follower = back;
+                if let Err(error) = result {
+                    tracing::error!(%error, "subscriptions cannot read the chain");
+                }
+            }
+            Err(error) => {
+                tracing::error!(%error, "subscriptions stopped");
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,360 @@
+//! Blocks, transactions, receipts and logs in the shapes Ethereum and OP Stack clients read.
+//!
+//! The only place that turns stored things into RPC things. Reads nothing: everything comes in.
+
+use super::chain::StoredBlock;
+use alloy::{
+    consensus::{EMPTY_OMMER_ROOT_HASH, transaction::Recovered},
+    eips::eip4895::Withdrawals,
+    primitives::{Address, B64, B256, Bloom, Bytes, U8, U64, U128, U256, logs_bloom},
+    rlp::Encodable,
+    rpc::types::{
+        Block, BlockTransactions, Header as RpcHeader, Log, Transaction as AlloyTransaction,
+    },
+};
+use executor::{
+    BlockEnv, Header, Receipt, Transaction,
+    transaction::{Body, SignedTransaction},
+};
+use serde::Serialize;
+
+/// Version that the OP Stack (Canyon) writes into deposit receipts.
+const DEPOSIT_RECEIPT_VERSION: u64 = 1;
+
+/// A transaction as RPC shows it.
+#[derive(Clone, Debug, Serialize)]
+#[serde(untagged)]
+pub(super) enum RpcTransaction {
+    Signed(Box<AlloyTransaction<SignedTransaction>>),
+    Deposit(Box<DepositTransaction>),
+}
+
+/// A deposit (0x7e) in op-geth's shape. The signature fields are zero: clients expect them.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct DepositTransaction {
+    #[serde(rename = "type")]
+    ty: U8,
+    hash: B256,
+    source_hash: B256,
+    from: Address,
+    to: Option<Address>,
+    mint: U128,
+    value: U256,
+    gas: U64,
+    gas_price: U64,
+    input: Bytes,
+    is_system_tx: bool,
+    nonce: U64,
+    deposit_receipt_version: U64,
+    block_hash: Option<B256>,
+    block_number: Option<U64>,
+    transaction_index: Option<U64>,
+    v: U64,
+    r: U256,
+    s: U256,
+}
+
+/// Where a transaction is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Inclusion {
+    pub(super) block_hash: B256,
+    pub(super) block_number: u64,
+    pub(super) timestamp: u64,
+    pub(super) base_fee_wei: u64,
+    pub(super) index: u64,
+    pub(super) deposit_nonce: Option<u64>,
+}
+
+impl RpcTransaction {
+    /// A pooled transaction: block fields null.
+    pub(super) fn pending(transaction: &Transaction) -> Self {
+        Self::new(transaction, None)
+    }
+
+    pub(super) fn new(transaction: &Transaction, inclusion: Option<Inclusion>) -> Self {
+        let deposit = match transaction.body() {
+            Body::Signed(signed) => {
+                return Self::Signed(Box::new(signed_transaction(transaction, signed, inclusion)));
+            }
+            Body::Deposit(deposit) => deposit,
+        };
+        let nonce = inclusion.and_then(|inclusion| inclusion.deposit_nonce).unwrap_or(0);
+        Self::Deposit(Box::new(DepositTransaction {
+            ty: U8::from(transaction.ty()),
+            hash: transaction.hash(),
+            source_hash: deposit.source_hash,
+            from: deposit.from,
+            to: deposit.to.to().copied(),
+            mint: U128::from(deposit.mint_wei),
+            value: deposit.value,
+            gas: U64::from(deposit.gas_limit),
+            gas_price: U64::ZERO,
+            input: deposit.input.clone(),
+            is_system_tx: false,
+            nonce: U64::from(nonce),
+            deposit_receipt_version: U64::from(DEPOSIT_RECEIPT_VERSION),
+            block_hash: inclusion.map(|inclusion| inclusion.block_hash),
+            block_number: inclusion.map(|inclusion| U64::from(inclusion.block_number)),
+            transaction_index: inclusion.map(|inclusion| U64::from(inclusion.index)),
+            v: U64::ZERO,
+            r: U256::ZERO,
+            s: U256::ZERO,
+        }))
+    }
+}
+
+fn signed_transaction(
+    transaction: &Transaction,
+    signed: &SignedTransaction,
+    inclusion: Option<Inclusion>,
+) -> AlloyTransaction<SignedTransaction> {
+    let price_wei = match inclusion {
+        Some(inclusion) => transaction.effective_gas_price_wei(inclusion.base_fee_wei),
+        None => transaction.max_fee_per_gas_wei(),
+    };
+    AlloyTransaction {
+        inner: Recovered::new_unchecked(signed.clone(), transaction.sender()),
+        block_hash: inclusion.map(|inclusion| inclusion.block_hash),
+        block_number: inclusion.map(|inclusion| inclusion.block_number),
+        transaction_index: inclusion.map(|inclusion| inclusion.index),
+        effective_gas_price: Some(price_wei),
+        block_timestamp: inclusion.map(|inclusion| inclusion.timestamp),
+    }
+}
+
+/// The transaction at an index of a stored block.
+pub(super) fn block_transaction(block: &StoredBlock, index: usize) -> Option<RpcTransaction> {
+    let transaction = block.transactions.get(index)?;
+    let inclusion = Inclusion {
+        block_hash: block.hash,
+        block_number: block.header.number,
+        timestamp: block.header.timestamp,
+        base_fee_wei: block.header.base_fee_per_gas.unwrap_or(0),
+        index: index as u64,
+        deposit_nonce: block.receipts.get(index).and_then(|receipt| receipt.deposit_nonce),
+    };
+    Some(RpcTransaction::new(transaction, Some(inclusion)))
+}
+
+/// A whole block, with transactions or their hashes.
+pub(super) fn block(block: &StoredBlock, full: bool) -> Block<RpcTransaction> {
+    let transactions = if full {
+        let indexes = 0..block.transactions.len();
+        BlockTransactions::Full(indexes.filter_map(|i| block_transaction(block, i)).collect())
+    } else {
+        BlockTransactions::Hashes(block.transactions.iter().map(Transaction::hash).collect())
+    };
+    let size = block_size(&block.header, &block.transactions);
+    Block {
+        header: header(&block.header, block.hash, Some(size)),
+        uncles: Vec::new(),
+        transactions,
+        withdrawals: block.header.withdrawals_root.map(|_| Withdrawals::default()),
+    }
+}
+
+/// A header, as newHeads sends it.
+pub(super) fn header(header: &Header, hash: B256, size: Option<usize>) -> RpcHeader {
+    RpcHeader { hash, inner: header.clone(), total_difficulty: None, size: size.map(U256::from) }
+}
+
+/// Bytes of the block's RLP: header, transactions, no ommers, no withdrawals.
+fn block_size(header: &Header, transactions: &[Transaction]) -> usize {
+    // A typed transaction is a byte string in the list, a legacy one a list of its own.
+    let transaction_bytes = |transaction: &Transaction| match transaction.ty() {
+        0 => transaction.raw().len(),
+        _ => transaction.raw().length(),
+    };
+    let list = transactions.iter().map(transaction_bytes).sum::<usize>();
+    let empty_lists = 1 + usize::from(header.withdrawals_root.is_some());
+    let payload = header.length() + list_length(list) + empty_lists;
+    list_length(payload)
+}
+
+fn list_length(payload_length: usize) -> usize {
+    payload_length + alloy::rlp::length_of_length(payload_length)
+}
+
+/// The block that would come next, made of the pool: its roots are not known, its hash is null.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct PendingBlock {
+    #[serde(flatten)]
+    block: Block<RpcTransaction, PendingHeader>,
+}
+
+/// Header fields of the pending block that are known; the others are null as geth has them.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct PendingHeader {
+    hash: Option<B256>,
+    nonce: Option<B64>,
+    miner: Address,
+    logs_bloom: Bloom,
+    number: U64,
+    parent_hash: B256,
+    sha3_uncles: B256,
+    state_root: B256,
+    transactions_root: B256,
+    receipts_root: B256,
+    difficulty: U256,
+    extra_data: Bytes,
+    size: U64,
+    gas_limit: U64,
+    gas_used: U64,
+    timestamp: U64,
+    mix_hash: B256,
+    base_fee_per_gas: Option<U64>,
+    excess_blob_gas: Option<U64>,
+    blob_gas_used: U64,
+    parent_beacon_block_root: Option<B256>,
+}
+
+impl PendingBlock {
+    pub(super) fn new(env: &BlockEnv, transactions: &[Transaction], full: bool) -> Self {
+        let raw_bytes = transactions.iter().map(|transaction| transaction.raw().len());
+        let header = PendingHeader {
+            hash: None,
+            nonce: None,
+            miner: env.beneficiary,
+            logs_bloom: Bloom::ZERO,
+            number: U64::from(env.number),
+            parent_hash: env.parent_hash,
+            sha3_uncles: EMPTY_OMMER_ROOT_HASH,
+            state_root: B256::ZERO,
+            transactions_root: executor::block::transactions_root(transactions),
+            receipts_root: B256::ZERO,
+            difficulty: env.difficulty,
+            extra_data: env.extra_data.clone(),
+            size: U64::from(raw_bytes.sum::<usize>()),
+            gas_limit: U64::from(env.gas_limit),
+            gas_used: U64::ZERO,
+            timestamp: U64::from(env.timestamp),
+            mix_hash: env.prevrandao,
+            base_fee_per_gas: env.base_fee_wei.map(U64::from),
+            excess_blob_gas: env.excess_blob_gas.map(U64::from),
+            blob_gas_used: U64::ZERO,
+            parent_beacon_block_root: env.parent_beacon_block_root,
+        };
+        let transactions = if full {
+            BlockTransactions::Full(transactions.iter().map(RpcTransaction::pending).collect())
+        } else {
+            BlockTransactions::Hashes(transactions.iter().map(Transaction::hash).collect())
+        };
+        let withdrawals = Some(Withdrawals::default());
+        Self { block: Block { header, uncles: Vec::new(), transactions, withdrawals } }
+    }
+}
+
+/// A receipt in geth's shape with the OP Stack's fields. L1 fields are zero: this chain folds no
+/// separate L1 fee into a transaction.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct RpcReceipt {
+    #[serde(rename = "type")]
+    ty: U8,
+    status: U8,
+    transaction_hash: B256,
+    transaction_index: U64,
+    block_hash: B256,
+    block_number: U64,
+    from: Address,
+    to: Option<Address>,
+    contract_address: Option<Address>,
+    cumulative_gas_used: U64,
+    gas_used: U64,
+    effective_gas_price: U128,
+    logs: Vec<Log>,
+    logs_bloom: Bloom,
+    l1_gas_price: U64,
+    l1_gas_used: U64,
+    l1_fee: U64,
+    l1_fee_scalar: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deposit_nonce: Option<U64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deposit_receipt_version: Option<U64>,
+}
+
+/// The receipt at an index of a stored block.
+pub(super) fn receipt(block: &StoredBlock, index: usize) -> Option<RpcReceipt> {
+    let earlier = block.receipts.get(..index)?;
+    let first_log = earlier.iter().map(|receipt| receipt.logs.len() as u64).sum();
+    receipt_at(block, index, first_log)
+}
+
+/// All receipts of a stored block.
+pub(super) fn receipts(block: &StoredBlock) -> Vec<RpcReceipt> {
+    let mut first_log = 0;
+    let mut out = Vec::with_capacity(block.receipts.len());
+    for index in 0..block.receipts.len() {
+        out.extend(receipt_at(block, index, first_log));
+        first_log += block.receipts[index].logs.len() as u64;
+    }
+    out
+}
+
+fn receipt_at(block: &StoredBlock, index: usize, first_log: u64) -> Option<RpcReceipt> {
+    let (transaction, receipt) = (block.transactions.get(index)?, block.receipts.get(index)?);
+    let base_fee_wei = block.header.base_fee_per_gas.unwrap_or(0);
+    let version = receipt.deposit_nonce.map(|_| U64::from(DEPOSIT_RECEIPT_VERSION));
+    Some(RpcReceipt {
+        ty: U8::from(receipt.ty),
+        status: U8::from(u8::from(receipt.success)),
+        transaction_hash: transaction.hash(),
+        transaction_index: U64::from(index),
+        block_hash: block.hash,
+        block_number: U64::from(block.header.number),
+        from: transaction.sender(),
+        to: transaction.kind().to().copied(),
+        contract_address: receipt.contract_address(transaction),
+        cumulative_gas_used: U64::from(receipt.cumulative_gas_used),
+        gas_used: U64::from(gas_used(&block.receipts, index)),
+        effective_gas_price: U128::from(transaction.effective_gas_price_wei(base_fee_wei)),
+        logs: (first_log..)
+            .zip(&receipt.logs)
+            .map(|(log_index, log)| rpc_log(block, index, log_index, log))
+            .collect(),
+        logs_bloom: logs_bloom(&receipt.logs),
+        l1_gas_price: U64::ZERO,
+        l1_gas_used: U64::ZERO,
+        l1_fee: U64::ZERO,
+        l1_fee_scalar: "0",
+        deposit_nonce: receipt.deposit_nonce.map(U64::from),
+        deposit_receipt_version: version,
+    })
+}
+
+/// Gas of one transaction alone.
+pub(super) fn gas_used(receipts: &[Receipt], index: usize) -> u64 {
+    let cumulative = |receipt: &Receipt| receipt.cumulative_gas_used;
+    let before = index.checked_sub(1).and_then(|i| receipts.get(i)).map_or(0, cumulative);
+    receipts.get(index).map_or(0, cumulative).saturating_sub(before)
+}
+
+/// A log at its place in the block.
+fn rpc_log(block: &StoredBlock, index: usize, log_index: u64, log: &alloy::primitives::Log) -> Log {
+    Log {
+        inner: log.clone(),
+        block_hash: Some(block.hash),
+        block_number: Some(block.header.number),
+        block_timestamp: Some(block.header.timestamp),
+        transaction_hash: block.transactions.get(index).map(Transaction::hash),
+        transaction_index: Some(index as u64),
+        log_index: Some(log_index),
+        removed: false,
+    }
+}
+
+/// The logs of a block that `wanted` lets through, with their indexes in the block.
+pub(super) fn block_logs<'b>(
+    block: &'b StoredBlock,
+    wanted: impl Fn(&alloy::primitives::Log) -> bool + 'b,
+) -> impl Iterator<Item = Log> + 'b {
+    let logs = block.receipts.iter().enumerate();
+    let logs = logs.flat_map(|(index, receipt)| receipt.logs.iter().map(move |log| (index, log)));
+    (0..)
+        .zip(logs)
+        .filter(move |(_, (_, log))| wanted(log))
+        .map(|(log_index, (index, log))| rpc_log(block, index, log_index, log))
+}

@@ -1,0 +1,335 @@
+//! One WebSocket: requests in order of arrival, subscriptions, and an end for slow readers.
+//!
+//! Sends to the pool are awaited in order; other calls run beside each other. Everything outgoing
+//! goes through one bounded queue: a client that does not read is closed with a reason, and never
+//! slows the node down.
+
+use super::{
+    chain::{Chain, StoredBlock},
+    context::RpcContext,
+    error::{Limit, Refusal, RpcError},
+    feed::BlockEvent,
+    format::{RpcTransaction, block_logs},
+    jsonrpc::{Body, Outcome, Params, Request, notification, response},
+    logs::LogFilter,
+    process::{Processed, answer, process_blocking},
+};
+use alloy::primitives::U64;
+use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, close_code};
+use executor::Transaction;
+use futures::{SinkExt, StreamExt, stream::SplitSink};
+use serde_json::value::to_raw_value;
+use std::{
+    collections::BTreeMap,
+    hash::{BuildHasher, RandomState},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::sync::{Notify, Semaphore, broadcast, mpsc, oneshot, watch};
+
+/// Outgoing messages that wait for the client. When full the socket is closed as too slow.
+const OUTGOING_MAX: usize = 4_096;
+/// Calls of one socket at work or waiting for a receipt at once; further messages wait in the
+/// kernel's buffer. What runs at once over all sockets has its own bound.
+const CALLS_MAX: usize = 1_024;
+/// How long an answer waits for room before the socket is closed as too slow.
+const REPLY_TIMEOUT: Duration = Duration::from_secs(10);
+/// Subscriptions of one socket; more are refused.
+const SUBSCRIPTIONS_MAX: usize = 128;
+/// How long a close frame may take to be sent to a client that does not read.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Why a socket ends.
+type Ending = (u16, &'static str);
+const TOO_SLOW: Ending = (close_code::POLICY, "client reads too slowly");
+const BEHIND: Ending = (close_code::POLICY, "client fell behind its subscriptions");
+const GOING_AWAY: Ending = (close_code::AWAY, "server is shutting down");
+const TEXT_ONLY: Ending = (close_code::UNSUPPORTED, "JSON text expected");
+const CLOSED: Ending = (close_code::NORMAL, "");
+
+#[derive(Debug)]
+enum Subscription {
+    Heads,
+    Logs(LogFilter),
+    Transactions { full: bool },
+}
+
+/// A socket's state; one task owns it.
+#[derive(Debug)]
+struct Session<C> {
+    ctx: Arc<RpcContext<C>>,
+    outgoing: mpsc::Sender<String>,
+    calls: Arc<Semaphore>,
+    /// Told when an answer found no room in time.
+    too_slow: Arc<Notify>,
+    subscriptions: BTreeMap<u64, Subscription>,
+    blocks: Option<broadcast::Receiver<BlockEvent>>,
+    transactions: Option<broadcast::Receiver<Transaction>>,
+    keys: RandomState,
+    ids: u64,
+}
+
+/// Serves one socket until it ends.
+pub(super) async fn run<C: Chain>(
+    ctx: Arc<RpcContext<C>>,
+    socket: WebSocket,
+    mut closing: watch::Receiver<bool>,
+) {
+    let (sink, mut incoming) = socket.split();
+    let (outgoing, queue) = mpsc::channel(OUTGOING_MAX);
+    let (end, ending) = oneshot::channel();
+    let writer = tokio::spawn(write(sink, queue, ending));
+    let mut session = Session {
+        ctx,
+        outgoing,
+        calls: Arc::new(Semaphore::new(CALLS_MAX)),
+        too_slow: Arc::new(Notify::new()),
+        subscriptions: BTreeMap::new(),
+        blocks: None,
+        transactions: None,
+        keys: RandomState::new(),
+        ids: 0,
+    };
+    let slow = session.too_slow.clone();
+    let reason = loop {
+        let result = tokio::select! {
+            message = incoming.next() => match message {
+                Some(Ok(message)) => session.message(message).await,
+                Some(Err(_)) | None => Err(CLOSED),
+            },
+            event = next(&mut session.blocks) => session.block(event),
+            event = next(&mut session.transactions) => session.transaction(event),
+            () = slow.notified() => Err(TOO_SLOW),
+            _ = closing.changed() => Err(GOING_AWAY),
+        };
+        if let Err(reason) = result {
+            break reason;
+        }
+    };
+    // An error means that the writer has ended already.
+    let _ = end.send(reason);
+    let _ = writer.await;
+}
+
+/// The next event; never, while nobody subscribed.
+async fn next<T: Clone>(
+    events: &mut Option<broadcast::Receiver<T>>,
+) -> Result<T, broadcast::error::RecvError> {
+    match events {
+        Some(events) => events.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Sends what is queued until the end is announced or the client is gone.
+async fn write(
+    mut sink: SplitSink<WebSocket, Message>,
+    mut queue: mpsc::Receiver<String>,
+    mut ending: oneshot::Receiver<Ending>,
+) {
+    let reason = loop {
+        // The end may come while a send waits for a client that does not read.
+        let step = async {
+            match queue.recv().await {
+                Some(text) => sink.send(Message::Text(text.into())).await.is_ok(),
+                None => false,
+            }
+        };
+        tokio::select! {
+            biased;
+            reason = &mut ending => break reason.unwrap_or(CLOSED),
+            sent = step => if !sent { break CLOSED },
+        }
+    };
+    let frame = CloseFrame { code: reason.0, reason: Utf8Bytes::from_static(reason.1) };
+    // Whether it arrives is the client's affair.
+    let _ = tokio::time::timeout(CLOSE_TIMEOUT, sink.send(Message::Close(Some(frame)))).await;
+}
+
+/// Sends answers from beside the socket's own task.
+#[derive(Debug)]
+struct Replier {
+    outgoing: mpsc::Sender<String>,
+    too_slow: Arc<Notify>,
+}
+
+impl Replier {
+    /// Waits for room, because the client caused this message itself; but not for ever.
+    async fn reply(&self, text: Option<String>) {
+        let Some(text) = text else { return };
+        let sent = self.outgoing.send_timeout(text, REPLY_TIMEOUT).await;
+        if let Err(mpsc::error::SendTimeoutError::Timeout(_)) = sent {
+            self.too_slow.notify_one();
+        }
+    }
+}
+
+impl<C: Chain> Session<C> {
+    fn replier(&self) -> Replier {
+        Replier { outgoing: self.outgoing.clone(), too_slow: self.too_slow.clone() }
+    }
+
+    fn send(&self, text: String) -> Result<(), Ending> {
+        self.outgoing.try_send(text).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => TOO_SLOW,
+            mpsc::error::TrySendError::Closed(_) => CLOSED,
+        })
+    }
+
+    async fn message(&mut self, message: Message) -> Result<(), Ending> {
+        let text = match message {
+            Message::Text(text) => text,
+            Message::Ping(_) | Message::Pong(_) => return Ok(()),
+            Message::Binary(_) => return Err(TEXT_ONLY),
+            Message::Close(_) => return Err(CLOSED),
+        };
+        let is_send = match Body::parse(text.as_bytes()) {
+            Ok(Body::Single(entry)) => match Request::parse(entry) {
+                Ok(request) => match &*request.method {
+                    "eth_subscribe" | "eth_unsubscribe" => {
+                        let outcome = self.subscription(&request);
+                        let Some(id) = request.id else { return Ok(()) };
+                        return self.send(response(Some(id), &outcome));
+                    }
+                    method => method.starts_with("eth_sendRaw"),
+                },
+                Err(_) => false,
+            },
+            Ok(Body::Batch(_)) => true,
+            Err(error) => return self.finish(Processed::error(error)).await,
+        };
+        if is_send {
+            let processed = process_blocking(&self.ctx, text.into()).await;
+            return self.finish(processed).await;
+        }
+        let Ok(permit) = self.calls.clone().acquire_owned().await else { return Err(CLOSED) };
+        let (ctx, replier) = (self.ctx.clone(), self.replier());
+        tokio::spawn(async move {
+            replier.reply(answer(&ctx, text.into()).await).await;
+            drop(permit);
+        });
+        Ok(())
+    }
+
+    /// Sends a processed body's answer when it is there, without holding up what comes next.
+    async fn finish(&self, processed: Processed) -> Result<(), Ending> {
+        let Ok(permit) = self.calls.clone().acquire_owned().await else { return Err(CLOSED) };
+        let (ctx, replier) = (self.ctx.clone(), self.replier());
+        tokio::spawn(async move {
+            replier.reply(processed.finish(&ctx).await).await;
+            drop(permit);
+        });
+        Ok(())
+    }
+
+    fn subscription(&mut self, request: &Request<'_>) -> Outcome {
+        let params = Params::parse(request.params, 2)?;
+        let result = match &*request.method {
+            "eth_subscribe" => to_raw_value(&self.subscribe(&params)?),
+            _ => to_raw_value(&self.unsubscribe(&params)?),
+        };
+        result.map_err(|_| RpcError::Internal)
+    }
+
+    fn subscribe(&mut self, params: &Params<'_>) -> Result<U64, RpcError> {
+        if self.subscriptions.len() >= SUBSCRIPTIONS_MAX {
+            return Err(Limit::Subscriptions(SUBSCRIPTIONS_MAX).into());
+        }
+        let subscription = match params.required::<&str>(0)? {
+            "newHeads" => Subscription::Heads,
+            "logs" => Subscription::Logs(LogFilter::parse_optional(params, 1)?),
+            "newPendingTransactions" => {
+                Subscription::Transactions { full: params.optional(1)?.unwrap_or(false) }
+            }
+            _ => return Err(Refusal::SubscriptionKind.into()),
+        };
+        match subscription {
+            Subscription::Transactions { .. } => {
+                self.transactions.get_or_insert_with(|| self.ctx.feed.transactions());
+            }
+            Subscription::Heads | Subscription::Logs(_) => {
+                self.blocks.get_or_insert_with(|| self.ctx.feed.blocks());
+            }
+        }
+        self.ids += 1;
+        let id = self.keys.hash_one(self.ids);
+        self.subscriptions.insert(id, subscription);
+        Ok(U64::from(id))
+    }
+
+    fn unsubscribe(&mut self, params: &Params<'_>) -> Result<bool, RpcError> {
+        let id: U64 = params.required(0)?;
+        let removed = self.subscriptions.remove(&id.to()).is_some();
+        let wants_transactions =
+            |subscription: &Subscription| matches!(subscription, Subscription::Transactions { .. });
+        if !self.subscriptions.values().any(wants_transactions) {
+            self.transactions = None;
+        }
+        if self.subscriptions.values().all(wants_transactions) {
+            self.blocks = None;
+        }
+        Ok(removed)
+    }
+
+    fn block(&self, event: Result<BlockEvent, broadcast::error::RecvError>) -> Result<(), Ending> {
+        match event.map_err(|_| BEHIND)? {
+            BlockEvent::Added(block, header) => {
+                for (id, subscription) in &self.subscriptions {
+                    match subscription {
+                        Subscription::Heads => self.notify(*id, &header)?,
+                        Subscription::Logs(filter) => self.logs(*id, filter, &block, false)?,
+                        Subscription::Transactions { .. } => {}
+                    }
+                }
+                Ok(())
+            }
+            BlockEvent::Removed(block) => {
+                self.subscriptions.iter().try_for_each(|(id, subscription)| match subscription {
+                    Subscription::Logs(filter) => self.logs(*id, filter, &block, true),
+                    Subscription::Heads | Subscription::Transactions { .. } => Ok(()),
+                })
+            }
+        }
+    }
+
+    fn logs(
+        &self,
+        id: u64,
+        filter: &LogFilter,
+        block: &StoredBlock,
+        removed: bool,
+    ) -> Result<(), Ending> {
+        if !filter.covers(block.header.number) || !filter.may_be_in(&block.header.logs_bloom) {
+            return Ok(());
+        }
+        for mut log in block_logs(block, |log| filter.matches(log)) {
+            log.removed = removed;
+            if let Ok(json) = serde_json::to_string(&log) {
+                self.notify(id, &json)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn transaction(
+        &self,
+        event: Result<Transaction, broadcast::error::RecvError>,
+    ) -> Result<(), Ending> {
+        let transaction = event.map_err(|_| BEHIND)?;
+        for (id, subscription) in &self.subscriptions {
+            let Subscription::Transactions { full } = subscription else { continue };
+            let json = match full {
+                true => serde_json::to_string(&RpcTransaction::pending(&transaction)),
+                false => serde_json::to_string(&transaction.hash()),
+            };
+            if let Ok(json) = json {
+                self.notify(*id, &json)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn notify(&self, id: u64, result: &str) -> Result<(), Ending> {
+        self.send(notification(&format!("{id:#x}"), result))
+    }
+}

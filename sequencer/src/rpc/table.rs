@@ -1,0 +1,115 @@
+//! The static table of methods: name, number of parameters, handler.
+//!
+//! A method that is not here does not exist, and clients depend on that: viem falls back from
+//! eth_fillTransaction only when it answers -32601.
+
+use super::{
+    accounts, blocks, call, chain::Chain, context::RpcContext, error::RpcError, fees, filters,
+    jsonrpc::Params, logs, meta, send, send::Waiting, transactions,
+};
+use serde::Serialize;
+use serde_json::value::{RawValue, to_raw_value};
+
+/// What a handler gives back.
+#[derive(Debug)]
+pub(super) enum Answer {
+    /// The result.
+    Json(Box<RawValue>),
+    /// The result comes with a block.
+    Wait(Waiting),
+}
+
+/// A finished answer.
+pub(super) fn json<T: Serialize + ?Sized>(value: &T) -> Result<Answer, RpcError> {
+    to_raw_value(value).map(Answer::Json).map_err(|error| {
+        tracing::error!(%error, "a result cannot be written");
+        RpcError::Internal
+    })
+}
+
+/// The answer for what does not exist.
+pub(super) fn null() -> Result<Answer, RpcError> {
+    json(&())
+}
+
+/// Handlers run on a blocking thread unless the entry is instant.
+type Handler<C> = fn(&RpcContext<C>, &Params<'_>) -> Result<Answer, RpcError>;
+
+/// One method.
+#[derive(Debug)]
+pub(super) struct Entry<C> {
+    name: &'static str,
+    /// Parameters it takes at most; more are refused.
+    pub(super) params_max: usize,
+    pub(super) handler: Handler<C>,
+    /// Answers from memory in microseconds, so no thread is switched for it.
+    pub(super) instant: bool,
+}
+
+const fn entry<C>(name: &'static str, params_max: usize, handler: Handler<C>) -> Entry<C> {
+    Entry { name, params_max, handler, instant: false }
+}
+
+const fn instant<C>(name: &'static str, params_max: usize, handler: Handler<C>) -> Entry<C> {
+    Entry { name, params_max, handler, instant: true }
+}
+
+/// The table for one kind of chain.
+#[derive(Debug)]
+pub(super) struct Table<C>(std::marker::PhantomData<C>);
+
+impl<C: Chain> Table<C> {
+    /// Sorted by name.
+    pub(super) const ENTRIES: &'static [Entry<C>] = &[
+        instant("eth_accounts", 0, meta::accounts),
+        instant("eth_blobBaseFee", 0, fees::blob_base_fee),
+        instant("eth_blockNumber", 0, meta::block_number),
+        entry("eth_call", 4, call::call),
+        instant("eth_chainId", 0, meta::chain_id),
+        entry("eth_estimateGas", 4, call::estimate_gas),
+        entry("eth_feeHistory", 3, fees::history),
+        entry("eth_gasPrice", 0, fees::gas_price),
+        entry("eth_getBalance", 2, accounts::balance),
+        entry("eth_getBlockByHash", 2, blocks::by_hash),
+        entry("eth_getBlockByNumber", 2, blocks::by_number),
+        entry("eth_getBlockReceipts", 1, blocks::receipts),
+        entry("eth_getBlockTransactionCountByHash", 1, blocks::count_by_hash),
+        entry("eth_getBlockTransactionCountByNumber", 1, blocks::count_by_number),
+        entry("eth_getCode", 2, accounts::code),
+        entry("eth_getFilterChanges", 1, filters::changes),
+        entry("eth_getFilterLogs", 1, filters::logs),
+        entry("eth_getLogs", 1, logs::get),
+        entry("eth_getProof", 3, accounts::proof),
+        entry("eth_getRawTransactionByHash", 1, transactions::raw_by_hash),
+        entry("eth_getStorageAt", 3, accounts::storage),
+        entry("eth_getTransactionByBlockHashAndIndex", 2, transactions::by_block_hash),
+        entry("eth_getTransactionByBlockNumberAndIndex", 2, transactions::by_block_number),
+        entry("eth_getTransactionByHash", 1, transactions::by_hash),
+        entry("eth_getTransactionCount", 2, accounts::nonce),
+        entry("eth_getTransactionReceipt", 1, transactions::receipt),
+        entry("eth_getUncleCountByBlockHash", 1, blocks::uncles_by_hash),
+        entry("eth_getUncleCountByBlockNumber", 1, blocks::uncles_by_number),
+        instant("eth_maxPriorityFeePerGas", 0, fees::priority_fee),
+        instant("eth_newBlockFilter", 0, filters::new_block),
+        instant("eth_newFilter", 1, filters::new_log),
+        instant("eth_newPendingTransactionFilter", 1, filters::new_pending),
+        entry("eth_sendRawTransaction", 1, send::send),
+        entry("eth_sendRawTransactionSync", 2, send::send_sync),
+        instant("eth_subscribe", 2, meta::no_notifications),
+        instant("eth_syncing", 0, meta::syncing),
+        instant("eth_uninstallFilter", 1, filters::uninstall),
+        instant("eth_unsubscribe", 1, meta::no_notifications),
+        instant("net_listening", 0, meta::listening),
+        instant("net_peerCount", 0, meta::peer_count),
+        instant("net_version", 0, meta::network_id),
+        instant("txpool_status", 0, meta::txpool_status),
+        instant("web3_clientVersion", 0, meta::client_version),
+        entry("web3_sha3", 1, meta::sha3),
+    ];
+
+    /// The method of this name.
+    pub(super) fn find(name: &str) -> Option<&'static Entry<C>> {
+        let index = Self::ENTRIES.binary_search_by(|entry| entry.name.cmp(name)).ok()?;
+        Self::ENTRIES.get(index)
+    }
+}

@@ -1,0 +1,134 @@
+//! The pool's indexes over all senders: by hash, arrival, age and fee, and the sums the bounds are
+//! checked against.
+//!
+//! Follows the queues and decides nothing. Every change of a queue happens between
+//! [`Index::leave`] and [`Index::enter`], so that heads and counts cannot drift from it.
+
+use super::queue::{Entry, Queue};
+use alloy::primitives::{Address, B256};
+use executor::Transaction;
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet, HashMap},
+    time::Instant,
+};
+
+/// First arrival; leaves as much room in front of it for reinserted transactions.
+const SEQUENCE_START: u64 = 1 << 63;
+
+#[derive(Debug)]
+pub(super) struct Index {
+    places: HashMap<B256, (Address, u64)>,
+    hashes: HashMap<u64, B256>,
+    ages: BTreeSet<(Instant, u64)>,
+    /// Cheapest first; of equals the latest arrival first.
+    fees: BTreeSet<(u128, Reverse<u64>)>,
+    /// First ready transaction of each sender that has one, by arrival.
+    heads: BTreeMap<u64, Address>,
+    bytes: usize,
+    ready: usize,
+    back: u64,
+    front: u64,
+}
+
+impl Default for Index {
+    fn default() -> Self {
+        Self {
+            places: HashMap::new(),
+            hashes: HashMap::new(),
+            ages: BTreeSet::new(),
+            fees: BTreeSet::new(),
+            heads: BTreeMap::new(),
+            bytes: 0,
+            ready: 0,
+            back: SEQUENCE_START,
+            front: SEQUENCE_START,
+        }
+    }
+}
+
+impl Index {
+    /// The sequence of a newcomer: after everything.
+    pub(super) fn next_sequence(&self) -> u64 {
+        self.back
+    }
+
+    /// The first of `count` sequences before everything.
+    pub(super) fn front_sequences(&mut self, count: usize) -> u64 {
+        self.front -= count as u64;
+        self.front
+    }
+
+    pub(super) fn insert(&mut self, transaction: &Transaction, sequence: u64, added: Instant) {
+        let hash = transaction.hash();
+        self.places.insert(hash, (transaction.sender(), transaction.nonce()));
+        self.hashes.insert(sequence, hash);
+        self.ages.insert((added, sequence));
+        self.fees.insert((transaction.max_fee_per_gas_wei(), Reverse(sequence)));
+        self.bytes += transaction.raw().len();
+        self.back = self.back.max(sequence + 1);
+    }
+
+    pub(super) fn remove(&mut self, entry: &Entry) {
+        let (transaction, sequence) = (&entry.transaction, entry.sequence);
+        if self.places.remove(&transaction.hash()).is_none() {
+            return;
+        }
+        self.hashes.remove(&sequence);
+        self.ages.remove(&(entry.added, sequence));
+        self.fees.remove(&(transaction.max_fee_per_gas_wei(), Reverse(sequence)));
+        self.bytes -= transaction.raw().len();
+    }
+
+    /// Before a change of the sender's queue.
+    pub(super) fn leave(&mut self, queue: &Queue) {
+        self.ready -= queue.ready_len();
+        if let Some(head) = queue.head() {
+            self.heads.remove(&head.sequence);
+        }
+    }
+
+    /// After a change of the sender's queue.
+    pub(super) fn enter(&mut self, sender: Address, queue: &Queue) {
+        self.ready += queue.ready_len();
+        if let Some(head) = queue.head() {
+            self.heads.insert(head.sequence, sender);
+        }
+    }
+
+    pub(super) fn contains(&self, hash: &B256) -> bool {
+        self.places.contains_key(hash)
+    }
+
+    /// Sender and nonce of a pooled transaction.
+    pub(super) fn place(&self, hash: &B256) -> Option<(Address, u64)> {
+        self.places.get(hash).copied()
+    }
+
+    pub(super) fn cheapest(&self) -> impl Iterator<Item = (u128, B256)> + '_ {
+        self.fees.iter().filter_map(|(fee_wei, Reverse(sequence))| {
+            self.hashes.get(sequence).map(|hash| (*fee_wei, *hash))
+        })
+    }
+
+    pub(super) fn added_before(&self, limit: Instant) -> Vec<B256> {
+        let old = self.ages.range(..(limit, 0));
+        old.filter_map(|(_, sequence)| self.hashes.get(sequence).copied()).collect()
+    }
+
+    pub(super) fn heads(&self) -> &BTreeMap<u64, Address> {
+        &self.heads
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(super) fn ready(&self) -> usize {
+        self.ready
+    }
+}
