@@ -1,0 +1,31 @@
+//! L1 does not answer for a while: the rollup goes on, says so, and catches up.
+
+use crate::support::{Anvil, Rollup, ether, transfer, wait_for};
+use alloy::{eips::BlockNumberOrTag, primitives::Address};
+
+async fn l1_is_ready(rollup: &Rollup) -> bool {
+    let url = format!("{}/ready", rollup.url());
+    let text = reqwest::get(url).await.unwrap().text().await.unwrap();
+    let answer: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let checks = answer["checks"].as_array().unwrap();
+    checks.iter().find(|check| check["name"] == "l1").unwrap()["ok"].as_bool().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sequencing_goes_on_and_catches_up() {
+    let Some(anvil) = Anvil::start() else { return };
+    let rollup = Rollup::deploy(&anvil);
+    let _node = rollup.start().await;
+    rollup.deposit(0, ether(10)).await;
+    wait_for("readiness", async || l1_is_ready(&rollup).await.then_some(())).await;
+
+    anvil.pause();
+    wait_for("/ready to say so", async || (!l1_is_ready(&rollup).await).then_some(())).await;
+    let receipt = transfer(&rollup.client(0), Address::repeat_byte(3), ether(1)).await;
+    assert!(receipt.block_number.unwrap() <= rollup.height(BlockNumberOrTag::Latest).await);
+    anvil.resume();
+
+    wait_for("readiness again", async || l1_is_ready(&rollup).await.then_some(())).await;
+    rollup.wait_until_safe(receipt.block_number.unwrap()).await;
+    assert!(rollup.verify_agrees().await >= receipt.block_number.unwrap());
+}

@@ -1,0 +1,17 @@
+//! End to end: the real binary as its own process, the real Anvil, the real contracts.
+//!
+//! One module per story. Each test has an Anvil and a data directory of its own on free ports, and
+//! skips visibly where `npm ci` in contracts has not run.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a test fails by panicking, also in what its tests share"
+)]
+
+mod bad_start;
+mod l1_away;
+mod pipeline;
+mod reorg;
+mod support;
+mod uniswap;

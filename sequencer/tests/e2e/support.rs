@@ -1,0 +1,336 @@
+//! What the stories share: an Anvil, a deployed rollup, the node as a process, clients.
+
+use alloy::{
+    eips::BlockNumberOrTag,
+    network::{EthereumWallet, TransactionBuilder},
+    primitives::{Address, B256, Bytes, U256},
+    providers::{DynProvider, Provider, ProviderBuilder},
+    rpc::types::{TransactionReceipt, TransactionRequest},
+    signers::local::PrivateKeySigner,
+};
+use contracts::Portal;
+use executor::{Deposit, Genesis, Transaction};
+use sequencer::commands::dev::{TEST_MNEMONIC, test_account};
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    time::{Duration, Instant},
+};
+
+/// Longest wait for anything that has to happen; far above what a slow machine needs.
+const WAIT_MAX: Duration = Duration::from_secs(180);
+
+/// Says that a test did not run, and why: on stderr, and for the count that ends `make test`.
+fn skip(reason: &str) {
+    eprintln!("skipped: {reason}");
+    if let Some(path) = std::env::var_os("WEFT_SKIP_LOG") {
+        let mut log = fs::OpenOptions::new().append(true).create(true).open(path).unwrap();
+        std::io::Write::write_all(&mut log, format!("skipped: {reason}\n").as_bytes()).unwrap();
+    }
+}
+
+/// One ether in wei.
+pub(crate) fn ether(count: u64) -> U256 {
+    U256::from(count) * U256::from(1_000_000_000_000_000_000u64)
+}
+
+/// Account `index` of the test mnemonic: 0 to 9 are users, 10 owner, 11 batcher, 12 proposer.
+pub(crate) fn account(index: u32) -> PrivateKeySigner {
+    test_account(index).unwrap().0
+}
+
+/// A client that signs with `signer`.
+pub(crate) fn client(url: &str, signer: &PrivateKeySigner) -> DynProvider {
+    let wallet = EthereumWallet::from(signer.clone());
+    ProviderBuilder::new().wallet(wallet).connect_http(url.parse().unwrap()).erased()
+}
+
+/// The folder that `npm ci` fills.
+pub(crate) fn node_modules() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../contracts/node_modules")
+}
+
+/// Waits until `check` gives something.
+pub(crate) async fn wait_for<T>(what: &str, mut check: impl AsyncFnMut() -> Option<T>) -> T {
+    let started = Instant::now();
+    loop {
+        if let Some(found) = check().await {
+            return found;
+        }
+        assert!(started.elapsed() < WAIT_MAX, "waited {WAIT_MAX:?} for {what}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// An Anvil of one test; ends with it.
+pub(crate) struct Anvil {
+    child: Child,
+    pub(crate) url: String,
+}
+
+impl Anvil {
+    /// Starts Anvil with a block a second; `None`, visibly, where it is not installed.
+    pub(crate) fn start() -> Option<Self> {
+        let os = if cfg!(target_os = "macos") { "darwin" } else { "linux" };
+        let arch = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
+        let binary = node_modules().join(format!("@foundry-rs/anvil-{os}-{arch}/bin/anvil"));
+        if !binary.exists() {
+            skip("contracts/node_modules absent");
+            return None;
+        }
+        let mut child = Command::new(binary)
+            .args(["--port", "0", "--accounts", "13", "--mnemonic", TEST_MNEMONIC])
+            .args(["--block-time", "1", "--hardfork", "osaka"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let address = lines.find_map(|line| {
+            line.unwrap().strip_prefix("Listening on ").map(|address| address.trim().to_owned())
+        });
+        // Its pipe must keep a reader, or Anvil stops when it is full.
+        std::thread::spawn(move || lines.for_each(drop));
+        Some(Self { child, url: format!("http://{}", address.unwrap()) })
+    }
+
+    /// A client of the user account `index`.
+    pub(crate) fn client(&self, index: u32) -> DynProvider {
+        client(&self.url, &account(index))
+    }
+
+    /// Replaces the last `depth` blocks by empty ones.
+    pub(crate) async fn reorg(&self, depth: u64) {
+        let l1 = self.client(0);
+        let none: [u8; 0] = [];
+        let _: serde_json::Value =
+            l1.raw_request("anvil_reorg".into(), (depth, none)).await.unwrap();
+    }
+
+    fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
+    }
+
+    /// Makes Anvil stop answering, its connections open.
+    pub(crate) fn pause(&self) {
+        self.signal("-STOP");
+    }
+
+    /// Lets it go on.
+    pub(crate) fn resume(&self) {
+        self.signal("-CONT");
+    }
+}
+
+impl Drop for Anvil {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A port that was free a moment ago.
+pub(crate) fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// The binary under test.
+pub(crate) fn sequencer() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_sequencer"))
+}
+
+/// A rollup deployed on an Anvil, and the files of its node.
+pub(crate) struct Rollup {
+    pub(crate) directory: tempfile::TempDir,
+    pub(crate) genesis: Genesis,
+    pub(crate) l1_url: String,
+    pub(crate) rpc_port: u16,
+    /// TOML of the node; a test may change it before a start.
+    pub(crate) config: String,
+}
+
+impl Rollup {
+    /// Deploys with `sequencer deploy` and writes a configuration for fast tests.
+    pub(crate) fn deploy(anvil: &Anvil) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        for (name, index) in [("owner", 10), ("batcher", 11), ("proposer", 12)] {
+            fs::write(path(name), account(index).to_bytes().to_string()).unwrap();
+        }
+        let output = sequencer()
+            .args(["deploy", "--l1-rpc-url", &anvil.url, "--submission-interval", "4"])
+            .args(["--batcher", &account(11).address().to_string()])
+            .args(["--proposer", &account(12).address().to_string()])
+            .args(["--finalization-period-secs", "30"])
+            .arg("--key-file")
+            .arg(path("owner"))
+            .arg("--out")
+            .arg(path("genesis.json"))
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let genesis = fs::read_to_string(path("genesis.json")).unwrap();
+        let genesis = serde_json::from_str(&genesis).unwrap();
+        let rpc_port = free_port();
+        let config = format!(
+            "genesis = {:?}\ndata-dir = {:?}\nrpc-listen = \"127.0.0.1:{rpc_port}\"\n\
+             l1-rpc-url = {:?}\nl1-confirmations = 2\nl1-poll-ms = 100\nblock-time-ms = 500\n\
+             batch-age-secs = 2\noutput-interval-blocks = 4\n\
+             batcher-key-file = {:?}\nproposer-key-file = {:?}\n",
+            path("genesis.json"),
+            path("data"),
+            anvil.url,
+            path("batcher"),
+            path("proposer"),
+        );
+        Self { genesis, l1_url: anvil.url.clone(), rpc_port, config, directory }
+    }
+
+    /// Starts the node and waits until it answers.
+    pub(crate) async fn start(&self) -> Node {
+        let node = self.spawn();
+        let l2 = self.client(0);
+        let mut node = node;
+        wait_for("the node to answer", async || {
+            assert!(node.is_running(), "the node stopped at start");
+            l2.get_chain_id().await.ok()
+        })
+        .await;
+        node
+    }
+
+    /// Starts the node.
+    pub(crate) fn spawn(&self) -> Node {
+        let config = self.directory.path().join("config.toml");
+        fs::write(&config, &self.config).unwrap();
+        let log = fs::OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(self.directory.path().join("node.log"))
+            .unwrap();
+        let child = sequencer().arg("run").arg("--config").arg(config).stderr(log).spawn().unwrap();
+        Node(child)
+    }
+
+    /// The node's JSON-RPC.
+    pub(crate) fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.rpc_port)
+    }
+
+    /// An L2 client of the user account `index`.
+    pub(crate) fn client(&self, index: u32) -> DynProvider {
+        client(&self.url(), &account(index))
+    }
+
+    /// Number of the block with this tag on L2.
+    pub(crate) async fn height(&self, tag: BlockNumberOrTag) -> u64 {
+        let block = self.client(0).get_block_by_number(tag).await.unwrap();
+        block.map_or(0, |block| block.header.number)
+    }
+
+    /// Waits until block `number` is derivable from L1.
+    pub(crate) async fn wait_until_safe(&self, number: u64) {
+        wait_for("the safe head", async || {
+            (self.height(BlockNumberOrTag::Safe).await >= number).then_some(())
+        })
+        .await;
+    }
+
+    /// Deposits on L1 and returns the L2 receipt, which must come under the hash that follows from
+    /// the L1 event.
+    pub(crate) async fn deposit(&self, index: u32, wei: U256) -> TransactionReceipt {
+        let to = account(index).address();
+        let l1 = client(&self.l1_url, &account(index));
+        let portal = Portal::new(self.genesis.l1.portal, &l1);
+        let call = portal.depositTransaction(to, wei, 100_000, false, Bytes::new());
+        let receipt = call.value(wei).send().await.unwrap().get_receipt().await.unwrap();
+        let log = &receipt.inner.logs()[0];
+        let deposit = Deposit::from_event(
+            log.inner.data.topics(),
+            &log.inner.data.data,
+            log.block_hash.unwrap(),
+            log.log_index.unwrap(),
+        );
+        let hash = Transaction::from_deposit(deposit.unwrap()).hash();
+        let l2 = self.client(0);
+        wait_for("the deposit on L2", async || raw_receipt(&l2, hash).await).await
+    }
+
+    /// Runs `sequencer verify` with L1 access only, or with a node to compare with.
+    pub(crate) fn verify(&self, against: Option<&str>) -> Output {
+        let mut command = sequencer();
+        command
+            .args(["verify", "--l1-rpc-url", &self.l1_url])
+            .args(["--inbox", &self.genesis.l1.inbox.to_string()])
+            .arg("--genesis")
+            .arg(self.directory.path().join("genesis.json"));
+        if let Some(url) = against {
+            command.args(["--against", url]);
+        }
+        command.output().unwrap()
+    }
+
+    /// Verifies, and checks that the derived head is the node's block of that height. Returns its
+    /// height.
+    pub(crate) async fn verify_agrees(&self) -> u64 {
+        let output = self.verify(None);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+        let field = |name: &str| {
+            let line = text.lines().find(|line| line.starts_with(name)).unwrap();
+            line[name.len()..].split_whitespace().next().unwrap().to_owned()
+        };
+        let number: u64 = field("verified").parse().unwrap();
+        let block = self.client(0).get_block_by_number(number.into()).await.unwrap().unwrap();
+        assert_eq!(field("head").parse::<B256>().unwrap(), block.header.hash);
+        assert_eq!(field("state root").parse::<B256>().unwrap(), block.header.state_root);
+        number
+    }
+}
+
+/// A receipt, also of a type that alloy does not know.
+pub(crate) async fn raw_receipt(l2: &DynProvider, hash: B256) -> Option<TransactionReceipt> {
+    let value: Option<serde_json::Value> =
+        l2.raw_request("eth_getTransactionReceipt".into(), (hash,)).await.ok()?;
+    let mut value = value?;
+    // alloy's Ethereum receipt has no type 0x7e; everything else of it is the same.
+    if value["type"] == "0x7e" {
+        value["type"] = "0x2".into();
+    }
+    Some(serde_json::from_value(value).unwrap())
+}
+
+/// The running node; ends with it.
+pub(crate) struct Node(Child);
+
+impl Node {
+    /// Whether the process lives.
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.0.try_wait().unwrap().is_none()
+    }
+
+    /// kill -9.
+    pub(crate) fn kill(mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Sends value.
+pub(crate) async fn transfer(l2: &DynProvider, to: Address, wei: U256) -> TransactionReceipt {
+    let request = TransactionRequest::default().with_to(to).with_value(wei);
+    let receipt = l2.send_transaction(request).await.unwrap().get_receipt().await.unwrap();
+    assert!(receipt.status());
+    receipt
+}
