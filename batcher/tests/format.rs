@@ -53,7 +53,7 @@ proptest! {
     }
 
     #[test]
-    fn frames_put_together_are_the_channel(bytes in vec(any::<u8>(), 1..3000), max in 25usize..600) {
+    fn frames_put_together_are_the_channel(bytes in vec(any::<u8>(), 1..1000), max in 25usize..600) {
         let bytes = Bytes::from(bytes);
         let frames = cut(&bytes, max).unwrap();
         let mut together = Vec::new();

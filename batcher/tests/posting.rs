@@ -14,6 +14,7 @@ use batcher::{
     l1::InboxPosition,
     poster::{Action, DataAvailability, PostError, Progress},
     proposer::Proposal,
+    tracker::TrackerStart,
     txmgr::{Purpose, Status},
 };
 use contracts::{Inbox, Outputs, Portal};
@@ -214,6 +215,30 @@ async fn heads_follow_l1_and_final_records_are_forgotten() {
     assert_eq!(world.store.all().len(), 0);
     // Before the safe head falls there is nothing to go back to.
     assert_eq!(heads.borrow().safe.block, block.id());
+}
+
+#[tokio::test]
+async fn tracking_goes_on_from_a_finalized_head_also_within_a_channel() {
+    let Some(world) = World::new().await else { return };
+    let mut encoder = DataAvailability::Calldata.encoder_config(420_420, 60);
+    encoder.frame_bytes_max = 1_000;
+    let (mut poster, heads) =
+        world.poster_of(DataAvailability::Calldata, encoder, world.store.clone());
+    let first = world.seal(1, 0).await;
+    world.settle(&mut poster).await;
+    let last = world.seal(3, 600).await;
+    world.post(&mut poster).await.unwrap();
+    // One frame of the second channel is final; the head before it is where a restart begins.
+    world.mine(2).await;
+    world.post(&mut poster).await.unwrap();
+    let finalized = heads.borrow().finalized;
+    assert_eq!((finalized.block, finalized.position.next_batch), (first.id(), 1));
+    world.settle(&mut poster).await;
+    assert_eq!(TrackerStart::finalized(finalized, &last).map(|_| ()), None);
+    let mut tracker = world.tracker(TrackerStart::finalized(finalized, &first).unwrap());
+    assert!(tracker.sync().await.unwrap());
+    assert_eq!(tracker.safe_head().block, last.id());
+    assert_eq!(tracker.safe_head(), heads.borrow().safe);
 }
 
 #[tokio::test]

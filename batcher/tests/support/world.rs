@@ -125,16 +125,18 @@ impl World {
         store: Arc<dyn SubmissionStore>,
     ) -> (Poster, watch::Receiver<Heads>) {
         let source = Arc::new(self.chain.clone());
-        let (genesis, blocks) = {
-            let chain = self.chain.0.lock().unwrap();
-            (chain.genesis.clone(), chain.blocks[0].clone())
-        };
-        let start = TrackerStart::genesis(&genesis, blocks.header, blocks.hash);
-        let (inbox, l1) = (self.inbox_reader(), self.block_reader());
-        let tracker = Tracker::new(genesis.rules, start, inbox, l1, source.clone());
+        let chain = self.chain.0.lock().unwrap().clone();
+        let (header, hash) = chain.genesis_header();
+        let tracker = self.tracker(TrackerStart::genesis(&chain.genesis, header, hash));
         let poll = Duration::from_millis(10);
         let config = PosterConfig { inbox: self.inbox, availability, encoder, poll };
         Poster::new(config, tracker, self.manager(1, store), source)
+    }
+
+    pub(crate) fn tracker(&self, start: TrackerStart) -> Tracker {
+        let rules = self.chain.0.lock().unwrap().genesis.rules.clone();
+        let (inbox, l1) = (self.inbox_reader(), self.block_reader());
+        Tracker::new(rules, start, inbox, l1, Arc::new(self.chain.clone()))
     }
 
     pub(crate) fn proposer(&self, interval_blocks: u64, heads: watch::Receiver<Heads>) -> Proposer {
