@@ -281,6 +281,7 @@ impl Poster {
             });
         }
         self.encoder.align(safe.block, self.tracker.open_channel());
+        self.drop_lost_blocks(safe.block).await?;
         self.feed(now_secs).await?;
         let Some(submission) = self.encoder.next_submission() else { return Ok(Progress::Idle) };
         let id = submission.id;
@@ -326,6 +327,16 @@ impl Poster {
         Ok(is_ours.then_some(append))
     }
 
+    /// When the node's chain changed above the safe head, what was encoded of it is void.
+    async fn drop_lost_blocks(&mut self, safe: BlockId) -> Result<(), PostError> {
+        let tip = self.encoder.tip();
+        if tip != safe && self.source.block(tip.number).await?.is_none_or(|b| b.hash != tip.hash) {
+            tracing::warn!(tip = tip.number, safe = safe.number, "L2 was reorganised");
+            self.encoder.reset(safe);
+        }
+        Ok(())
+    }
+
     /// Offers the node's blocks to the encoder.
     async fn feed(&mut self, now_secs: u64) -> Result<(), PostError> {
         let head = self.source.head().await?;
@@ -339,7 +350,7 @@ impl Poster {
                 Ok(()) => {}
                 Err(EncodeError::Full) => break,
                 Err(error @ EncodeError::NotNext { .. }) => {
-                    // The node's chain changed above the safe head: what was encoded is void.
+                    // The node's chain changes while it is read.
                     let safe = self.tracker.safe_head().block;
                     self.encoder.reset(safe);
                     return Err(error.into());

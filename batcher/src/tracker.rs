@@ -7,7 +7,7 @@
 use crate::{
     derive::{
         Append, Derivation, Derived, DropReason, Head, L1Lookup, Outcome, Step,
-        assembler::OpenChannel,
+        assembler::OpenChannel, rules::Epoch,
     },
     encoder::{BlockId, SourceBlock},
     l1::{InboxPosition, InboxReader, L1Block, L1BlockReader, L1Error, Missing, PostedAppend},
@@ -54,9 +54,23 @@ impl TrackerStart {
     #[must_use]
     pub fn genesis(genesis: &Genesis, header: Header, hash: alloy::primitives::B256) -> Self {
         let l1_block = BlockId { number: genesis.l1.origin_number, hash: genesis.l1.origin_hash };
-        let epoch = crate::derive::rules::Epoch::genesis(genesis);
+        let epoch = Epoch::genesis(genesis);
         let head = Head { header, hash, epoch };
         Self { head, position: InboxPosition::default(), l1_block }
+    }
+
+    /// From the finalized head of an earlier run and its block, so that a start does not read all of
+    /// L1. `None` when the block is another one, or the genesis block.
+    #[must_use]
+    pub fn finalized(finalized: SafeHead, block: &SourceBlock) -> Option<Self> {
+        let attributes = block.attributes().filter(|_| block.id() == finalized.block)?;
+        let epoch = Epoch {
+            number: attributes.number,
+            hash: attributes.hash,
+            sequence_number: attributes.sequence_number,
+        };
+        let head = Head { header: block.header.clone(), hash: block.hash, epoch };
+        Some(Self { head, position: finalized.position, l1_block: finalized.l1_block })
     }
 }
 
@@ -88,6 +102,10 @@ struct Checkpoint {
 }
 
 impl Checkpoint {
+    fn is_closed(&self) -> bool {
+        self.derivation.open_channel().is_none()
+    }
+
     fn safe_head(&self) -> SafeHead {
         let head = self.derivation.head();
         let block = BlockId { number: head.header.number, hash: head.hash };
@@ -149,7 +167,8 @@ impl Tracker {
         self.checkpoints.back().map(Checkpoint::safe_head).unwrap_or_default()
     }
 
-    /// The oldest head that is remembered: final, once [`Self::finalize`] was told so.
+    /// The oldest head that is remembered: final, once [`Self::finalize`] was told so. No channel is
+    /// open at it.
     #[must_use]
     pub fn finalized_head(&self) -> SafeHead {
         self.checkpoints.front().map(Checkpoint::safe_head).unwrap_or_default()
@@ -258,15 +277,20 @@ impl Tracker {
     }
 
     /// Takes everything up to L1 block `number` for final and forgets how to go back before it.
+    /// What is kept first has no channel open: frames that wait for their channel's last one move
+    /// no head, so they are kept until it is there.
     pub fn finalize(&mut self, number: u64) {
-        while self.checkpoints.get(1).is_some_and(|next| next.l1_block.number <= number) {
-            self.checkpoints.pop_front();
+        let is_base = |c: &Checkpoint| c.l1_block.number <= number && c.is_closed();
+        if let Some(base) = self.checkpoints.iter().rposition(is_base) {
+            self.checkpoints.drain(..base);
         }
     }
 
     fn forget_oldest(&mut self) {
-        while self.checkpoints.len() > CHECKPOINTS_MAX {
-            self.checkpoints.pop_front();
+        let surplus = self.checkpoints.len().saturating_sub(CHECKPOINTS_MAX);
+        if surplus > 0 {
+            let kept = self.checkpoints.iter().skip(surplus).position(Checkpoint::is_closed);
+            self.checkpoints.drain(..kept.map_or(0, |closed| surplus + closed));
         }
     }
 

@@ -167,7 +167,7 @@ fn drops(change: impl FnOnce(&mut Batch), reason: impl Into<DropReason>) {
     let mut batches = batches(&chain);
     change(&mut batches[2]);
     let bad = payload(&chain, batches);
-    let (follower, dropped) = derive(&chain, &l1, &[bad.clone()]);
+    let (follower, dropped) = derive(&chain, &l1, std::slice::from_ref(&bad));
     assert_eq!(dropped, [reason.into()]);
     assert_eq!(follower.blocks, chain.blocks[..3]);
     let rest = encode(&chain.blocks[2..], 1 << 20, 100).remove(0);

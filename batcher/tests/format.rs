@@ -48,12 +48,12 @@ proptest! {
     #[test]
     fn channel_decode_inverts_encode(channel in channels(), level in 0u8..=9) {
         let bytes = channel.encode(Quality::new(level)).unwrap();
-        prop_assert_eq!(channel.encode(Quality::new(level)).unwrap(), bytes.clone());
+        prop_assert!(channel.encode(Quality::new(level)).unwrap() == bytes);
         prop_assert_eq!(Channel::decode(&bytes), Ok(channel));
     }
 
     #[test]
-    fn frames_put_together_are_the_channel(bytes in vec(any::<u8>(), 1..3000), max in 25usize..600) {
+    fn frames_put_together_are_the_channel(bytes in vec(any::<u8>(), 1..1000), max in 25usize..600) {
         let bytes = Bytes::from(bytes);
         let frames = cut(&bytes, max).unwrap();
         let mut together = Vec::new();
@@ -151,8 +151,8 @@ fn frames_need_room_and_a_channel() {
     assert_eq!(cut(&channel, FRAME_HEADER_BYTES), None);
     assert_eq!(cut(&Bytes::new(), 100), None);
     assert_eq!(cut(&channel, FRAME_HEADER_BYTES + 1).unwrap().len(), 3);
-    assert_eq!(cut(&Bytes::from(vec![1; 65_537]), FRAME_HEADER_BYTES + 1), None);
-    assert_eq!(cut(&Bytes::from(vec![1; 65_536]), FRAME_HEADER_BYTES + 1).unwrap().len(), 65_536);
+    assert_eq!(cut(&Bytes::from(vec![1; 1_025]), FRAME_HEADER_BYTES + 1), None);
+    assert_eq!(cut(&Bytes::from(vec![1; 1_024]), FRAME_HEADER_BYTES + 1).unwrap().len(), 1_024);
 }
 
 /// Byte positions as `README.md` draws them.

@@ -4,7 +4,9 @@
 //! Owns the one open channel and the bound on its size. Does not decode what it assembles further
 //! than to the batches, and knows no L2 block.
 
-use crate::format::{CHANNEL_BYTES_MAX, Channel, ChannelId, Frame, Malformed, channel::id_of};
+use crate::format::{
+    CHANNEL_BYTES_MAX, Channel, ChannelId, FRAMES_MAX, Frame, Malformed, channel::id_of,
+};
 use alloy::primitives::Bytes;
 
 /// What a frame led to.
@@ -98,10 +100,10 @@ impl Assembler {
                 Err(malformed) => Assembly::Lost(malformed.into()),
             };
         }
-        // After frame 65,535 there is none that could continue the channel.
-        let Some(next_index) = open.next_index.checked_add(1) else {
+        let next_index = open.next_index.saturating_add(1);
+        if next_index >= FRAMES_MAX {
             return Assembly::Lost(Malformed::ChannelTooLong.into());
-        };
+        }
         open.next_index = next_index;
         self.0 = Some(open);
         Assembly::Continued

@@ -3,7 +3,7 @@
 //! on the order of appends.
 
 use super::{
-    FRAME_VERSION, Malformed,
+    FRAME_VERSION, FRAMES_MAX, Malformed,
     channel::{ChannelId, id_of},
     take,
 };
@@ -77,12 +77,12 @@ impl Frame {
 }
 
 /// Cuts a channel's bytes into frames of at most `frame_bytes_max` encoded bytes each. `None` when
-/// the channel is empty, a frame has no room for data, or there would be more than 65,536 frames.
+/// the channel is empty, a frame has no room for data, or there would be more than [`FRAMES_MAX`] frames.
 #[must_use]
 pub fn cut(channel: &Bytes, frame_bytes_max: usize) -> Option<Vec<Frame>> {
     let data_max = frame_bytes_max.checked_sub(FRAME_HEADER_BYTES).filter(|max| *max > 0)?;
     let count = channel.len().div_ceil(data_max);
-    let last = u16::try_from(count.checked_sub(1)?).ok()?;
+    let last = u16::try_from(count.checked_sub(1)?).ok().filter(|last| *last < FRAMES_MAX)?;
     let id = id_of(channel);
     let piece = |index: u16| {
         let start = usize::from(index) * data_max;

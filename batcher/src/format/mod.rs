@@ -33,6 +33,9 @@ pub const CONTENT_BYTES_MAX: usize = 32 << 20;
 /// largest size, brotli's overhead on it and the header. A frame that would exceed it ends the
 /// channel, which is dropped.
 pub const CHANNEL_BYTES_MAX: usize = CONTENT_BYTES_MAX + (1 << 20);
+/// Most frames of a channel, three times what the largest channel needs as calldata. A frame beyond
+/// ends the channel, which is dropped.
+pub const FRAMES_MAX: u16 = 1_024;
 /// Most blocks of a channel. The encoder closes a channel before it.
 pub const BLOCKS_MAX: u32 = 65_535;
 /// Most transactions of a channel. The encoder closes a channel before it.
@@ -93,7 +96,7 @@ pub enum Malformed {
     /// The reassembled frames are not the channel that their id names.
     #[error("channel id")]
     ChannelId,
-    /// More than [`CHANNEL_BYTES_MAX`] bytes of frames.
+    /// More than [`CHANNEL_BYTES_MAX`] bytes, or more than [`FRAMES_MAX`] frames.
     #[error("channel too long")]
     ChannelTooLong,
     /// The blobs are not the packing of any bytes.

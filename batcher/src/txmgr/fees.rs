@@ -39,7 +39,7 @@ pub struct FeeCaps {
 }
 
 impl Default for FeeCaps {
-    /// 200 gwei for either: some 4 ETH for a full append of 0.1 M gas and six blobs.
+    /// 200 gwei for either: some 0.18 ETH for an append of 0.1 M gas and six blobs.
     fn default() -> Self {
         Self { max_fee_wei: 200_000_000_000, max_blob_fee_wei: 200_000_000_000 }
     }

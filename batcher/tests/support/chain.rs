@@ -43,6 +43,7 @@ pub(crate) fn genesis(anchor: &L1Origin) -> Genesis {
             inbox: Address::ZERO,
             outputs: Address::ZERO,
             portal: Address::ZERO,
+            blob_schedule: [(0, 8_346_193)].into(),
         },
     }
 }

@@ -1,0 +1,117 @@
+//! The process dies at every point where it writes: nothing is posted twice, nothing is lost.
+
+use crate::support::world::World;
+use batcher::{
+    l1::InboxPosition,
+    poster::DataAvailability,
+    txmgr::{MemoryStore, Record, RecordId, StoreError, SubmissionStore},
+};
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+/// A store whose process dies at its n-th write, before or after the write is durable.
+#[derive(Debug)]
+struct DyingStore {
+    durable: Arc<MemoryStore>,
+    writes_left: AtomicUsize,
+    last_is_durable: bool,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("the process died")]
+struct Died;
+
+impl DyingStore {
+    /// Whether a write is durable, and whether the process lives on after it.
+    fn write(&self) -> (bool, Result<(), StoreError>) {
+        let left = self.writes_left.load(Ordering::SeqCst);
+        let died = || Err(StoreError(Box::new(Died)));
+        if left == 0 {
+            return (false, died());
+        }
+        self.writes_left.store(left - 1, Ordering::SeqCst);
+        if left == 1 { (self.last_is_durable, died()) } else { (true, Ok(())) }
+    }
+}
+
+#[async_trait::async_trait]
+impl SubmissionStore for DyingStore {
+    async fn insert(&self, record: &Record) -> Result<RecordId, StoreError> {
+        let (durable, lives) = self.write();
+        let id = if durable { self.durable.insert(record).await? } else { 0 };
+        lives.map(|()| id)
+    }
+
+    async fn update(&self, record: &Record) -> Result<(), StoreError> {
+        let (durable, lives) = self.write();
+        if durable {
+            self.durable.update(record).await?;
+        }
+        lives
+    }
+
+    async fn open(&self, account: alloy::primitives::Address) -> Result<Vec<Record>, StoreError> {
+        self.durable.open(account).await
+    }
+
+    async fn confirmed_append(&self, parent: InboxPosition) -> Result<Option<Record>, StoreError> {
+        self.durable.confirmed_append(parent).await
+    }
+
+    async fn forget_appends_before(&self, batch_id: u64) -> Result<(), StoreError> {
+        self.durable.forget_appends_before(batch_id).await
+    }
+}
+
+#[tokio::test]
+async fn a_restart_at_each_write_posts_everything_once() {
+    let Some(world) = World::new().await else { return };
+    let encoder = DataAvailability::Calldata.encoder_config(420_420, 60);
+    let mut deaths = 0;
+    // An append writes three times: stored, broadcast, confirmed.
+    for writes in 1..=4 {
+        for last_is_durable in [false, true] {
+            world.seal(2, 50).await;
+            let before = (world.position().await.next_batch, world.sequencer_nonce().await);
+            let dying = DyingStore {
+                durable: world.store.clone(),
+                writes_left: AtomicUsize::new(writes),
+                last_is_durable,
+            };
+            let availability = DataAvailability::Calldata;
+            let (mut poster, _) = world.poster_of(availability, encoder, Arc::new(dying));
+            let died = world.post(&mut poster).await.is_err();
+            deaths += usize::from(died);
+            drop(poster);
+            world.settle(&mut world.poster(availability)).await;
+            let after = (world.position().await.next_batch, world.sequencer_nonce().await);
+            assert_eq!(after, (before.0 + 1, before.1 + 1), "{writes}, {last_is_durable}");
+            world.assert_all_derivable().await;
+        }
+    }
+    assert_eq!(deaths, 6);
+}
+
+#[tokio::test]
+async fn a_blob_stored_but_never_sent_is_sent_after_the_restart() {
+    let Some(world) = World::new().await else { return };
+    world.seal(2, 50).await;
+    let dying = DyingStore {
+        durable: world.store.clone(),
+        writes_left: AtomicUsize::new(1),
+        last_is_durable: true,
+    };
+    let encoder = DataAvailability::Blob.encoder_config(420_420, 60);
+    let (mut poster, _) = world.poster_of(DataAvailability::Blob, encoder, Arc::new(dying));
+    world.post(&mut poster).await.unwrap_err();
+    assert_eq!(world.sequencer_nonce().await, 0);
+    let stored = world.store.all().remove(0);
+    // Even a poster that would use calldata now sends what was stored.
+    world.settle(&mut world.poster(DataAvailability::Calldata)).await;
+    let sent = world.store.all();
+    assert_eq!((sent.len(), &sent[0].attempts), (1, &stored.attempts));
+    assert_eq!(world.sequencer_nonce().await, 1);
+    world.assert_all_derivable().await;
+}
