@@ -167,8 +167,7 @@ impl Builder {
             return Ok(parent.clone());
         }
         let head = self.store.head().number;
-        let (header, hash) =
-            self.store.header(head)?.ok_or(BuildError::NoAttributes(head))?;
+        let (header, hash) = self.store.header(head)?.ok_or(BuildError::NoAttributes(head))?;
         let epoch = self.epoch_of(head)?;
         let origin = self.l1.block(epoch.number).ok_or(BuildError::UnknownOrigin(epoch.number))?;
         let parent = Parent { header, hash, epoch, origin: origin.origin };
@@ -182,9 +181,8 @@ impl Builder {
         }
         let block = self.store.block(number)?.ok_or(BuildError::NoAttributes(number))?;
         let first = block.transactions.first().and_then(Transaction::as_deposit);
-        let attributes = first
-            .and_then(L1Attributes::from_deposit)
-            .ok_or(BuildError::NoAttributes(number))?;
+        let attributes =
+            first.and_then(L1Attributes::from_deposit).ok_or(BuildError::NoAttributes(number))?;
         Ok(Epoch {
             number: attributes.number,
             hash: attributes.hash,
@@ -215,7 +213,12 @@ impl Builder {
             .filter(|transaction| transaction.as_signed().is_some())
             .collect();
         let count = transactions.len();
-        tracing::warn!(from = head, to = number, count, "L1 reorg: blocks undone, transactions kept");
+        tracing::warn!(
+            from = head,
+            to = number,
+            count,
+            "L1 reorg: blocks undone, transactions kept"
+        );
         self.pool().reinsert(transactions, Instant::now());
         Ok(())
     }

@@ -134,7 +134,9 @@ impl fmt::Debug for Key {
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
     /// A setting without default is missing.
-    #[error("{name} is not set: give --{name}, the environment variable {env} or a line in --config")]
+    #[error(
+        "{name} is not set: give --{name}, the environment variable {env} or a line in --config"
+    )]
     Missing {
         /// Name of the flag and the TOML key.
         name: &'static str,
@@ -212,7 +214,11 @@ impl Settings {
 const RPC_LISTEN_DEFAULT: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9545);
 
-fn required<T>(value: Option<T>, name: &'static str, env: &'static str) -> Result<T, SettingsError> {
+fn required<T>(
+    value: Option<T>,
+    name: &'static str,
+    env: &'static str,
+) -> Result<T, SettingsError> {
     value.ok_or(SettingsError::Missing { name, env })
 }
 
@@ -226,16 +232,20 @@ impl Config {
         let block_time_ms = settings.block_time_ms.unwrap_or(1_000);
         if !(10..=60_000).contains(&block_time_ms) {
             let expected = "10 to 60000 milliseconds";
-            return Err(SettingsError::Range { name: "block-time-ms", found: block_time_ms, expected });
+            return Err(SettingsError::Range {
+                name: "block-time-ms",
+                found: block_time_ms,
+                expected,
+            });
         }
         let l1_poll_ms = settings.l1_poll_ms.unwrap_or(500);
         if !(10..=60_000).contains(&l1_poll_ms) {
             let expected = "10 to 60000 milliseconds";
             return Err(SettingsError::Range { name: "l1-poll-ms", found: l1_poll_ms, expected });
         }
-        let ledger_url = settings.ledger_url.unwrap_or_else(|| {
-            format!("sqlite://{}", data_dir.join("ledger.sqlite").display())
-        });
+        let ledger_url = settings
+            .ledger_url
+            .unwrap_or_else(|| format!("sqlite://{}", data_dir.join("ledger.sqlite").display()));
         Ok(Self {
             genesis: required(settings.genesis, "genesis", "WEFT_GENESIS")?,
             rpc_listen: settings.rpc_listen.unwrap_or(RPC_LISTEN_DEFAULT),
@@ -292,11 +302,8 @@ mod tests {
 
     #[test]
     fn a_block_time_of_nothing_is_refused() {
-        let settings = Settings {
-            data_dir: Some("x".into()),
-            block_time_ms: Some(0),
-            ..Settings::default()
-        };
+        let settings =
+            Settings { data_dir: Some("x".into()), block_time_ms: Some(0), ..Settings::default() };
         let error = Config::check(settings).unwrap_err().to_string();
         assert!(error.contains("block-time-ms is 0"), "{error}");
     }

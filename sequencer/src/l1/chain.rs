@@ -45,10 +45,7 @@ impl L1Chain {
     pub fn new(blocks: impl IntoIterator<Item = L1Block>) -> Self {
         let blocks: VecDeque<_> = blocks.into_iter().collect();
         let number = blocks.back().map_or(0, |block| block.origin.number);
-        Self {
-            blocks: Mutex::new(blocks),
-            status: Mutex::new(L1Status { answered: None, number }),
-        }
+        Self { blocks: Mutex::new(blocks), status: Mutex::new(L1Status { answered: None, number }) }
     }
 
     // The lock is held for a look-up or a push only. A panic between cannot leave it half-written.

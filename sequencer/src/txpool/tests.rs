@@ -33,7 +33,8 @@ fn signed<T: SignableTransaction<Signature>>(from: Address, unsigned: T) -> Tran
 where
     alloy::consensus::Signed<T>: Into<executor::transaction::SignedTransaction>,
 {
-    let signature = Signature::test_signature();
+    // Differs by sender, as real ones do: the hash is the identity.
+    let signature = Signature::new(U256::from_be_slice(from.as_slice()), U256::ONE, false);
     Transaction::from_signed(unsigned.into_signed(signature).into(), from)
 }
 
