@@ -171,8 +171,13 @@ impl PostError {
             Self::Track(TrackError::Diverged(_))
             | Self::StaleOrigin(_)
             | Self::Encode(EncodeError::NotNext { .. }) => Action::Reset,
-            Self::Track(TrackError::DeepReorg(_)) | Self::NotSequencer { .. } => Action::Halt,
-            Self::Encode(_) => Action::Halt,
+            Self::Track(TrackError::DeepReorg(_))
+            | Self::NotSequencer { .. }
+            | Self::Encode(
+                EncodeError::NoAttributes(_)
+                | EncodeError::BlockTooLarge(_)
+                | EncodeError::ReadBack(_),
+            ) => Action::Halt,
         }
     }
 }

@@ -8,6 +8,7 @@ pub mod args;
 pub mod builder;
 pub mod commands;
 pub mod l1;
+pub mod l1_client;
 pub mod node;
 pub mod rpc;
 pub mod settings;

@@ -59,6 +59,9 @@ pub struct Settings {
     /// Longest that a block waits before it is posted, in seconds [default: 60].
     #[arg(long, env = "WEFT_BATCH_AGE_SECS", value_name = "SECS")]
     pub batch_age_secs: Option<u64>,
+    /// L2 blocks between two proposed outputs [default: 60].
+    #[arg(long, env = "WEFT_OUTPUT_INTERVAL_BLOCKS", value_name = "BLOCKS")]
+    pub output_interval_blocks: Option<u64>,
     /// SQL database of the rollup's ledger, sqlite:// or postgres:// [default: ledger.sqlite in the
     /// data directory].
     #[arg(long, env = "WEFT_LEDGER_URL", value_name = "URL")]
@@ -116,6 +119,8 @@ pub struct Config {
     pub batch_data: BatchData,
     /// Longest wait of a block before it is posted, in seconds.
     pub batch_age_secs: u64,
+    /// L2 blocks between two proposed outputs.
+    pub output_interval_blocks: u64,
     /// Ledger database.
     pub ledger_url: String,
 }
@@ -205,6 +210,7 @@ impl Settings {
             proposer_key_file: self.proposer_key_file.or(base.proposer_key_file),
             batch_data: self.batch_data.or(base.batch_data),
             batch_age_secs: self.batch_age_secs.or(base.batch_age_secs),
+            output_interval_blocks: self.output_interval_blocks.or(base.output_interval_blocks),
             ledger_url: self.ledger_url.or(base.ledger_url),
         }
     }
@@ -259,6 +265,7 @@ impl Config {
             proposer_key: settings.proposer_key_file.as_deref().map(read_key).transpose()?,
             batch_data: settings.batch_data.unwrap_or_default(),
             batch_age_secs: settings.batch_age_secs.unwrap_or(60),
+            output_interval_blocks: settings.output_interval_blocks.unwrap_or(60),
             ledger_url,
             data_dir,
         })

@@ -75,6 +75,23 @@ pub struct ChainArgs {
     pub l1_blob_update_fraction: u64,
 }
 
+impl Default for ChainArgs {
+    fn default() -> Self {
+        let rules = RollupRules::default();
+        Self {
+            chain_id: rules.chain_id,
+            gas_limit: rules.gas_limit,
+            elasticity: rules.elasticity,
+            base_fee_min_wei: rules.base_fee_min_wei,
+            fee_recipient: rules.fee_recipient,
+            oracle_block_time_secs: 1,
+            submission_interval: 60,
+            finalization_period_secs: 604_800,
+            l1_blob_update_fraction: OSAKA_UPDATE_FRACTION,
+        }
+    }
+}
+
 /// Ethereum's fraction from Prague until blob parameter forks change it.
 const OSAKA_UPDATE_FRACTION: u64 = 5_007_716;
 

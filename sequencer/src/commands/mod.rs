@@ -2,4 +2,5 @@
 
 pub mod deploy;
 pub mod dev;
+pub mod run;
 pub mod verify;

@@ -76,6 +76,7 @@ fn genesis(rich: &[Address]) -> Genesis {
             chain_id: 1,
             origin_number: 1,
             origin_hash: origin().hash,
+            blob_schedule: BTreeMap::new(),
             inbox: Address::ZERO,
             outputs: Address::ZERO,
             portal: Address::ZERO,

@@ -4,7 +4,7 @@
 //! [`LedgerError::Corrupt`]. Knows no table.
 
 use super::LedgerError;
-use alloy::primitives::{B256, Bytes};
+use alloy::primitives::{Address, B256, Bytes};
 use sqlx::{Row, any::AnyRow};
 
 /// A number for a BIGINT column.
@@ -32,6 +32,21 @@ pub(super) fn optional_hash(
     let value: Option<Vec<u8>> = row.try_get(column)?;
     let value = value.map(|value| value.as_slice().try_into());
     value.transpose().map_err(|_| LedgerError::Corrupt { column })
+}
+
+/// An address from a BLOB column.
+pub(super) fn address(row: &AnyRow, column: &'static str) -> Result<Address, LedgerError> {
+    let value: &[u8] = row.try_get(column)?;
+    value.try_into().map_err(|_| LedgerError::Corrupt { column })
+}
+
+/// Bytes from a BLOB column that may be NULL.
+pub(super) fn optional_bytes(
+    row: &AnyRow,
+    column: &'static str,
+) -> Result<Option<Bytes>, LedgerError> {
+    let value: Option<Vec<u8>> = row.try_get(column)?;
+    Ok(value.map(Bytes::from))
 }
 
 /// Bytes from a BLOB column.

@@ -1,6 +1,8 @@
 //! What can go wrong in the ledger, grouped by what the caller does about it.
 
-use super::{BlockRef, ChainIdentity};
+use super::ChainIdentity;
+use alloy::primitives::B256;
+use batcher::encoder::BlockId;
 use sqlx::migrate::MigrateError;
 
 /// The ledger cannot do what was asked. Nothing of the call counts.
@@ -30,14 +32,15 @@ pub enum LedgerError {
 
     // Follow L1's reorganisation: roll back, then append again.
     /// The offered L1 block does not follow the cursor.
-    #[error("L1 block {offered} with parent {offered_parent} does not follow {stored}")]
+    #[error("L1 block {} with parent {offered_parent} does not follow {} ({})",
+        offered.number, stored.number, stored.hash)]
     L1ParentMismatch {
         /// The cursor.
-        stored: BlockRef,
+        stored: BlockId,
         /// The offered block.
-        offered: BlockRef,
+        offered: BlockId,
         /// Its parent hash.
-        offered_parent: alloy::primitives::B256,
+        offered_parent: B256,
     },
 
     // Halt.
@@ -48,6 +51,12 @@ pub enum LedgerError {
         number: u64,
         /// Blocks below this were pruned.
         pruned_below: u64,
+    },
+    /// An update of a submission that is not stored: a programming error.
+    #[error("there is no submission {id}")]
+    UnknownSubmission {
+        /// Its id.
+        id: u64,
     },
     /// A stored value is not what this program writes.
     #[error("the ledger is corrupt: column {column}")]

@@ -4,7 +4,8 @@
 //! block brought, so no effect is lost or applied twice. Does not decide what is canonical: the
 //! watcher does, and rolls back here when L1 did.
 
-use super::{BlockRef, Ledger, LedgerError, columns, meta, set_meta};
+use super::{Ledger, LedgerError, columns, meta, set_meta};
+use batcher::{encoder::BlockId, l1::L1Block};
 use executor::{Deposit, L1Origin};
 use sqlx::{Any, Row, Transaction, any::AnyRow};
 
@@ -38,8 +39,8 @@ impl Ledger {
             .fetch_optional(&mut *transaction)
             .await?;
         if let Some(tip) = tip.as_ref().map(read_block).transpose()? {
-            let stored = BlockRef { number: tip.number, hash: tip.hash };
-            let offered = BlockRef { number: block.number, hash: block.hash };
+            let stored = BlockId { number: tip.number, hash: tip.hash };
+            let offered = BlockId { number: block.number, hash: block.hash };
             let offered_parent = block.parent_hash;
             if tip.number.checked_add(1) != Some(block.number) || tip.hash != offered_parent {
                 return Err(LedgerError::L1ParentMismatch { stored, offered, offered_parent });
@@ -78,6 +79,45 @@ impl Ledger {
         let query = sqlx::query(select_blocks!("WHERE number > $1 ORDER BY number LIMIT 1"));
         let row = query.bind(number).fetch_optional(&self.pool).await?;
         row.as_ref().map(read_block).transpose()
+    }
+
+    /// The stored L1 blocks at and above `number` with their deposits, lowest first, `count_max` at
+    /// most: what the watcher starts from. One snapshot.
+    ///
+    /// # Errors
+    /// [`LedgerError`] when the database fails.
+    pub async fn l1_blocks_from(
+        &self,
+        number: u64,
+        count_max: u32,
+    ) -> Result<Vec<L1Block>, LedgerError> {
+        let Ok(first) = i64::try_from(number) else { return Ok(Vec::new()) };
+        let end = first.saturating_add(i64::from(count_max));
+        let mut transaction = self.begin().await?;
+        let rows =
+            sqlx::query(select_blocks!("WHERE number >= $1 AND number < $2 ORDER BY number"))
+                .bind(first)
+                .bind(end)
+                .fetch_all(&mut *transaction)
+                .await?;
+        let block = |row| Ok(L1Block { origin: read_block(row)?, deposits: Vec::new() });
+        let mut blocks = rows.iter().map(block).collect::<Result<Vec<_>, LedgerError>>()?;
+        let rows = sqlx::query(
+            "SELECT l1_number, deposit FROM deposits WHERE l1_number >= $1 AND l1_number < $2
+             ORDER BY l1_number, ordinal",
+        )
+        .bind(first)
+        .bind(end)
+        .fetch_all(&mut *transaction)
+        .await?;
+        for row in &rows {
+            let number = columns::number(row, "l1_number")?;
+            let index = blocks.binary_search_by_key(&number, |block| block.origin.number);
+            let block = index.ok().and_then(|index| blocks.get_mut(index));
+            let block = block.ok_or(LedgerError::Corrupt { column: "deposits.l1_number" })?;
+            block.deposits.push(read_deposit(row)?);
+        }
+        Ok(blocks)
     }
 
     /// The deposits of a stored L1 block, in log order; none for a block that is not stored.

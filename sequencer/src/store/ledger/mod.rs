@@ -9,6 +9,7 @@ mod columns;
 mod error;
 mod l1;
 mod rollup;
+mod submissions;
 
 pub use error::LedgerError;
 pub use rollup::{AuditEntry, Heads, Output, OutputStatus};
@@ -19,7 +20,7 @@ use sqlx::{
     any::AnyPoolOptions,
     migrate::{Migration, MigrationType, Migrator},
 };
-use std::{fmt, time::Duration};
+use std::time::Duration;
 
 /// Connections at most. The ledger sees a few statements per L1 block and per batch; more would only
 /// wait for each other on SQLite, and be taken from others on PostgreSQL.
@@ -39,21 +40,6 @@ pub struct ChainIdentity {
     pub chain_id: u64,
     /// Hash of block 0.
     pub genesis_hash: B256,
-}
-
-/// A block by number and hash.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BlockRef {
-    /// Height.
-    pub number: u64,
-    /// Block hash.
-    pub hash: B256,
-}
-
-impl fmt::Display for BlockRef {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({})", self.number, self.hash)
-    }
 }
 
 /// The open ledger; cloning shares its connections.
@@ -95,13 +81,15 @@ impl Engine {
 
     /// The migrations, embedded; the same files but for the first, which makes them so.
     fn migrator(self) -> Migrator {
-        let blob =
-            migration(1, "blob", include_str!("../../../../migrations/postgres/0001_blob.sql"));
-        let ledger = migration(2, "ledger", include_str!("../../../../migrations/0002_ledger.sql"));
-        Migrator::with_migrations(match self {
-            Self::Sqlite => vec![ledger],
-            Self::Postgres => vec![blob, ledger],
-        })
+        let blob = include_str!("../../../../migrations/postgres/0001_blob.sql");
+        let ledger = include_str!("../../../../migrations/0002_ledger.sql");
+        let submissions = include_str!("../../../../migrations/0003_submissions.sql");
+        let mut migrations =
+            vec![migration(2, "ledger", ledger), migration(3, "submissions", submissions)];
+        if self == Self::Postgres {
+            migrations.push(migration(1, "blob", blob));
+        }
+        Migrator::with_migrations(migrations)
     }
 }
 

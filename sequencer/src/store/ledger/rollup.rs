@@ -1,8 +1,9 @@
 //! Heads, claimed outputs and the audit trail. Each is a small table with its own rows; what a head
 //! or an output means is decided elsewhere.
 
-use super::{BlockRef, Ledger, LedgerError, columns};
+use super::{Ledger, LedgerError, columns};
 use alloy::primitives::B256;
+use batcher::encoder::BlockId;
 use sqlx::{Any, Row, Transaction, any::AnyRow};
 
 /// Audit rows kept; beyond it the oldest go. At a decision a minute it is two months.
@@ -12,11 +13,11 @@ const AUDIT_ROWS_MAX: i64 = 100_000;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Heads {
     /// Last sealed block (the "unsafe" head).
-    pub latest: Option<BlockRef>,
+    pub latest: Option<BlockId>,
     /// Last block derivable from L1.
-    pub safe: Option<BlockRef>,
+    pub safe: Option<BlockId>,
     /// Last block derivable from finalized L1.
-    pub finalized: Option<BlockRef>,
+    pub finalized: Option<BlockId>,
 }
 
 /// How far a claimed output has come.
@@ -94,7 +95,7 @@ impl Ledger {
         let mut heads = Heads::default();
         for row in rows.await? {
             let number = columns::number(&row, "number")?;
-            let head = Some(BlockRef { number, hash: columns::hash(&row, "hash")? });
+            let head = Some(BlockId { number, hash: columns::hash(&row, "hash")? });
             match row.try_get("level")? {
                 "latest" => heads.latest = head,
                 "safe" => heads.safe = head,
@@ -193,7 +194,7 @@ impl Ledger {
 async fn set_head(
     transaction: &mut Transaction<'static, Any>,
     level: &'static str,
-    head: Option<BlockRef>,
+    head: Option<BlockId>,
 ) -> Result<(), LedgerError> {
     let Some(head) = head else {
         let query = sqlx::query("DELETE FROM heads WHERE level = $1").bind(level);

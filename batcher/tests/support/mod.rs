@@ -1,0 +1,3 @@
+//! What the tests share: an L2 chain that is really executed, and an L1 to post to.
+
+pub(crate) mod chain;

@@ -1,0 +1,224 @@
+//! A connection to L1 that has been checked to be the L1 of a genesis file.
+//!
+//! Owns what `run` and `verify` do before they believe anything: chain id, anchor block,
+//! contracts, configuration hash. Follows nothing.
+
+use alloy::{
+    eips::{BlockNumberOrTag, eip7840::BlobParams},
+    network::EthereumWallet,
+    primitives::{Address, B256},
+    providers::{DynProvider, Provider, ProviderBuilder},
+    transports::{RpcError, TransportErrorKind},
+};
+use batcher::l1::{
+    AnvilBlobs, BlobArchive, BlobFeeSchedule, BlobSource, FirstOf, InboxReader, L1BlockReader,
+    beacon::BeaconBlobs,
+};
+use contracts::Inbox;
+use executor::{Genesis, ViewError};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+/// L1 or the genesis file is not what the other says. The operator fixes it; nothing was started.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The genesis file cannot be read.
+    #[error("cannot read {path}: {error}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// The genesis file does not parse.
+    #[error("{path} is not a genesis file: {error}")]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// What and where.
+        error: serde_json::Error,
+    },
+    /// The genesis state cannot be computed.
+    #[error("genesis state: {0}")]
+    Genesis(#[from] ViewError),
+    /// The endpoint is no URL.
+    #[error("L1 endpoint {0} is not a URL")]
+    Url(String),
+    /// The endpoint does not answer.
+    #[error("L1 does not answer at {url}: {error}")]
+    Unreachable {
+        /// Endpoint.
+        url: String,
+        /// Why.
+        error: RpcError<TransportErrorKind>,
+    },
+    /// The beacon API does not answer.
+    #[error("beacon API does not answer at {url}: {error}")]
+    Beacon {
+        /// Endpoint.
+        url: String,
+        /// Why.
+        error: batcher::l1::blobs::BlobError,
+    },
+    /// L1 is another chain.
+    #[error("L1 chain id is {found}, the genesis file says {expected}")]
+    ChainId {
+        /// In the genesis file.
+        expected: u64,
+        /// On L1.
+        found: u64,
+    },
+    /// The block that genesis is anchored to is not on L1.
+    #[error("L1 block {number} is {}, the genesis file says {expected}", found.map_or("absent".into(), |hash| hash.to_string()))]
+    Anchor {
+        /// Number.
+        number: u64,
+        /// In the genesis file.
+        expected: B256,
+        /// On L1.
+        found: Option<B256>,
+    },
+    /// There is no contract at an address of the genesis file.
+    #[error("there is no {name} contract at {address} on L1")]
+    NoContract {
+        /// Name of the contract.
+        name: &'static str,
+        /// Address in the genesis file.
+        address: Address,
+    },
+    /// The contract at the Inbox's address is no Inbox.
+    #[error("inbox {address} cannot be read: {error}")]
+    Inbox {
+        /// Address.
+        address: Address,
+        /// Why.
+        error: alloy::contract::Error,
+    },
+    /// The Inbox was deployed for another genesis.
+    #[error(
+        "the inbox {inbox} commits to configuration {found}, the genesis file gives {expected}"
+    )]
+    ConfigHash {
+        /// Address.
+        inbox: Address,
+        /// From the genesis file.
+        expected: B256,
+        /// On L1.
+        found: B256,
+    },
+}
+
+/// A connection to L1.
+#[derive(Clone, Debug)]
+pub struct L1Client {
+    provider: DynProvider,
+    url: String,
+    blobs: FirstOf,
+}
+
+impl L1Client {
+    /// Reads a genesis file.
+    ///
+    /// # Errors
+    /// [`ClientError::Read`] and [`ClientError::Json`].
+    pub fn read_genesis(path: &Path) -> Result<Genesis, ClientError> {
+        let text = fs::read_to_string(path)
+            .map_err(|error| ClientError::Read { path: path.into(), error })?;
+        serde_json::from_str(&text).map_err(|error| ClientError::Json { path: path.into(), error })
+    }
+
+    /// Connects. Blobs come from the archive in `archive` first, then from the beacon API, or from
+    /// the L1 node itself where there is none.
+    ///
+    /// # Errors
+    /// [`ClientError::Url`] and [`ClientError::Beacon`]. An L1 node that does not answer is noticed
+    /// by [`Self::check`].
+    pub async fn connect(
+        url: &str,
+        beacon_url: Option<&str>,
+        archive: Option<PathBuf>,
+    ) -> Result<Self, ClientError> {
+        let parsed = url.parse().map_err(|_| ClientError::Url(url.into()))?;
+        let provider = ProviderBuilder::new().connect_http(parsed).erased();
+        let source: Arc<dyn BlobSource> = match beacon_url {
+            Some(beacon) => {
+                let client = reqwest::Client::new();
+                let connected = BeaconBlobs::connect(client, beacon.to_owned()).await;
+                Arc::new(
+                    connected.map_err(|error| ClientError::Beacon { url: beacon.into(), error })?,
+                )
+            }
+            None => Arc::new(AnvilBlobs::new(provider.clone())),
+        };
+        let blobs = FirstOf::new(archive.map(BlobArchive::new), vec![source]);
+        Ok(Self { provider, url: url.into(), blobs })
+    }
+
+    /// Checks that this is the L1 of `genesis`.
+    ///
+    /// # Errors
+    /// The [`ClientError`] that names what differs.
+    pub async fn check(&self, genesis: &Genesis) -> Result<(), ClientError> {
+        let unreachable = |error| ClientError::Unreachable { url: self.url.clone(), error };
+        let expected = genesis.l1.chain_id;
+        let found = self.provider.get_chain_id().await.map_err(unreachable)?;
+        if found != expected {
+            return Err(ClientError::ChainId { expected, found });
+        }
+        let (number, expected) = (genesis.l1.origin_number, genesis.l1.origin_hash);
+        let tag = BlockNumberOrTag::Number(number);
+        let block = self.provider.get_block_by_number(tag).await.map_err(unreachable)?;
+        let found = block.map(|block| block.header.hash);
+        if found != Some(expected) {
+            return Err(ClientError::Anchor { number, expected, found });
+        }
+        let l1 = &genesis.l1;
+        for (name, address) in [("inbox", l1.inbox), ("outputs", l1.outputs), ("portal", l1.portal)]
+        {
+            if self.provider.get_code_at(address).await.map_err(unreachable)?.is_empty() {
+                return Err(ClientError::NoContract { name, address });
+            }
+        }
+        let (_, _, genesis_hash) = genesis.build()?;
+        let expected = genesis.config_hash(genesis_hash);
+        let inbox = Inbox::new(l1.inbox, &self.provider);
+        let found = inbox.configHash().call().await;
+        let found = found.map_err(|error| ClientError::Inbox { address: l1.inbox, error })?;
+        if found != expected {
+            return Err(ClientError::ConfigHash { inbox: l1.inbox, expected, found });
+        }
+        Ok(())
+    }
+
+    /// The connection, for reading.
+    #[must_use]
+    pub fn provider(&self) -> DynProvider {
+        self.provider.clone()
+    }
+
+    /// The connection with a wallet, for sending.
+    #[must_use]
+    pub fn with_wallet(&self, wallet: EthereumWallet) -> Option<DynProvider> {
+        let url = self.url.parse().ok()?;
+        Some(ProviderBuilder::new().wallet(wallet).connect_http(url).erased())
+    }
+
+    /// Reads L1 blocks with the deposits of the chain's portal.
+    #[must_use]
+    pub fn block_reader(&self, genesis: &Genesis) -> L1BlockReader {
+        let activations = genesis.l1.blob_schedule.iter().map(|(from, fraction)| {
+            (*from, BlobParams { update_fraction: u128::from(*fraction), ..BlobParams::osaka() })
+        });
+        let schedule = BlobFeeSchedule::new(activations.collect());
+        L1BlockReader::new(self.provider(), genesis.l1.portal, schedule)
+    }
+
+    /// Reads the Inbox.
+    #[must_use]
+    pub fn inbox_reader(&self, inbox: Address) -> InboxReader {
+        InboxReader::new(self.provider(), inbox, self.blobs.clone())
+    }
+}

@@ -1,0 +1,53 @@
+//! The clock of the chain: asks the builder for a block at every slot, on a thread of its own so
+//! that nothing else the runtime does delays it.
+
+use super::{NodeError, health::Health};
+use crate::builder::Builder;
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
+use tokio_util::sync::CancellationToken;
+
+/// Builds until `shutdown`. A block that cannot be built is tried again at the next slot: nothing
+/// of it was acknowledged.
+pub(super) async fn build_blocks(
+    mut builder: Builder,
+    block_time: Duration,
+    health: Arc<Health>,
+    shutdown: CancellationToken,
+) -> Result<(), NodeError> {
+    let mut slots = interval_at(Instant::now(), block_time);
+    slots.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    loop {
+        if !builder.is_behind() || health.is_failing() {
+            tokio::select! {
+                _ = slots.tick() => {}
+                () = shutdown.cancelled() => return Ok(()),
+            }
+        }
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let now_secs = now.map_or(0, |now| now.as_secs());
+        let building = tokio::task::spawn_blocking(move || {
+            let built = builder.build_next(now_secs);
+            (builder, built)
+        });
+        let (returned, built) = building.await?;
+        builder = returned;
+        match built {
+            Ok(Some(block)) => {
+                let number = block.header.number;
+                let users = block.transactions.iter().filter(|tx| tx.as_signed().is_some());
+                let (transactions, gas) = (users.count(), block.header.gas_used);
+                tracing::debug!(number, transactions, gas, hash = %block.hash, "sealed");
+                health.sealed();
+            }
+            Ok(None) => health.sealed(),
+            Err(error) => health.failed(&error),
+        }
+        if shutdown.is_cancelled() {
+            return Ok(());
+        }
+    }
+}

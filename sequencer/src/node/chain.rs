@@ -1,0 +1,112 @@
+//! The node's chain as JSON-RPC reads it.
+
+use crate::{
+    rpc::{Chain, ChainError, Heads},
+    store::{ChainStore, ChainStoreError, ChainView, Head, StoredBlock, chain::TransactionAt},
+};
+use alloy::primitives::B256;
+use batcher::poster;
+use executor::{BlockEnv, ChainRules, Genesis, Header, StateTrie};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+use tokio::sync::watch;
+
+/// The chain store with the heads that L1 determines.
+#[derive(Debug)]
+pub struct NodeChain {
+    rules: Arc<ChainRules>,
+    store: ChainStore,
+    l1_heads: watch::Receiver<poster::Heads>,
+    block_time: Duration,
+}
+
+impl NodeChain {
+    /// Serves `store`.
+    #[must_use]
+    pub fn new(
+        genesis: &Genesis,
+        store: ChainStore,
+        l1_heads: watch::Receiver<poster::Heads>,
+        block_time: Duration,
+    ) -> Self {
+        Self { rules: genesis.chain_rules(), store, l1_heads, block_time }
+    }
+}
+
+fn failed(error: ChainStoreError) -> ChainError {
+    ChainError(error.into())
+}
+
+impl Chain for NodeChain {
+    type View = ChainView;
+
+    fn rules(&self) -> &Arc<ChainRules> {
+        &self.rules
+    }
+
+    fn heads(&self) -> Heads {
+        let latest = self.store.head().number;
+        let l1 = *self.l1_heads.borrow();
+        Heads {
+            latest,
+            safe: l1.safe.block.number.min(latest),
+            finalized: l1.finalized.block.number.min(latest),
+        }
+    }
+
+    fn subscribe_head(&self) -> watch::Receiver<Head> {
+        self.store.subscribe_head()
+    }
+
+    fn pending_env(&self) -> Result<BlockEnv, ChainError> {
+        let number = self.store.head().number;
+        let found = self.store.header(number).map_err(failed)?;
+        let (header, hash) = found.ok_or_else(|| {
+            failed(ChainStoreError::NoSuchBlock { head: self.store.head(), number })
+        })?;
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let now_secs = now.map_or(0, |now| now.as_secs());
+        // A sub-second chain estimates with the next second, too: the transaction may land there.
+        let timestamp = now_secs.max(header.timestamp + self.block_time.as_secs().max(1));
+        Ok(BlockEnv::rollup(&self.rules, (&header, hash), header.mix_hash, timestamp))
+    }
+
+    fn header(&self, number: u64) -> Result<Option<(Header, B256)>, ChainError> {
+        self.store.header(number).map_err(failed)
+    }
+
+    fn block(&self, number: u64) -> Result<Option<StoredBlock>, ChainError> {
+        self.store.block(number).map_err(failed)
+    }
+
+    fn block_number(&self, hash: B256) -> Result<Option<u64>, ChainError> {
+        self.store.block_number(hash).map_err(failed)
+    }
+
+    fn transaction_position(&self, hash: B256) -> Result<Option<(u64, usize)>, ChainError> {
+        self.store.transaction_position(hash).map_err(failed)
+    }
+
+    fn transaction_at(
+        &self,
+        number: u64,
+        index: usize,
+    ) -> Result<Option<TransactionAt>, ChainError> {
+        self.store.transaction_at(number, index).map_err(failed)
+    }
+
+    fn state_trie(&self, number: u64) -> Result<Option<StateTrie>, ChainError> {
+        let Some(view) = self.view(number)? else { return Ok(None) };
+        match view.state_trie() {
+            Ok(trie) => Ok(Some(trie)),
+            Err(ChainStoreError::TrieTooOld { .. }) => Ok(None),
+            Err(error) => Err(failed(error)),
+        }
+    }
+
+    fn view(&self, number: u64) -> Result<Option<ChainView>, ChainError> {
+        self.store.view_at(number).map_err(failed)
+    }
+}

@@ -1,0 +1,79 @@
+//! What `/ready` answers: whether blocks are sealed and how old the view of L1 is.
+
+use crate::{
+    builder::BuildError,
+    l1::L1Chain,
+    rpc::{Check, Readiness},
+};
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+/// L1 is stale when it has not answered for this long: a few L1 blocks.
+const L1_SILENCE_MAX: Duration = Duration::from_secs(60);
+
+/// Sealing is late when nothing was sealed for this many block times, and a second.
+const BLOCKS_LATE_MAX: u32 = 10;
+
+/// State of the builder as others see it.
+#[derive(Debug)]
+pub(super) struct Health {
+    block_time: Duration,
+    sealing: Mutex<Sealing>,
+}
+
+#[derive(Debug)]
+struct Sealing {
+    last: Instant,
+    failure: Option<String>,
+}
+
+impl Health {
+    pub(super) fn new(block_time: Duration) -> Self {
+        let sealing = Sealing { last: Instant::now(), failure: None };
+        Self { block_time, sealing: Mutex::new(sealing) }
+    }
+
+    fn sealing(&self) -> MutexGuard<'_, Sealing> {
+        self.sealing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes a block, or that none was due.
+    pub(super) fn sealed(&self) {
+        let mut sealing = self.sealing();
+        if sealing.failure.take().is_some() {
+            tracing::info!("sealing again");
+        }
+        sealing.last = Instant::now();
+    }
+
+    /// Notes a failure; it is logged once until it changes.
+    pub(super) fn failed(&self, error: &BuildError) {
+        let text = error.to_string();
+        let mut sealing = self.sealing();
+        if sealing.failure.as_ref() != Some(&text) {
+            tracing::error!(%error, "no block");
+            sealing.failure = Some(text);
+        }
+    }
+
+    pub(super) fn is_failing(&self) -> bool {
+        self.sealing().failure.is_some()
+    }
+
+    /// The checks of `/ready`.
+    pub(super) fn readiness(&self, l1: &L1Chain) -> Readiness {
+        let sealing = self.sealing();
+        let age = sealing.last.elapsed();
+        let late = age > self.block_time * BLOCKS_LATE_MAX + Duration::from_secs(1);
+        let detail = sealing.failure.clone().unwrap_or_else(|| format!("last block {age:.1?} ago"));
+        let sealing = Check { name: "sealing", ok: sealing.failure.is_none() && !late, detail };
+        let status = l1.status();
+        let detail = status.answered.map_or("has not answered yet".to_owned(), |answered| {
+            format!("block {}, answered {:.1?} ago", status.number, answered.elapsed())
+        });
+        let l1 = Check { name: "l1", ok: status.is_fresh(L1_SILENCE_MAX), detail };
+        Readiness { checks: vec![sealing, l1] }
+    }
+}

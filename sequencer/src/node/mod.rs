@@ -1,0 +1,304 @@
+//! The node: opens the stores, checks L1, starts the tasks, and stops them in order.
+//!
+//! Owns the wiring and nothing else. Each task has one loop and one owner: L1 watcher, block
+//! builder, JSON-RPC, poster, proposer. Sealing waits for none of the others.
+
+mod build_loop;
+mod chain;
+mod health;
+mod posting;
+mod source;
+
+pub use chain::NodeChain;
+
+use crate::{
+    builder::{Builder, BuilderConfig},
+    l1::{L1Chain, Watcher, WatcherError},
+    l1_client::{ClientError, L1Client},
+    rpc::{RpcContext, RpcOptions, serve},
+    settings::Config,
+    store::{ChainIdentity, ChainStore, ChainStoreError, Ledger, LedgerError},
+    txpool::Pool,
+};
+use alloy::primitives::B256;
+use batcher::{
+    encoder::BlockId,
+    l1::{L1Block, L1Error},
+    poster::{Heads, PostError},
+    proposer::ProposeError,
+};
+use build_loop::build_blocks;
+use executor::{Genesis, L1Attributes, Transaction};
+use health::Health;
+use source::StoreSource;
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+    time::Instant,
+};
+use tokio::{
+    net::TcpListener,
+    sync::{Notify, watch},
+    task::JoinSet,
+};
+use tokio_util::sync::CancellationToken;
+
+/// Why a node did not start, or stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// L1 or the genesis file cannot be used.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// The chain store cannot be used.
+    #[error("chain store: {0}")]
+    Store(#[from] ChainStoreError),
+    /// The ledger cannot be used.
+    #[error("ledger: {0}")]
+    Ledger(#[from] LedgerError),
+    /// The genesis state cannot be computed.
+    #[error("genesis state: {0}")]
+    Genesis(#[from] executor::ViewError),
+    /// L1 cannot be read.
+    #[error("L1: {0}")]
+    L1(#[from] L1Error),
+    /// The port is taken or may not be used.
+    #[error("cannot listen on {address}: {error}")]
+    Listen {
+        /// Address asked for.
+        address: SocketAddr,
+        /// Why.
+        error: io::Error,
+    },
+    /// The ledger and the chain store contradict each other.
+    #[error(
+        "the ledger ends at L1 block {ledger}, the chain builds on {chain}: \
+         they are not of the same node"
+    )]
+    LedgerBehind {
+        /// Newest L1 block in the ledger.
+        ledger: u64,
+        /// L1 origin of the chain's head.
+        chain: u64,
+    },
+    /// JSON-RPC stopped.
+    #[error("JSON-RPC: {0}")]
+    Serve(#[source] io::Error),
+    /// The L1 watcher stopped.
+    #[error(transparent)]
+    Watcher(#[from] WatcherError),
+    /// The poster stopped.
+    #[error("poster: {0}")]
+    Post(#[from] PostError),
+    /// The proposer stopped.
+    #[error("proposer: {0}")]
+    Propose(#[from] ProposeError),
+    /// A task panicked; the others were stopped.
+    #[error("a task of the node failed: {0}")]
+    Task(#[from] tokio::task::JoinError),
+}
+
+/// A node whose stores are open, whose L1 is checked and whose port is taken.
+#[derive(Debug)]
+pub struct Node {
+    config: Config,
+    genesis: Genesis,
+    store: ChainStore,
+    ledger: Ledger,
+    client: L1Client,
+    l1: Arc<L1Chain>,
+    listener: TcpListener,
+}
+
+impl Node {
+    /// Opens and checks everything. Nothing runs yet.
+    ///
+    /// # Errors
+    /// [`NodeError`] naming what is missing or does not match.
+    pub async fn open(config: Config) -> Result<Self, NodeError> {
+        let genesis = L1Client::read_genesis(&config.genesis)?;
+        let (_, _, genesis_hash) = genesis.build()?;
+        let address = config.rpc_listen;
+        let listener = TcpListener::bind(address)
+            .await
+            .map_err(|error| NodeError::Listen { address, error })?;
+        let store = open_store(&config, &genesis).await?;
+        let identity = ChainIdentity { chain_id: genesis.rules.chain_id, genesis_hash };
+        let ledger = Ledger::connect(&config.ledger_url, &identity).await?;
+        let archive = config.data_dir.join("blobs");
+        let beacon = config.l1_beacon_url.as_deref();
+        let client = L1Client::connect(&config.l1_rpc_url, beacon, Some(archive)).await?;
+        match client.check(&genesis).await {
+            // A chain that has started goes on without L1 and catches up; a new one needs it.
+            Err(ClientError::Unreachable { url, error }) if ledger.l1_tip().await?.is_some() => {
+                tracing::warn!(url, %error, "L1 is unreachable; sequencing goes on");
+            }
+            checked => checked?,
+        }
+        let l1 = Arc::new(load_l1(&client, &genesis, &store, &ledger).await?);
+        Ok(Self { config, genesis, store, ledger, client, l1, listener })
+    }
+
+    /// Address that JSON-RPC listens on.
+    ///
+    /// # Errors
+    /// [`io::Error`] of the operating system.
+    pub fn rpc_address(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Hash of the chain's head.
+    #[must_use]
+    pub fn head_hash(&self) -> B256 {
+        self.store.head().hash
+    }
+
+    /// Runs until `shutdown` is cancelled or a task fails.
+    ///
+    /// # Errors
+    /// The [`NodeError`] of the first task that failed; the others are stopped then.
+    pub async fn run(self, shutdown: CancellationToken) -> Result<(), NodeError> {
+        let pool = Arc::new(Mutex::new(Pool::new(crate::txpool::Config::default())));
+        let new_transaction = Arc::new(Notify::new());
+        let l1_changed = Arc::new(Notify::new());
+        let health = Arc::new(Health::new(self.config.block_time));
+        let (fallback, no_heads) = watch::channel(Heads::default());
+        let source = Arc::new(StoreSource(self.store.clone()));
+        let mut tasks = JoinSet::<Result<(), NodeError>>::new();
+
+        let posting = posting::start(&self.posting_inputs(source), &mut tasks, &shutdown)?;
+        let heads = posting.unwrap_or(no_heads);
+        let watcher = Watcher {
+            reader: self.client.block_reader(&self.genesis),
+            ledger: self.ledger.clone(),
+            chain: self.l1.clone(),
+            changed: l1_changed.clone(),
+            anchor_number: self.genesis.l1.origin_number,
+            poll: self.config.l1_poll,
+        };
+        tasks.spawn(until(shutdown.clone(), async move { Ok(watcher.run().await?) }));
+        let builder = Builder::new(
+            BuilderConfig {
+                block_time: self.config.block_time,
+                empty_blocks: self.config.empty_blocks,
+                l1_confirmations: self.config.l1_confirmations,
+            },
+            &self.genesis,
+            self.store.clone(),
+            pool.clone(),
+            self.l1.clone(),
+        );
+        let block_time = self.config.block_time;
+        tasks.spawn(build_blocks(builder, block_time, health.clone(), shutdown.clone()));
+
+        let chain = NodeChain::new(&self.genesis, self.store.clone(), heads, block_time);
+        let readiness = {
+            let l1 = self.l1.clone();
+            Arc::new(move || health.readiness(&l1))
+        };
+        let options = RpcOptions { new_transaction, readiness, ..RpcOptions::default() };
+        let context = Arc::new(RpcContext::new(chain, pool, options));
+        let closing = shutdown.clone().cancelled_owned();
+        let listener = self.listener;
+        tasks.spawn(
+            async move { serve(listener, context, closing).await.map_err(NodeError::Serve) },
+        );
+
+        let result = finish(&mut tasks, &shutdown).await;
+        drop(fallback);
+        self.ledger.close().await;
+        result
+    }
+
+    fn posting_inputs(&self, source: Arc<StoreSource>) -> posting::Inputs {
+        posting::Inputs {
+            config: self.config.clone(),
+            genesis: self.genesis.clone(),
+            client: self.client.clone(),
+            ledger: self.ledger.clone(),
+            source,
+        }
+    }
+}
+
+/// Runs a task until it ends or the node stops.
+async fn until(
+    shutdown: CancellationToken,
+    task: impl Future<Output = Result<(), NodeError>>,
+) -> Result<(), NodeError> {
+    tokio::select! {
+        result = task => result,
+        () = shutdown.cancelled() => Ok(()),
+    }
+}
+
+/// Waits for the first task to end, stops the others, and waits for them.
+async fn finish(
+    tasks: &mut JoinSet<Result<(), NodeError>>,
+    shutdown: &CancellationToken,
+) -> Result<(), NodeError> {
+    let mut result = Ok(());
+    while let Some(ended) = tasks.join_next().await {
+        let ended = ended.map_err(NodeError::from).and_then(|result| result);
+        if let Err(error) = ended {
+            tracing::error!(%error, "stopping");
+            result = result.and(Err(error));
+        }
+        shutdown.cancel();
+    }
+    result
+}
+
+async fn open_store(config: &Config, genesis: &Genesis) -> Result<ChainStore, NodeError> {
+    let directory = config.data_dir.join("chain");
+    let genesis = genesis.clone();
+    let started = Instant::now();
+    let opened = tokio::task::spawn_blocking(move || ChainStore::open(&directory, &genesis));
+    let store = opened.await??;
+    let head = store.head();
+    let elapsed = started.elapsed();
+    tracing::info!(number = head.number, hash = %head.hash, ?elapsed, "chain store open");
+    Ok(store)
+}
+
+/// L1 blocks from the head's origin to the ledger's tip; on the first start, the anchor.
+async fn load_l1(
+    client: &L1Client,
+    genesis: &Genesis,
+    store: &ChainStore,
+    ledger: &Ledger,
+) -> Result<L1Chain, NodeError> {
+    if ledger.l1_tip().await?.is_none() {
+        let mut anchor = client.block_reader(genesis).block(genesis.l1.origin_number).await?;
+        // The anchor's own deposits are before the chain.
+        anchor.deposits.clear();
+        let id = BlockId { number: anchor.origin.number, hash: anchor.origin.hash };
+        if id != (BlockId { number: genesis.l1.origin_number, hash: genesis.l1.origin_hash }) {
+            return Err(L1Error::Reorged.into());
+        }
+        ledger.append_l1_block(&anchor.origin, &[]).await?;
+    }
+    let origin = head_origin(store)?.unwrap_or(genesis.l1.origin_number);
+    let mut next = ledger.l1_block(origin).await?;
+    if next.is_none() {
+        let ledger = ledger.l1_tip().await?.map_or(0, |tip| tip.number);
+        return Err(NodeError::LedgerBehind { ledger, chain: origin });
+    }
+    let mut blocks = Vec::new();
+    while let Some(origin) = next {
+        let deposits = ledger.deposits_of(origin.number).await?;
+        next = ledger.l1_block_after(origin.number).await?;
+        blocks.push(L1Block { origin, deposits });
+        if blocks.len() >= crate::l1::BLOCKS_MAX {
+            break;
+        }
+    }
+    Ok(L1Chain::new(blocks))
+}
+
+fn head_origin(store: &ChainStore) -> Result<Option<u64>, ChainStoreError> {
+    let block = store.block(store.head().number)?;
+    let first = block.as_ref().and_then(|block| block.transactions.first());
+    let attributes = first.and_then(Transaction::as_deposit).and_then(L1Attributes::from_deposit);
+    Ok(attributes.map(|attributes| attributes.number))
+}
