@@ -17,21 +17,21 @@ use std::{
 };
 use tokio::sync::watch;
 
-pub const CHAIN_ID: u64 = 420_420;
+pub(crate) const CHAIN_ID: u64 = 420_420;
 /// Reverts with its call data.
-pub const REVERTER: Address = address!("0x00000000000000000000000000000000000a0001");
+pub(crate) const REVERTER: Address = address!("0x00000000000000000000000000000000000a0001");
 /// Emits one log without data; its topics are the two words of the call data.
-pub const LOGGER: Address = address!("0x00000000000000000000000000000000000a0002");
+pub(crate) const LOGGER: Address = address!("0x00000000000000000000000000000000000a0002");
 /// Returns slot 0.
-pub const READER: Address = address!("0x00000000000000000000000000000000000a0003");
+pub(crate) const READER: Address = address!("0x00000000000000000000000000000000000a0003");
 /// Returns the timestamp.
-pub const CLOCK: Address = address!("0x00000000000000000000000000000000000a0004");
+pub(crate) const CLOCK: Address = address!("0x00000000000000000000000000000000000a0004");
 /// Loops for ever.
-pub const SPINNER: Address = address!("0x00000000000000000000000000000000000a0005");
+pub(crate) const SPINNER: Address = address!("0x00000000000000000000000000000000000a0005");
 /// Emits one log with one topic, the word of the call data.
-pub const SMALL_LOGGER: Address = address!("0x00000000000000000000000000000000000a0006");
+pub(crate) const SMALL_LOGGER: Address = address!("0x00000000000000000000000000000000000a0006");
 /// Code of [`READER`], which tests deploy too.
-pub const READER_CODE: Bytes = bytes!("5f545f5260205ff3");
+pub(crate) const READER_CODE: Bytes = bytes!("5f545f5260205ff3");
 
 #[derive(Clone)]
 struct Block {
@@ -41,7 +41,7 @@ struct Block {
 
 /// The chain; cloning shares it.
 #[derive(Clone)]
-pub struct MemoryChain(Arc<Inner>);
+pub(crate) struct MemoryChain(Arc<Inner>);
 
 struct Inner {
     rules: Arc<ChainRules>,
@@ -84,7 +84,7 @@ fn genesis(rich: &[Address]) -> Genesis {
     }
 }
 
-pub fn origin() -> L1Origin {
+pub(crate) fn origin() -> L1Origin {
     L1Origin {
         number: 1,
         hash: B256::repeat_byte(0x11),
@@ -97,7 +97,7 @@ pub fn origin() -> L1Origin {
 }
 
 impl MemoryChain {
-    pub fn new(rich: &[Address]) -> Self {
+    pub(crate) fn new(rich: &[Address]) -> Self {
         let genesis = genesis(rich);
         let (state, header, hash) = genesis.build().unwrap();
         let head = Head { number: 0, hash, timestamp: header.timestamp };
@@ -114,7 +114,11 @@ impl MemoryChain {
     }
 
     /// Executes the next block and makes it the head. Returns it.
-    pub fn mine(&self, transactions: Vec<Transaction>, deposits: Vec<Deposit>) -> StoredBlock {
+    pub(crate) fn mine(
+        &self,
+        transactions: Vec<Transaction>,
+        deposits: Vec<Deposit>,
+    ) -> StoredBlock {
         let Block { stored: parent, mut state } = self.tip();
         let input = BlockInput::rollup(
             &self.0.rules,
@@ -138,7 +142,7 @@ impl MemoryChain {
     }
 
     /// Mines what the pool offers and tells it.
-    pub fn mine_pool(&self, pool: &std::sync::Mutex<Pool>) -> StoredBlock {
+    pub(crate) fn mine_pool(&self, pool: &std::sync::Mutex<Pool>) -> StoredBlock {
         let offered = pool.lock().unwrap().best(0, u64::MAX).cloned().collect();
         let block = self.mine(offered, vec![]);
         let signed = block.transactions.iter().filter(|tx| tx.as_signed().is_some());
@@ -148,7 +152,7 @@ impl MemoryChain {
     }
 
     /// Goes back to a block; returns what was removed.
-    pub fn roll_back(&self, number: usize) -> Vec<StoredBlock> {
+    pub(crate) fn roll_back(&self, number: usize) -> Vec<StoredBlock> {
         let removed = self.0.blocks.write().unwrap().split_off(number + 1);
         self.publish();
         removed.into_iter().map(|block| block.stored).collect()
@@ -160,7 +164,7 @@ impl MemoryChain {
     }
 
     fn at<T>(&self, number: u64, read: impl Fn(&Block) -> T) -> Option<T> {
-        self.0.blocks.read().unwrap().get(number as usize).map(read)
+        self.0.blocks.read().unwrap().get(usize::try_from(number).ok()?).map(read)
     }
 }
 

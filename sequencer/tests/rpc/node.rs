@@ -25,23 +25,23 @@ use std::{
 use tokio::sync::{Notify, oneshot};
 
 /// Gas price that every block takes.
-pub const FEE_WEI: u128 = 1_000_000_000;
+pub(crate) const FEE_WEI: u128 = 1_000_000_000;
 
 /// A running node. Dropping it shuts the server down.
-pub struct Node {
-    pub chain: MemoryChain,
-    pub pool: Arc<Mutex<Pool>>,
-    pub address: SocketAddr,
-    pub alice: PrivateKeySigner,
-    pub bob: PrivateKeySigner,
-    pub is_ready: Arc<AtomicBool>,
+pub(crate) struct Node {
+    pub(crate) chain: MemoryChain,
+    pub(crate) pool: Arc<Mutex<Pool>>,
+    pub(crate) address: SocketAddr,
+    pub(crate) alice: PrivateKeySigner,
+    pub(crate) bob: PrivateKeySigner,
+    pub(crate) is_ready: Arc<AtomicBool>,
     new_transaction: Arc<Notify>,
     http: reqwest::Client,
     _shutdown: oneshot::Sender<()>,
 }
 
 impl Node {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let [alice, bob] = [1_u8, 2].map(|n| PrivateKeySigner::from_slice(&[n; 32]).unwrap());
         let chain = MemoryChain::new(&[alice.address(), bob.address()]);
         let pool = Arc::new(Mutex::new(Pool::new(Config::default())));
@@ -71,7 +71,7 @@ impl Node {
     }
 
     /// Mines whenever the server announces a transaction, as the node's builder does.
-    pub fn mine_always(&self) {
+    pub(crate) fn mine_always(&self) {
         let (chain, pool) = (self.chain.clone(), self.pool.clone());
         let new_transaction = self.new_transaction.clone();
         tokio::spawn(async move {
@@ -82,28 +82,28 @@ impl Node {
         });
     }
 
-    pub fn mine(&self) -> StoredBlock {
+    pub(crate) fn mine(&self) -> StoredBlock {
         self.chain.mine_pool(&self.pool)
     }
 
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
     /// alloy's provider, signing as alice.
-    pub fn provider(&self) -> DynProvider {
+    pub(crate) fn provider(&self) -> DynProvider {
         let url = self.url().parse().unwrap();
         ProviderBuilder::new().wallet(self.alice.clone()).connect_http(url).erased()
     }
 
     /// Posts a body as it is and reads JSON back.
-    pub async fn post(&self, body: impl Into<reqwest::Body>) -> Value {
+    pub(crate) async fn post(&self, body: impl Into<reqwest::Body>) -> Value {
         let answer = self.http.post(self.url()).body(body).send().await.unwrap();
         assert_eq!(answer.status(), 200);
         answer.json().await.unwrap()
     }
 
-    pub async fn get(&self, path: &str) -> (u16, String) {
+    pub(crate) async fn get(&self, path: &str) -> (u16, String) {
         let answer = self.http.get(format!("{}{path}", self.url())).send().await.unwrap();
         (answer.status().as_u16(), answer.text().await.unwrap())
     }
@@ -114,27 +114,27 @@ impl Node {
     }
 
     /// The result of a call that must succeed.
-    pub async fn call(&self, method: &str, params: Value) -> Value {
+    pub(crate) async fn call(&self, method: &str, params: Value) -> Value {
         let mut answer = self.answer(method, params).await;
         assert!(answer.get("error").is_none(), "{method}: {answer}");
         answer["result"].take()
     }
 
     /// Code and message of a call that must fail.
-    pub async fn fails(&self, method: &str, params: Value) -> (i64, String) {
+    pub(crate) async fn fails(&self, method: &str, params: Value) -> (i64, String) {
         let answer = self.answer(method, params).await;
         let error = answer.get("error").unwrap_or_else(|| panic!("{method} succeeded: {answer}"));
         (error["code"].as_i64().unwrap(), error["message"].as_str().unwrap().to_owned())
     }
 
     /// The whole error of a call that must fail.
-    pub async fn error(&self, method: &str, params: Value) -> Value {
+    pub(crate) async fn error(&self, method: &str, params: Value) -> Value {
         self.answer(method, params).await["error"].take()
     }
 }
 
 /// A transfer of one wei, to be changed by the test.
-pub fn transfer(nonce: u64) -> TxEip1559 {
+pub(crate) fn transfer(nonce: u64) -> TxEip1559 {
     TxEip1559 {
         chain_id: CHAIN_ID,
         nonce,
@@ -148,13 +148,13 @@ pub fn transfer(nonce: u64) -> TxEip1559 {
 }
 
 /// A call of a contract, with enough gas.
-pub fn calling(nonce: u64, to: Address, input: impl Into<Bytes>) -> TxEip1559 {
+pub(crate) fn calling(nonce: u64, to: Address, input: impl Into<Bytes>) -> TxEip1559 {
     let (to, gas_limit, value) = (TxKind::Call(to), 200_000, U256::ZERO);
     TxEip1559 { to, gas_limit, value, input: input.into(), ..transfer(nonce) }
 }
 
 /// The signed transaction's bytes.
-pub fn raw<T>(signer: &PrivateKeySigner, mut unsigned: T) -> Bytes
+pub(crate) fn raw<T>(signer: &PrivateKeySigner, mut unsigned: T) -> Bytes
 where
     T: SignableTransaction<alloy::primitives::Signature>,
     alloy::consensus::Signed<T>: Into<TxEnvelope>,
@@ -165,17 +165,17 @@ where
 }
 
 /// A JSON number as clients send and get it.
-pub fn quantity(value: &Value) -> u64 {
+pub(crate) fn quantity(value: &Value) -> u64 {
     let text = value.as_str().unwrap_or_else(|| panic!("no quantity: {value}"));
     u64::from_str_radix(text.strip_prefix("0x").unwrap(), 16).unwrap()
 }
 
 /// Call data of `words` words.
-pub fn words<const N: usize>(values: [u64; N]) -> Bytes {
+pub(crate) fn words<const N: usize>(values: [u64; N]) -> Bytes {
     values.iter().flat_map(|value| U256::from(*value).to_be_bytes::<32>()).collect()
 }
 
 /// The hex text of a 32-byte word.
-pub fn word(value: u64) -> String {
+pub(crate) fn word(value: u64) -> String {
     hex::encode_prefixed(U256::from(value).to_be_bytes::<32>())
 }
