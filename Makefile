@@ -51,7 +51,7 @@ help: ## This list
 
 setup: check-tools toolchain $(NODE_STAMP) postgres ## Install what the other targets need and this machine lacks (any number of times)
 
-run: setup ## Start a development node with an L1 of its own (RUN_ARGS="..." is passed on)
+run: check-tools toolchain $(NODE_STAMP) ## Start a development node with an L1 of its own (RUN_ARGS="..." is passed on)
 	cargo run --release $(CARGO_FLAGS) --bin sequencer -- dev $(RUN_ARGS)
 
 build: check-tools toolchain ## Build the release binary: target/release/sequencer

@@ -5,10 +5,9 @@
 
 use alloy::{
     eips::{BlockNumberOrTag, eip7840::BlobParams},
-    network::EthereumWallet,
     primitives::{Address, B256},
     providers::{DynProvider, Provider, ProviderBuilder},
-    transports::{RpcError, TransportErrorKind},
+    transports::{RpcError, TransportErrorKind, http::reqwest::Client as HttpClient},
 };
 use batcher::l1::{
     AnvilBlobs, BlobArchive, BlobFeeSchedule, BlobSource, FirstOf, InboxReader, L1BlockReader,
@@ -20,6 +19,7 @@ use std::{
     fs, io,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 /// L1 or the genesis file is not what the other says. The operator fixes it; nothing was started.
@@ -111,6 +111,9 @@ pub enum ClientError {
     },
 }
 
+/// Longest wait for one answer of L1; after it the request failed and is tried again by its owner.
+const REQUEST_WAIT_MAX: Duration = Duration::from_secs(20);
+
 /// A connection to L1.
 #[derive(Clone, Debug)]
 pub struct L1Client {
@@ -142,7 +145,9 @@ impl L1Client {
         archive: Option<PathBuf>,
     ) -> Result<Self, ClientError> {
         let parsed = url.parse().map_err(|_| ClientError::Url(url.into()))?;
-        let provider = ProviderBuilder::new().connect_http(parsed).erased();
+        let http = HttpClient::builder().timeout(REQUEST_WAIT_MAX).build();
+        let http = http.map_err(|_| ClientError::Url(url.into()))?;
+        let provider = ProviderBuilder::new().connect_reqwest(http, parsed).erased();
         let source: Arc<dyn BlobSource> = match beacon_url {
             Some(beacon) => {
                 let client = reqwest::Client::new();
@@ -197,13 +202,6 @@ impl L1Client {
     #[must_use]
     pub fn provider(&self) -> DynProvider {
         self.provider.clone()
-    }
-
-    /// The connection with a wallet, for sending.
-    #[must_use]
-    pub fn with_wallet(&self, wallet: EthereumWallet) -> Option<DynProvider> {
-        let url = self.url.parse().ok()?;
-        Some(ProviderBuilder::new().wallet(wallet).connect_http(url).erased())
     }
 
     /// Reads L1 blocks with the deposits of the chain's portal.

@@ -21,7 +21,8 @@ use alloy::{
     providers::{DynProvider, Provider, ext::AnvilApi},
     signers::local::{LocalSignerError, MnemonicBuilder, coins_bip39::English},
 };
-use anvil::{Anvil, AnvilError};
+use anvil::Anvil;
+pub use anvil::AnvilError;
 use clap::Args;
 use contracts::{MULTICALL3, Multicall3, Portal};
 use executor::Genesis;

@@ -9,7 +9,7 @@ use std::{
 
 /// L1 blocks kept in memory: about a day of mainnet. When full, the watcher waits until the builder
 /// has moved past the oldest; L2 takes one L1 block per block, so it catches up.
-pub const BLOCKS_MAX: usize = 8_192;
+pub const BLOCKS_MAX: u32 = 8_192;
 
 /// L1 blocks kept behind the one that L2 builds on, so that a reorg within this depth is seen
 /// without asking the ledger.
@@ -77,7 +77,7 @@ impl L1Chain {
     /// Whether there is room for another block.
     #[must_use]
     pub fn has_room(&self) -> bool {
-        self.blocks().len() < BLOCKS_MAX
+        self.blocks().len() < BLOCKS_MAX as usize
     }
 
     /// Appends the next block.

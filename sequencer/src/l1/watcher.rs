@@ -55,7 +55,7 @@ impl Watcher {
             match self.step().await {
                 Ok(progress) => {
                     if failing {
-                        tracing::info!("L1 answers again");
+                        tracing::info!("L1 can be followed again");
                         failing = false;
                     }
                     if !progress {
@@ -65,7 +65,7 @@ impl Watcher {
                 Err(Step::Fatal(error)) => return Err(error),
                 Err(Step::Retry(error)) => {
                     if !failing {
-                        tracing::warn!(%error, "L1 is unreachable; sequencing goes on");
+                        tracing::warn!(%error, "L1 cannot be followed; sequencing goes on");
                         failing = true;
                     }
                     tokio::time::sleep(self.poll).await;
@@ -101,7 +101,7 @@ impl Watcher {
     }
 
     async fn take(&self, block: L1Block) -> Result<bool, Step> {
-        self.ledger.append_l1_block(&block.origin, &block.deposits).await.map_err(fatal)?;
+        self.ledger.append_l1_block(&block.origin, &block.deposits).await?;
         if !block.deposits.is_empty() {
             let (l1_block, count) = (block.origin.number, block.deposits.len());
             tracing::info!(l1_block, count, "deposits");
@@ -137,7 +137,7 @@ impl Watcher {
             number -= 1;
         }
         tracing::warn!(from = tip_number, to = number, "L1 was reorganised");
-        self.ledger.rollback_l1_to(number).await.map_err(fatal)?;
+        self.ledger.rollback_l1_to(number).await?;
         self.chain.truncate(number);
         self.changed.notify_waiters();
         Ok(true)
@@ -146,16 +146,34 @@ impl Watcher {
 
 /// Why a step ended early.
 enum Step {
-    Retry(L1Error),
+    Retry(RetryError),
     Fatal(WatcherError),
+}
+
+/// What passes by itself.
+#[derive(Debug, thiserror::Error)]
+enum RetryError {
+    #[error(transparent)]
+    L1(#[from] L1Error),
+    #[error(transparent)]
+    Ledger(LedgerError),
+}
+
+impl From<LedgerError> for Step {
+    fn from(error: LedgerError) -> Self {
+        match error {
+            LedgerError::Unavailable(_) => Self::Retry(RetryError::Ledger(error)),
+            error => Self::Fatal(error.into()),
+        }
+    }
 }
 
 impl From<L1Error> for Step {
     fn from(error: L1Error) -> Self {
-        Self::Retry(error)
+        Self::Retry(error.into())
     }
 }
 
-fn fatal(error: impl Into<WatcherError>) -> Step {
-    Step::Fatal(error.into())
+fn fatal(error: WatcherError) -> Step {
+    Step::Fatal(error)
 }

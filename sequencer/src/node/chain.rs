@@ -98,7 +98,7 @@ impl Chain for NodeChain {
     }
 
     fn state_trie(&self, number: u64) -> Result<Option<StateTrie>, ChainError> {
-        let Some(view) = self.view(number)? else { return Ok(None) };
+        let Some(view) = self.store.view_at(number).map_err(failed)? else { return Ok(None) };
         match view.state_trie() {
             Ok(trie) => Ok(Some(trie)),
             Err(ChainStoreError::TrieTooOld { .. }) => Ok(None),

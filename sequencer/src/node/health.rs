@@ -10,8 +10,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// L1 is stale when it has not answered for this long: a few L1 blocks.
-const L1_SILENCE_MAX: Duration = Duration::from_secs(60);
+/// L1 is stale when it has not answered for this long: it is asked every `l1-poll-ms`.
+const L1_SILENCE_MAX: Duration = Duration::from_secs(10);
 
 /// Sealing is late when nothing was sealed for this many block times, and a second.
 const BLOCKS_LATE_MAX: u32 = 10;

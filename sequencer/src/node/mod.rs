@@ -23,7 +23,7 @@ use crate::{
 use alloy::primitives::B256;
 use batcher::{
     encoder::BlockId,
-    l1::{L1Block, L1Error},
+    l1::L1Error,
     poster::{Heads, PostError},
     proposer::ProposeError,
 };
@@ -126,6 +126,7 @@ impl Node {
         let identity = ChainIdentity { chain_id: genesis.rules.chain_id, genesis_hash };
         let ledger = Ledger::connect(&config.ledger_url, &identity).await?;
         let archive = config.data_dir.join("blobs");
+        std::fs::create_dir_all(&archive).map_err(ChainStoreError::Directory)?;
         let beacon = config.l1_beacon_url.as_deref();
         let client = L1Client::connect(&config.l1_rpc_url, beacon, Some(archive)).await?;
         match client.check(&genesis).await {
@@ -279,19 +280,14 @@ async fn load_l1(
         ledger.append_l1_block(&anchor.origin, &[]).await?;
     }
     let origin = head_origin(store)?.unwrap_or(genesis.l1.origin_number);
-    let mut next = ledger.l1_block(origin).await?;
-    if next.is_none() {
+    let blocks = ledger.l1_blocks_from(origin, crate::l1::BLOCKS_MAX).await?;
+    if blocks.first().is_none_or(|first| first.origin.number != origin) {
         let ledger = ledger.l1_tip().await?.map_or(0, |tip| tip.number);
         return Err(NodeError::LedgerBehind { ledger, chain: origin });
     }
-    let mut blocks = Vec::new();
-    while let Some(origin) = next {
-        let deposits = ledger.deposits_of(origin.number).await?;
-        next = ledger.l1_block_after(origin.number).await?;
-        blocks.push(L1Block { origin, deposits });
-        if blocks.len() >= crate::l1::BLOCKS_MAX {
-            break;
-        }
+    // What does not fit into memory is read from L1 again once there is room.
+    if let Some(last) = blocks.last() {
+        ledger.rollback_l1_to(last.origin.number).await?;
     }
     Ok(L1Chain::new(blocks))
 }

@@ -27,7 +27,7 @@ const READERS_MAX: u64 = 1024;
 /// these goes away by asking again.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 pub enum KvError {
-    /// The file cannot grow: the disk is full or [`FILE_BYTES_MAX`] is reached.
+    /// The file cannot grow: the disk is full, or the file has 1 TiB.
     #[error("the chain database cannot grow: {0}")]
     Full(MdbxError),
     /// The file is damaged or not one of ours.

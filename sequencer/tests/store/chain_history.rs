@@ -8,10 +8,10 @@ use sequencer::store::{ChainStore, chain::TRIE_WINDOW_BLOCKS};
 fn changes_of(number: u64) -> Vec<Change> {
     let (who, slot) = ((number % 6) as u8, (number % 4) as u8);
     let mut changes = vec![Change::Pay(who, number), Change::Slot(5 - who, slot, number % 3)];
-    if number % 17 == 0 {
+    if number.is_multiple_of(17) {
         changes.push(Change::Remove(who));
     }
-    if number % 11 == 0 {
+    if number.is_multiple_of(11) {
         changes.push(Change::Code(who, number as u8));
     }
     changes

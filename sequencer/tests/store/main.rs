@@ -1,4 +1,11 @@
 //! The stores against real files and databases: one binary, so that the helpers compile once.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::cast_possible_truncation,
+    reason = "helpers of tests fail like tests, and their numbers are small"
+)]
 
 mod chain_crash;
 mod chain_history;

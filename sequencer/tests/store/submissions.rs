@@ -27,7 +27,7 @@ fn position(next_batch: u64) -> InboxPosition {
 }
 
 fn attempt(number: u64) -> Attempt {
-    let max_blob_fee_wei = (number % 2 == 0).then_some(u128::MAX);
+    let max_blob_fee_wei = number.is_multiple_of(2).then_some(u128::MAX);
     let fees = Fees { max_fee_wei: u128::MAX, priority_fee_wei: number.into(), max_blob_fee_wei };
     Attempt { tx_hash: hash(number), fees, raw: Bytes::from(vec![number as u8; 200_000]) }
 }
@@ -41,7 +41,7 @@ fn record(number: u64, purpose: Purpose, status: Status) -> Record {
         call: Call {
             to: Address::repeat_byte(3),
             input: Bytes::from(vec![1; number as usize % 5]),
-            blob_payload: (number % 2 == 0).then(|| Bytes::from(vec![0; 130_000])),
+            blob_payload: number.is_multiple_of(2).then(|| Bytes::from(vec![0; 130_000])),
             gas_limit: 1_000_000,
         },
         attempts: vec![attempt(number)],
@@ -54,7 +54,7 @@ fn append(number: u64, parent: u64, status: Status) -> Record {
         parent: position(parent),
         channel: B128::repeat_byte(number as u8),
         index: u16::MAX,
-        is_last: number % 2 == 0,
+        is_last: number.is_multiple_of(2),
         first_parent: block(number),
         last_block: block(number + 5),
         frame: Bytes::from(vec![9; 1000]),

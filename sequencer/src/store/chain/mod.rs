@@ -243,3 +243,82 @@ fn rebuild_trie<K: Access>(
 const fn has_code(code_hash: &B256) -> bool {
     !matches!(code_hash, &KECCAK256_EMPTY)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::tables::Table;
+    use executor::{RollupRules, genesis::GenesisL1};
+    use std::collections::BTreeMap;
+
+    fn genesis() -> Genesis {
+        let account = executor::genesis::GenesisAccount {
+            nonce: 1,
+            storage: BTreeMap::from([(U256::from(1), U256::from(2))]),
+            ..Default::default()
+        };
+        Genesis {
+            rules: RollupRules::default(),
+            timestamp: 1,
+            alloc: BTreeMap::from([(Default::default(), account)]),
+            l1: GenesisL1 {
+                chain_id: 1,
+                origin_number: 0,
+                origin_hash: B256::ZERO,
+                blob_schedule: BTreeMap::new(),
+                inbox: Default::default(),
+                outputs: Default::default(),
+                portal: Default::default(),
+            },
+        }
+    }
+
+    /// Changes a fresh database behind the store's back and opens it again.
+    fn open_after(damage: impl FnOnce(&KvWriter)) -> ChainStoreError {
+        let directory = tempfile::tempdir().unwrap();
+        let store = ChainStore::open(directory.path(), &genesis()).unwrap();
+        let writer = store.0.kv.writer().unwrap();
+        damage(&writer);
+        writer.commit().unwrap();
+        drop(store);
+        ChainStore::open(directory.path(), &genesis()).unwrap_err()
+    }
+
+    fn hashed_address() -> B256 {
+        alloy::primitives::keccak256(alloy::primitives::Address::ZERO)
+    }
+
+    #[test]
+    fn a_newer_format_is_refused() {
+        let error =
+            open_after(|w| write_meta(w, MetaKey::Format, (FORMAT + 1).to_value()).unwrap());
+        let found = FORMAT + 1;
+        assert!(matches!(error, ChainStoreError::NewerFormat { found: f, .. } if f == found));
+    }
+
+    #[test]
+    fn state_that_differs_from_the_header_is_corrupt() {
+        let account = Account { nonce: 2, ..Account::default() };
+        let error = open_after(|w| w.write::<HashedAccounts>(&hashed_address(), &account).unwrap());
+        let ChainStoreError::Corrupt(Corruption::StateRoot { number: 0, header, tables }) = error
+        else {
+            panic!("{error}");
+        };
+        assert_ne!(header, tables);
+        let slot = (hashed_address(), write::hashed_slot(U256::from(1)));
+        let error = open_after(|w| assert!(w.remove::<HashedStorages>(&slot).unwrap()));
+        assert!(matches!(error, ChainStoreError::Corrupt(Corruption::StateRoot { .. })));
+    }
+
+    #[test]
+    fn foreign_rows_and_missing_rows_are_corrupt() {
+        let error = open_after(|w| w.put(HashedAccounts::SPEC, &[0; 32], &[1, 2]).unwrap());
+        let expected = Corruption::Row { table: "HashedAccounts" };
+        assert!(matches!(error, ChainStoreError::Corrupt(found) if found == expected));
+        let error = open_after(|w| assert!(w.remove::<Meta>(&MetaKey::Head).unwrap()));
+        assert!(matches!(error, ChainStoreError::Corrupt(Corruption::Meta)), "{error}");
+        let error = open_after(|w| assert!(w.remove::<Headers>(&0).unwrap()));
+        let expected = Corruption::Missing { table: "Headers", number: 0 };
+        assert!(matches!(error, ChainStoreError::Corrupt(found) if found == expected));
+    }
+}

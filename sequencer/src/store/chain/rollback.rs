@@ -44,9 +44,10 @@ impl ChainStore {
             .map(|number| remove_block(&writer, number))
             .collect::<Result<Vec<_>, _>>()?;
         write_head(&writer, target)?;
+        // Known before it is durable, as in a commit; the removed blocks' tries go afterwards.
+        self.0.tries.insert(target, trie);
         writer.commit()?;
         self.0.tries.remove_above(number);
-        self.0.tries.insert(target, trie);
         self.0.head.send_replace(target);
         Ok(removed)
     }

@@ -93,7 +93,7 @@ impl Ledger {
     ) -> Result<Vec<L1Block>, LedgerError> {
         let Ok(first) = i64::try_from(number) else { return Ok(Vec::new()) };
         let end = first.saturating_add(i64::from(count_max));
-        let mut transaction = self.begin().await?;
+        let mut transaction = self.begin_read().await?;
         let rows =
             sqlx::query(select_blocks!("WHERE number >= $1 AND number < $2 ORDER BY number"))
                 .bind(first)

@@ -72,6 +72,14 @@ impl Engine {
         }
     }
 
+    /// How several reads begin that must see one state.
+    fn begin_read(self) -> &'static str {
+        match self {
+            Self::Sqlite => "BEGIN",
+            Self::Postgres => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+        }
+    }
+
     fn on_connect(self) -> &'static [&'static str] {
         match self {
             Self::Sqlite => &SQLITE_PRAGMAS,
@@ -160,6 +168,11 @@ impl Ledger {
     /// Begins a write transaction; dropping it undoes it.
     async fn begin(&self) -> Result<Transaction<'static, Any>, LedgerError> {
         Ok(self.pool.begin_with(self.engine.begin()).await?)
+    }
+
+    /// Begins a read transaction: all of it sees one state.
+    async fn begin_read(&self) -> Result<Transaction<'static, Any>, LedgerError> {
+        Ok(self.pool.begin_with(self.engine.begin_read()).await?)
     }
 
     /// Closes the connections; later calls fail. Waits for calls in progress.

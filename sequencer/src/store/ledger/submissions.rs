@@ -117,7 +117,7 @@ impl Ledger {
     }
 
     async fn open_submissions(&self, account: Address) -> Result<Vec<Record>, LedgerError> {
-        let mut transaction = self.begin().await?;
+        let mut transaction = self.begin_read().await?;
         let rows = sqlx::query(select_submissions!(
             "WHERE s.account = $1 AND s.status IN ('stored', 'broadcast') ORDER BY s.id"
         ))
@@ -135,7 +135,7 @@ impl Ledger {
         &self,
         parent: InboxPosition,
     ) -> Result<Option<Record>, LedgerError> {
-        let mut transaction = self.begin().await?;
+        let mut transaction = self.begin_read().await?;
         let row = sqlx::query(select_submissions!(
             "WHERE a.parent_next_batch = $1 AND a.parent_acc = $2 AND s.status = 'confirmed'
              ORDER BY s.id DESC LIMIT 1"
