@@ -21,7 +21,10 @@ pub use error::AddError;
 pub use order::{Best, Ordering};
 
 use admission::priority_fee_wei;
-use alloy::primitives::{Address, B256, U256};
+use alloy::{
+    consensus::Transaction as _,
+    primitives::{Address, B256, U256},
+};
 use drops::Drops;
 use executor::{SkipReason, Transaction};
 use index::Index;
@@ -307,12 +310,7 @@ impl Pool {
         self.recent.clear();
         let signed: Vec<Transaction> =
             transactions.into_iter().filter(|tx| tx.as_signed().is_some()).collect();
-        let mut lowest: HashMap<Address, u64> = HashMap::new();
-        for transaction in &signed {
-            let nonce = transaction.nonce();
-            let next = lowest.entry(transaction.sender()).or_insert(nonce);
-            *next = nonce.min(*next);
-        }
+        let lowest = lowest_nonces(&signed);
         for (sender, next) in &lowest {
             if let Some(queue) = self.senders.get_mut(sender) {
                 self.index.leave(queue);
@@ -428,6 +426,28 @@ impl Pool {
     pub fn is_empty(&self) -> bool {
         self.index.len() == 0
     }
+}
+
+/// The lowest nonce of each account that removed blocks had used: by sending, or by an EIP-7702
+/// authorization, which counts the authority's nonce too.
+fn lowest_nonces(transactions: &[Transaction]) -> HashMap<Address, u64> {
+    let mut lowest: HashMap<Address, u64> = HashMap::new();
+    let mut lower = |account: Address, nonce: u64| {
+        let next = lowest.entry(account).or_insert(nonce);
+        *next = nonce.min(*next);
+    };
+    for transaction in transactions {
+        lower(transaction.sender(), transaction.nonce());
+        let signed = transaction.as_signed();
+        let authorizations = signed.and_then(|signed| signed.authorization_list());
+        for authorization in authorizations.unwrap_or_default() {
+            // One that cannot be recovered used no nonce.
+            if let Ok(authority) = authorization.recover_authority() {
+                lower(authority, authorization.nonce);
+            }
+        }
+    }
+    lowest
 }
 
 /// Whether `new` pays at least a tenth more than `old` on both fees, and more at all.

@@ -33,7 +33,8 @@ fn signed<T: SignableTransaction<Signature>>(from: Address, unsigned: T) -> Tran
 where
     alloy::consensus::Signed<T>: Into<executor::transaction::SignedTransaction>,
 {
-    let signature = Signature::test_signature();
+    // Differs by sender, as real ones do: the hash is the identity.
+    let signature = Signature::new(U256::from_be_slice(from.as_slice()), U256::ONE, false);
     Transaction::from_signed(unsigned.into_signed(signature).into(), from)
 }
 
@@ -365,6 +366,30 @@ fn a_rollback_puts_transactions_back_in_front() {
     pool.reinsert(lost, Instant::now());
     let order = [(1, 0), (2, 0), (1, 1), (3, 0), (1, 2)];
     assert_eq!(offered(&pool), order.map(|(from, nonce)| (sender(from), nonce)));
+}
+
+#[test]
+fn a_rollback_gives_back_the_nonces_of_authorities() {
+    let key = alloy::signers::local::PrivateKeySigner::from_slice(&[7; 32]).unwrap();
+    let authority = key.address();
+    let authorization = alloy::eips::eip7702::Authorization {
+        chain_id: U256::from(420_420),
+        address: Address::ZERO,
+        nonce: 0,
+    };
+    let signature =
+        alloy::signers::SignerSync::sign_hash_sync(&key, &authorization.signature_hash()).unwrap();
+    let delegating = TxEip7702 {
+        authorization_list: vec![authorization.into_signed(signature)],
+        ..Default::default()
+    };
+    let mut pool = pool(Config::default());
+    pool.remove_mined(&[(sender(1), 1), (authority, 1)]);
+    add(&mut pool, signed(authority, template(1, GWEI))).unwrap();
+    assert_eq!(offered(&pool), [(authority, 1)]);
+    pool.reinsert(vec![signed(sender(1), delegating)], Instant::now());
+    let late = add(&mut pool, signed(authority, template(0, GWEI))).unwrap();
+    assert_eq!(late.status, Status::Ready);
 }
 
 #[test]

@@ -1,0 +1,12 @@
+//! JSON-RPC as clients meet it: a served listener on port 0 over a real chain in memory.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+mod calls;
+mod chain;
+mod errors;
+mod eth;
+mod logs;
+mod node;
+mod sending;
+mod sockets;
