@@ -13,7 +13,10 @@ use crate::{
     txpool::Pool,
 };
 use alloy::primitives::{Address, B256};
-use batcher::derive::rules::{Epoch, Violation, latest_timestamp, next_origin_allowed};
+use batcher::{
+    derive::rules::{Epoch, Violation, latest_timestamp, next_origin_allowed},
+    format::BLOCK_BYTES_MAX,
+};
 use executor::{
     BlockInput, ChainRules, ExecuteError, ExecutedBlock, Execution, Genesis, Header, L1Attributes,
     L1Origin, RollupRules, SkipReason, Skipped, Transaction,
@@ -28,6 +31,9 @@ const CHUNK_TRANSACTIONS: usize = 256;
 
 /// Most transactions taken from the pool for one block; the rest stays for the next.
 const BLOCK_TRANSACTIONS_MAX: usize = 200_000;
+
+/// What a batch adds to a transaction's own bytes, at most: its length.
+const TRANSACTION_FRAMING_BYTES_MAX: usize = 8;
 
 /// Share of the block time that may be spent executing, in percent: the rest is for the state root
 /// and the commit. When it is used up the block is sealed with what it has.
@@ -258,12 +264,7 @@ impl Builder {
         let base_fee_wei = input.env.base_fee_wei.unwrap_or(0);
         let mut execution = Execution::begin(&view, self.rules.clone(), input.env)?;
         execution.extend(&input.transactions)?;
-        let offered: Vec<Transaction> = self
-            .pool()
-            .best(base_fee_wei, execution.gas_left())
-            .take(BLOCK_TRANSACTIONS_MAX)
-            .cloned()
-            .collect();
+        let offered = self.offered(base_fee_wei, execution.gas_left());
         let budget = self.config.block_time * EXECUTION_SHARE_PERCENT / 100;
         for chunk in offered.chunks(CHUNK_TRANSACTIONS) {
             execution.extend(chunk)?;
@@ -272,6 +273,19 @@ impl Builder {
             }
         }
         Ok(execution.seal()?)
+    }
+
+    /// What the pool offers for one block: as much as a batch can carry.
+    fn offered(&self, base_fee_wei: u64, gas_left: u64) -> Vec<Transaction> {
+        let mut bytes = 0;
+        let pool = self.pool();
+        let best = pool.best(base_fee_wei, gas_left).take(BLOCK_TRANSACTIONS_MAX);
+        best.take_while(|transaction| {
+            bytes += transaction.raw().len() + TRANSACTION_FRAMING_BYTES_MAX;
+            bytes <= BLOCK_BYTES_MAX
+        })
+        .cloned()
+        .collect()
     }
 
     /// Tells the pool what became of its transactions.

@@ -272,6 +272,14 @@ impl Config {
     }
 }
 
+impl Config {
+    /// Where the chain store is.
+    #[must_use]
+    pub fn chain_directory(&self) -> PathBuf {
+        self.data_dir.join("chain")
+    }
+}
+
 fn read_to_string(path: &Path) -> Result<String, SettingsError> {
     fs::read_to_string(path).map_err(|error| SettingsError::Read { path: path.into(), error })
 }

@@ -14,6 +14,7 @@ use alloy::{
 };
 use batcher::{
     derive::{AdvanceError, Derivation, L1Lookup, Outcome, Step},
+    encoder::BlockId,
     l1::{InboxPosition, L1Block, L1Error, Missing},
 };
 use clap::Args;
@@ -223,8 +224,8 @@ pub async fn verify(args: &VerifyArgs) -> Result<Summary, VerifyError> {
     let l1 = L1Client::connect(&args.l1_rpc_url, args.l1_beacon_url.as_deref(), None).await?;
     l1.check(&genesis).await?;
     let mut verifier = Verifier::new(&l1, &genesis)?;
-    verifier.derive_all().await?;
-    let claims = claims(&l1, &genesis).await?;
+    let at = verifier.derive_all().await?;
+    let claims = claims(&l1, &genesis, at).await?;
     let outputs = verifier.compare(args, &claims).await?;
     let head = verifier.derivation.head();
     Ok(Summary {
@@ -236,13 +237,19 @@ pub async fn verify(args: &VerifyArgs) -> Result<Summary, VerifyError> {
     })
 }
 
-/// All outputs on L1 by their block.
-async fn claims(l1: &L1Client, genesis: &Genesis) -> Result<BTreeMap<u64, Claim>, VerifyError> {
+/// All outputs on L1 by their block, as of the L1 block up to which appends were read: one proposed
+/// since then may claim more than was derived.
+async fn claims(
+    l1: &L1Client,
+    genesis: &Genesis,
+    at: BlockId,
+) -> Result<BTreeMap<u64, Claim>, VerifyError> {
     let contract = Outputs::new(genesis.l1.outputs, l1.provider());
-    let next: u64 = contract.nextOutputIndex().call().await?.saturating_to();
+    let at = at.hash.into();
+    let next: u64 = contract.nextOutputIndex().block(at).call().await?.saturating_to();
     let mut claims = BTreeMap::new();
     for index in 0..next {
-        let output = contract.getL2Output(U256::from(index)).call().await?;
+        let output = contract.getL2Output(U256::from(index)).block(at).call().await?;
         let block = u64::try_from(output.l2BlockNumber).unwrap_or(u64::MAX);
         claims.insert(block, Claim { index, root: output.outputRoot });
     }
@@ -277,7 +284,8 @@ impl Verifier {
         })
     }
 
-    async fn derive_all(&mut self) -> Result<(), VerifyError> {
+    /// Derives up to L1's latest block, and returns that block.
+    async fn derive_all(&mut self) -> Result<BlockId, VerifyError> {
         let latest = self.inbox.block_id(BlockNumberOrTag::Latest).await?;
         let latest =
             latest.ok_or(Missing::Tag(BlockNumberOrTag::Latest)).map_err(L1Error::Missing)?;
@@ -300,7 +308,7 @@ impl Verifier {
         }
         progress.finish_and_clear();
         let still = self.inbox.block_id(BlockNumberOrTag::Number(latest.number)).await?;
-        if still == Some(latest) { Ok(()) } else { Err(VerifyError::Reorged) }
+        if still == Some(latest) { Ok(latest) } else { Err(VerifyError::Reorged) }
     }
 
     async fn execute_ready(&mut self, progress: &ProgressBar) -> Result<(), VerifyError> {

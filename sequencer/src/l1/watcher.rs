@@ -11,7 +11,6 @@ use batcher::{
     l1::{L1Block, L1BlockReader, L1Error},
 };
 use std::{sync::Arc, time::Duration};
-use tokio::sync::Notify;
 
 /// Why the watcher stopped; the node stops with it.
 #[derive(Debug, thiserror::Error)]
@@ -36,8 +35,6 @@ pub struct Watcher {
     pub ledger: Ledger,
     /// What the builder sees.
     pub chain: Arc<L1Chain>,
-    /// Told after every change.
-    pub changed: Arc<Notify>,
     /// Number of the block that genesis is anchored to.
     pub anchor_number: u64,
     /// Wait between questions while there is nothing new.
@@ -108,7 +105,6 @@ impl Watcher {
         }
         self.chain.answered(block.origin.number);
         self.chain.push(block);
-        self.changed.notify_waiters();
         Ok(true)
     }
 
@@ -139,7 +135,6 @@ impl Watcher {
         tracing::warn!(from = tip_number, to = number, "L1 was reorganised");
         self.ledger.rollback_l1_to(number).await?;
         self.chain.truncate(number);
-        self.changed.notify_waiters();
         Ok(true)
     }
 }

@@ -37,11 +37,7 @@ use std::{
     sync::{Arc, Mutex},
     time::Instant,
 };
-use tokio::{
-    net::TcpListener,
-    sync::{Notify, watch},
-    task::JoinSet,
-};
+use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 /// Why a node did not start, or stopped.
@@ -122,20 +118,21 @@ impl Node {
         let listener = TcpListener::bind(address)
             .await
             .map_err(|error| NodeError::Listen { address, error })?;
-        let store = open_store(&config, &genesis).await?;
-        let identity = ChainIdentity { chain_id: genesis.rules.chain_id, genesis_hash };
-        let ledger = Ledger::connect(&config.ledger_url, &identity).await?;
         let archive = config.data_dir.join("blobs");
-        std::fs::create_dir_all(&archive).map_err(ChainStoreError::Directory)?;
         let beacon = config.l1_beacon_url.as_deref();
-        let client = L1Client::connect(&config.l1_rpc_url, beacon, Some(archive)).await?;
+        let client = L1Client::connect(&config.l1_rpc_url, beacon, Some(archive.clone())).await?;
+        // Before anything is written: a wrong genesis file must not leave its chain behind.
         match client.check(&genesis).await {
             // A chain that has started goes on without L1 and catches up; a new one needs it.
-            Err(ClientError::Unreachable { url, error }) if ledger.l1_tip().await?.is_some() => {
+            Err(ClientError::Unreachable { url, error }) if config.chain_directory().exists() => {
                 tracing::warn!(url, %error, "L1 is unreachable; sequencing goes on");
             }
             checked => checked?,
         }
+        let store = open_store(&config, &genesis).await?;
+        std::fs::create_dir_all(&archive).map_err(ChainStoreError::Directory)?;
+        let identity = ChainIdentity { chain_id: genesis.rules.chain_id, genesis_hash };
+        let ledger = Ledger::connect(&config.ledger_url, &identity).await?;
         let l1 = Arc::new(load_l1(&client, &genesis, &store, &ledger).await?);
         Ok(Self { config, genesis, store, ledger, client, l1, listener })
     }
@@ -160,8 +157,6 @@ impl Node {
     /// The [`NodeError`] of the first task that failed; the others are stopped then.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), NodeError> {
         let pool = Arc::new(Mutex::new(Pool::new(crate::txpool::Config::default())));
-        let new_transaction = Arc::new(Notify::new());
-        let l1_changed = Arc::new(Notify::new());
         let health = Arc::new(Health::new(self.config.block_time));
         let (fallback, no_heads) = watch::channel(Heads::default());
         let source = Arc::new(StoreSource(self.store.clone()));
@@ -173,7 +168,6 @@ impl Node {
             reader: self.client.block_reader(&self.genesis),
             ledger: self.ledger.clone(),
             chain: self.l1.clone(),
-            changed: l1_changed.clone(),
             anchor_number: self.genesis.l1.origin_number,
             poll: self.config.l1_poll,
         };
@@ -197,7 +191,7 @@ impl Node {
             let l1 = self.l1.clone();
             Arc::new(move || health.readiness(&l1))
         };
-        let options = RpcOptions { new_transaction, readiness, ..RpcOptions::default() };
+        let options = RpcOptions { readiness, ..RpcOptions::default() };
         let context = Arc::new(RpcContext::new(chain, pool, options));
         let closing = shutdown.clone().cancelled_owned();
         let listener = self.listener;
@@ -251,7 +245,7 @@ async fn finish(
 }
 
 async fn open_store(config: &Config, genesis: &Genesis) -> Result<ChainStore, NodeError> {
-    let directory = config.data_dir.join("chain");
+    let directory = config.chain_directory();
     let genesis = genesis.clone();
     let started = Instant::now();
     let opened = tokio::task::spawn_blocking(move || ChainStore::open(&directory, &genesis));

@@ -6,6 +6,7 @@ use alloy::{
     eips::BlockNumberOrTag,
     primitives::{Address, B256, U256, keccak256},
     providers::{Provider, ext::AnvilApi},
+    sol_types::SolCall as _,
 };
 use contracts::{Inbox, L1Block, Outputs};
 use executor::deposit::{L1_BLOCK_ADDRESS, SET_L1_BLOCK_VALUES};
@@ -57,6 +58,12 @@ async fn a_false_output_root_is_found_and_named() {
     let slot = base + U256::from(3 * 2);
     let altered = B256::repeat_byte(0xee);
     anvil.client(0).anvil_set_storage_at(rollup.genesis.l1.outputs, slot, altered).await.unwrap();
+    // verify reads the contract as of the latest block, so the change has to be in one.
+    let altered_at = anvil.client(0).get_block_number().await.unwrap();
+    wait_for("an L1 block with the altered root", async || {
+        (anvil.client(0).get_block_number().await.unwrap() > altered_at).then_some(())
+    })
+    .await;
     let claimed = outputs.getL2Output(U256::from(2)).call().await.unwrap();
     assert_eq!(claimed.outputRoot, altered, "the layout this test relies on");
     let before = outputs.getL2Output(U256::from(1)).call().await.unwrap().l2BlockNumber;
@@ -125,5 +132,3 @@ async fn kill_minus_nine_loses_no_receipt() {
     assert!(rollup.verify_agrees().await >= last);
     drop(node);
 }
-
-use alloy::sol_types::SolCall as _;

@@ -70,9 +70,11 @@ async fn open_market(l2: &DynProvider, owner: Address) -> Market {
     let router = create(l2, router, (factory, weth).abi_encode()).await;
     let token = bytecode("v2-periphery", "ERC20");
     let token = create(l2, token, (ether(1_000_000),).abi_encode()).await;
-    let approve = Token::new(token, l2).approve(router, U256::MAX);
+    let erc20 = Token::new(token, l2);
+    let approve = erc20.approve(router, U256::MAX);
     assert!(approve.send().await.unwrap().get_receipt().await.unwrap().status());
-    let add = Router::new(router, l2)
+    let uniswap = Router::new(router, l2);
+    let add = uniswap
         .addLiquidityETH(token, ether(500_000), U256::ZERO, U256::ZERO, owner, DEADLINE)
         .value(ether(100));
     assert!(add.send().await.unwrap().get_receipt().await.unwrap().status());
