@@ -1,7 +1,7 @@
 //! Blocks to L1 and back: the batch format, the encoder, derivation, and the tasks that post.
 //!
 //! The pure core is [`format`](mod@format) (bytes), [`encoder`] (which blocks form a channel) and
-//! [`derive`] (bytes and L1 blocks to block inputs). The shell around it reads L1 ([`l1`]), sends L1
+//! [`mod@derive`] (bytes and L1 blocks to block inputs). The shell around it reads L1 ([`l1`]), sends L1
 //! transactions ([`txmgr`]) and drives both ([`poster`], [`proposer`]).
 //!
 //! Deliberately absent: execution of blocks, storage (the node implements the traits here), and L2

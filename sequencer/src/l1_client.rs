@@ -53,7 +53,7 @@ pub enum ClientError {
         /// Endpoint.
         url: String,
         /// Why.
-        error: RpcError<TransportErrorKind>,
+        error: Box<RpcError<TransportErrorKind>>,
     },
     /// The beacon API does not answer.
     #[error("beacon API does not answer at {url}: {error}")]
@@ -95,7 +95,7 @@ pub enum ClientError {
         /// Address.
         address: Address,
         /// Why.
-        error: alloy::contract::Error,
+        error: Box<alloy::contract::Error>,
     },
     /// The Inbox was deployed for another genesis.
     #[error(
@@ -167,7 +167,8 @@ impl L1Client {
     /// # Errors
     /// The [`ClientError`] that names what differs.
     pub async fn check(&self, genesis: &Genesis) -> Result<(), ClientError> {
-        let unreachable = |error| ClientError::Unreachable { url: self.url.clone(), error };
+        let unreachable =
+            |error| ClientError::Unreachable { url: self.url.clone(), error: Box::new(error) };
         let expected = genesis.l1.chain_id;
         let found = self.provider.get_chain_id().await.map_err(unreachable)?;
         if found != expected {
@@ -191,7 +192,8 @@ impl L1Client {
         let expected = genesis.config_hash(genesis_hash);
         let inbox = Inbox::new(l1.inbox, &self.provider);
         let found = inbox.configHash().call().await;
-        let found = found.map_err(|error| ClientError::Inbox { address: l1.inbox, error })?;
+        let found = found
+            .map_err(|error| ClientError::Inbox { address: l1.inbox, error: Box::new(error) })?;
         if found != expected {
             return Err(ClientError::ConfigHash { inbox: l1.inbox, expected, found });
         }

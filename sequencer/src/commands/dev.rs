@@ -99,7 +99,7 @@ pub enum DevError {
     Settings(#[from] SettingsError),
     /// The node did not start, or stopped.
     #[error(transparent)]
-    Node(#[from] NodeError),
+    Node(Box<NodeError>),
     /// A file or directory cannot be used.
     #[error("{path}: {error}")]
     Io {
@@ -129,6 +129,12 @@ pub enum DevError {
     /// Standard output is closed.
     #[error("cannot write the banner: {0}")]
     Write(#[from] io::Error),
+}
+
+impl From<NodeError> for DevError {
+    fn from(error: NodeError) -> Self {
+        Self::Node(Box::new(error))
+    }
 }
 
 /// Account number `index` of the test mnemonic.

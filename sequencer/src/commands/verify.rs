@@ -92,24 +92,8 @@ pub enum VerifyError {
     #[error("cannot write the result: {0}")]
     Write(#[from] io::Error),
     /// An output root on L1 is not that of the derived chain.
-    #[error(
-        "output {index} of blocks {first_block} to {last_block} does not match: \
-         L1 claims {claimed}, derived {derived}{detail}"
-    )]
-    OutputMismatch {
-        /// Index in the Outputs contract.
-        index: u64,
-        /// First block that only this output covers.
-        first_block: u64,
-        /// The output's block.
-        last_block: u64,
-        /// Root on L1.
-        claimed: B256,
-        /// Root of the derived chain.
-        derived: B256,
-        /// What comparing with a node told.
-        detail: Comparison,
-    },
+    #[error(transparent)]
+    OutputMismatch(Box<Mismatch>),
     /// An output claims a block that the Inbox does not contain.
     #[error("output {index} claims block {block}, but L1 holds blocks up to {head} only")]
     OutputBeyondHead {
@@ -120,6 +104,27 @@ pub enum VerifyError {
         /// Last derived block.
         head: u64,
     },
+}
+
+/// An output root on L1 that is not that of the derived chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "output {index} of blocks {first_block} to {last_block} does not match: \
+     L1 claims {claimed}, derived {derived}{detail}"
+)]
+pub struct Mismatch {
+    /// Index in the Outputs contract.
+    pub index: u64,
+    /// First block that only this output covers.
+    pub first_block: u64,
+    /// The output's block.
+    pub last_block: u64,
+    /// Root on L1.
+    pub claimed: B256,
+    /// Root of the derived chain.
+    pub derived: B256,
+    /// What comparing with a node told.
+    pub detail: Comparison,
 }
 
 /// What comparing the derived blocks with a node's told.
@@ -296,11 +301,7 @@ impl Verifier {
             let to = latest.number.min(from + SCAN_BLOCKS - 1);
             for posted in self.inbox.appends(position, from, to).await? {
                 position = posted.position();
-                for outcome in self.derivation.push_append(&posted.append) {
-                    if let Outcome::Dropped(reason) = outcome {
-                        tracing::warn!(append = posted.append.id, %reason, "append is empty");
-                    }
-                }
+                report_dropped(posted.append.id, &self.derivation.push_append(&posted.append));
                 self.execute_ready(&progress).await?;
             }
             progress.set_position(to - self.first_l1_block);
@@ -366,18 +367,26 @@ impl Verifier {
                     Some(url) => against::compare(url, &hashes).await,
                     None => Comparison::NotAsked,
                 };
-                return Err(VerifyError::OutputMismatch {
+                return Err(VerifyError::OutputMismatch(Box::new(Mismatch {
                     index,
                     first_block: if block == 0 { 0 } else { covered + 1 },
                     last_block: block,
                     claimed: claim.root,
                     derived,
                     detail,
-                });
+                })));
             }
             covered = block;
         }
         Ok(claims.len() as u64)
+    }
+}
+
+fn report_dropped(append: u64, outcomes: &[Outcome]) {
+    for outcome in outcomes {
+        if let Outcome::Dropped(reason) = outcome {
+            tracing::warn!(append, %reason, "append is empty");
+        }
     }
 }
 

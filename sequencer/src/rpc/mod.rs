@@ -4,7 +4,7 @@
 //! into the pool. Deliberately absent: building blocks, storage (behind [`Chain`]), and anything
 //! that changes the chain.
 //!
-//! A call is parsed with raw parameters, found in a static table ([`table`]) and run on a blocking
+//! A call is parsed with raw parameters, found in a static table (`table`) and run on a blocking
 //! thread, because it may read storage, recover a signature or execute. Only answers that need none
 //! of that are given on the async threads.
 

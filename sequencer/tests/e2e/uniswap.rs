@@ -17,6 +17,7 @@ use alloy::{
 
 sol! {
     #[sol(rpc)]
+    #[allow(clippy::too_many_arguments, reason = "the ABI of the router")]
     interface Router {
         function addLiquidityETH(address token, uint256 tokenMax, uint256 tokenMin, uint256 ethMin, address to, uint256 deadline) external payable returns (uint256, uint256, uint256);
         function swapExactETHForTokens(uint256 outMin, address[] path, address to, uint256 deadline) external payable returns (uint256[]);
