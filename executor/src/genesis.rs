@@ -84,6 +84,8 @@ struct ConfigPreimage {
     l1_origin_number: u64,
     l1_origin_hash: B256,
     l1_blob_schedule: Vec<u64>,
+    outputs: Address,
+    portal: Address,
 }
 
 impl Genesis {
@@ -155,8 +157,8 @@ impl Genesis {
     }
 
     /// What the Inbox commits to: the genesis block hash and every parameter that blocks follow
-    /// from. Contract addresses are left out, because the Inbox must know this hash before it has
-    /// an address.
+    /// from, the addresses of Portal and Outputs among them: deposits and claims come from there.
+    /// Whoever deploys knows them beforehand, because they follow from the deployer and its nonce.
     #[must_use]
     pub fn config_hash(&self, genesis_hash: B256) -> B256 {
         let rules = &self.rules;
@@ -171,6 +173,8 @@ impl Genesis {
             l1_chain_id: self.l1.chain_id,
             l1_origin_number: self.l1.origin_number,
             l1_origin_hash: self.l1.origin_hash,
+            outputs: self.l1.outputs,
+            portal: self.l1.portal,
             l1_blob_schedule: self.l1.blob_schedule.iter().flat_map(|(t, f)| [*t, *f]).collect(),
         };
         let mut bytes = Vec::new();
