@@ -140,3 +140,12 @@ pub(crate) fn deposit(
     let source_hash = executor::deposit::user_source_hash(B256::repeat_byte(1), mint_wei as u64);
     Deposit { source_hash, from, to, mint_wei, value, gas_limit, input: Bytes::new() }
 }
+
+/// Says that a test did not run, and why: on stderr, and for the count that ends `make test`.
+pub(crate) fn skip(reason: &str) {
+    eprintln!("skipped: {reason}");
+    if let Some(path) = std::env::var_os("WEFT_SKIP_LOG") {
+        let mut log = std::fs::OpenOptions::new().append(true).create(true).open(path).unwrap();
+        std::io::Write::write_all(&mut log, format!("skipped: {reason}\n").as_bytes()).unwrap();
+    }
+}
