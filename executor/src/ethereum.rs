@@ -1,8 +1,8 @@
 //! Ethereum's own blocks: the outside oracle that our execution is compared with.
 //!
 //! Owns the header checks against the parent and the comparison of the executed block with the
-//! header it claims. Execution itself is the rollup's: [`crate::execute()`]. Complete from the Merge
-//! to Cancun; earlier forks pay block rewards and later ones collect requests, which is not here.
+//! header it claims. Execution itself is the rollup's: [`crate::execute()`]. Header checks are those
+//! from the Merge to Cancun; execution is complete from Byzantium to Cancun.
 
 use crate::{
     block::{BlockEnv, BlockInput, ExecutedBlock},
@@ -120,6 +120,7 @@ pub fn check(
         parent_beacon_block_root: header.parent_beacon_block_root,
         excess_blob_gas: header.excess_blob_gas,
         withdrawals: block.body.withdrawals.as_ref().map(|list| list.0.clone()),
+        ommers: Vec::new(),
         extra_data: header.extra_data.clone(),
     };
     Ok(BlockInput { rules: Arc::new(ChainRules::Ethereum(rules)), env, transactions })

@@ -138,6 +138,7 @@ impl Genesis {
             parent_beacon_block_root: Some(ROLLUP_PARENT_BEACON_BLOCK_ROOT),
             excess_blob_gas: Some(0),
             withdrawals: Some(Vec::new()),
+            ommers: Vec::new(),
             extra_data: Bytes::new(),
         };
         let (receipts_root, logs_bloom) = receipts_root(&[]);

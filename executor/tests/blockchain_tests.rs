@@ -1,7 +1,7 @@
 //! The 7,376 Ethereum blockchain tests at Cancun: every valid block must give exactly the header it
 //! has, every invalid one be refused, and the last state be the one expected.
 
-use crate::support::skip;
+use crate::support::data;
 use alloy::{
     consensus::Header,
     primitives::{Address, B256, Bytes, U256},
@@ -14,7 +14,7 @@ use executor::{
 };
 use revm::{bytecode::Bytecode, primitives::hardfork::SpecId};
 use serde::Deserialize;
-use std::{collections::BTreeMap, fs, io::Read, path::PathBuf};
+use std::{collections::BTreeMap, io::Read};
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -142,21 +142,9 @@ const SKIPPED: [&str; 4] = [
     "create2collisionStorageParis_d2g0v0_Cancun",
 ];
 
-fn archive() -> PathBuf {
-    let default = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/data");
-    let data = std::env::var_os("WEFT_DATA").map_or(default, PathBuf::from);
-    data.join("blockchain-tests-cancun.tar.xz")
-}
-
 #[test]
 fn all_ethereum_blockchain_tests_pass() {
-    let path = archive();
-    let Ok(compressed) = fs::read(&path) else {
-        skip(&format!("no data at {}", path.display()));
-        return;
-    };
-    let mut tar = Vec::new();
-    lzma_rs::xz_decompress(&mut &compressed[..], &mut tar).unwrap();
+    let Some(tar) = data("blockchain-tests-cancun.tar.xz") else { return };
     let (mut passed, mut blocks, mut failures) = (0usize, 0usize, Vec::new());
     for entry in tar::Archive::new(&tar[..]).entries().unwrap() {
         let mut text = String::new();

@@ -10,5 +10,6 @@
 mod blockchain_tests;
 mod blocks;
 mod ethers;
+mod mainnet_blocks;
 mod support;
 mod trie;

@@ -149,3 +149,16 @@ pub(crate) fn skip(reason: &str) {
         std::io::Write::write_all(&mut log, format!("skipped: {reason}\n").as_bytes()).unwrap();
     }
 }
+
+/// A file of the public chain data, unpacked; `None`, visibly, where it is absent.
+pub(crate) fn data(name: &str) -> Option<Vec<u8>> {
+    let default = std::path::PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/data");
+    let path = std::env::var_os("WEFT_DATA").map_or(default, Into::into).join(name);
+    let Ok(packed) = std::fs::read(&path) else {
+        skip(&format!("no data at {}", path.display()));
+        return None;
+    };
+    let mut bytes = Vec::new();
+    lzma_rs::xz_decompress(&mut &packed[..], &mut bytes).unwrap();
+    Some(bytes)
+}
