@@ -1,6 +1,7 @@
 //! Tests of the executor crate, one binary; each module is named after the property it holds.
 #![allow(
     clippy::unwrap_used,
+    clippy::panic,
     clippy::cast_possible_truncation,
     clippy::print_stdout,
     clippy::print_stderr,
