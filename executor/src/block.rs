@@ -45,8 +45,19 @@ pub struct BlockEnv {
     pub excess_blob_gas: Option<u64>,
     /// Withdrawals (EIP-4895); `None` before Shanghai, always empty on a rollup.
     pub withdrawals: Option<Vec<Withdrawal>>,
+    /// Ommers, which earn a reward before the Merge; empty since, and on a rollup.
+    pub ommers: Vec<Ommer>,
     /// Header extra data; empty on a rollup.
     pub extra_data: Bytes,
+}
+
+/// A block that competed with an ancestor, as far as its reward goes (Yellow Paper, section 11.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ommer {
+    /// Its height.
+    pub number: u64,
+    /// Its beneficiary.
+    pub beneficiary: Address,
 }
 
 /// Everything a block follows from besides the state before it.
@@ -123,6 +134,7 @@ impl BlockEnv {
             parent_beacon_block_root: Some(ROLLUP_PARENT_BEACON_BLOCK_ROOT),
             excess_blob_gas: Some(0),
             withdrawals: Some(Vec::new()),
+            ommers: Vec::new(),
             extra_data: Bytes::new(),
         }
     }

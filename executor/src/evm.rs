@@ -47,6 +47,18 @@ pub(crate) fn blob_gas_max(spec: SpecId) -> u64 {
     }
 }
 
+/// Reward of a proof-of-work block in wei (EIP-649, EIP-1234); `None` since the Merge.
+fn block_reward_wei(spec: SpecId) -> Option<U256> {
+    let ether = |count: u64| U256::from(count) * U256::from(1_000_000_000_000_000_000u64);
+    if spec.is_enabled_in(SpecId::MERGE) {
+        None
+    } else if spec.is_enabled_in(SpecId::PETERSBURG) {
+        Some(ether(2))
+    } else {
+        Some(ether(3))
+    }
+}
+
 /// What one executed transaction produced.
 #[derive(Debug)]
 pub(crate) struct Outcome {
@@ -75,10 +87,11 @@ impl<'v, V: StateView> RuleEvm<'v, V> {
 
     /// EIP-4788 on Ethereum (a rollup has no beacon root to store) and EIP-2935 on both.
     pub(crate) fn begin_block(&mut self, env: &BlockEnv) -> Result<(), ExecuteError> {
-        // Earlier hardforks pay block rewards and later ones collect requests; neither exists here
-        // yet, so claiming to execute them would give a wrong state root instead of an error.
+        // Receipts before Byzantium hold state roots, and blocks from Prague on collect requests;
+        // neither exists here yet, so claiming to execute them would give a wrong header instead of
+        // an error.
         let complete =
-            self.spec.is_enabled_in(SpecId::MERGE) && !self.spec.is_enabled_in(SpecId::PRAGUE);
+            self.spec.is_enabled_in(SpecId::BYZANTIUM) && !self.spec.is_enabled_in(SpecId::PRAGUE);
         if self.is_ethereum && !complete {
             return Err(ExecuteError::UnsupportedSpec { spec: self.spec });
         }
@@ -93,10 +106,18 @@ impl<'v, V: StateView> RuleEvm<'v, V> {
         Ok(())
     }
 
-    /// Withdrawals (EIP-4895). The requests hash is the caller's default: no rules that are
-    /// complete here collect requests.
+    /// Block rewards before the Merge, withdrawals since (EIP-4895). The requests hash is the
+    /// caller's default: no rules that are complete here collect requests.
     pub(crate) fn end_block(&mut self, env: &BlockEnv) -> Result<Option<B256>, ExecuteError> {
         let overlay = &mut self.engine.ctx.journaled_state.database;
+        if let (true, Some(reward)) = (self.is_ethereum, block_reward_wei(self.spec)) {
+            for ommer in &env.ommers {
+                let distance = (ommer.number + 8).saturating_sub(env.number);
+                overlay.credit(ommer.beneficiary, reward * U256::from(distance) / U256::from(8))?;
+            }
+            let inclusion = reward / U256::from(32) * U256::from(env.ommers.len());
+            overlay.credit(env.beneficiary, reward + inclusion)?;
+        }
         for withdrawal in env.withdrawals.iter().flatten() {
             overlay.credit(withdrawal.address, withdrawal.amount_wei())?;
         }

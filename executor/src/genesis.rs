@@ -84,6 +84,8 @@ struct ConfigPreimage {
     l1_origin_number: u64,
     l1_origin_hash: B256,
     l1_blob_schedule: Vec<u64>,
+    outputs: Address,
+    portal: Address,
 }
 
 impl Genesis {
@@ -136,6 +138,7 @@ impl Genesis {
             parent_beacon_block_root: Some(ROLLUP_PARENT_BEACON_BLOCK_ROOT),
             excess_blob_gas: Some(0),
             withdrawals: Some(Vec::new()),
+            ommers: Vec::new(),
             extra_data: Bytes::new(),
         };
         let (receipts_root, logs_bloom) = receipts_root(&[]);
@@ -155,8 +158,8 @@ impl Genesis {
     }
 
     /// What the Inbox commits to: the genesis block hash and every parameter that blocks follow
-    /// from. Contract addresses are left out, because the Inbox must know this hash before it has
-    /// an address.
+    /// from, the addresses of Portal and Outputs among them: deposits and claims come from there.
+    /// Whoever deploys knows them beforehand, because they follow from the deployer and its nonce.
     #[must_use]
     pub fn config_hash(&self, genesis_hash: B256) -> B256 {
         let rules = &self.rules;
@@ -171,6 +174,8 @@ impl Genesis {
             l1_chain_id: self.l1.chain_id,
             l1_origin_number: self.l1.origin_number,
             l1_origin_hash: self.l1.origin_hash,
+            outputs: self.l1.outputs,
+            portal: self.l1.portal,
             l1_blob_schedule: self.l1.blob_schedule.iter().flat_map(|(t, f)| [*t, *f]).collect(),
         };
         let mut bytes = Vec::new();

@@ -15,6 +15,7 @@ pub mod block;
 pub mod call;
 pub mod deposit;
 pub mod error;
+pub mod ethereum;
 mod evm;
 pub mod execute;
 pub mod genesis;

@@ -2,10 +2,14 @@
 #![allow(
     clippy::unwrap_used,
     clippy::cast_possible_truncation,
+    clippy::print_stdout,
+    clippy::print_stderr,
     reason = "a test fails by panicking, also in what its tests share"
 )]
 
+mod blockchain_tests;
 mod blocks;
 mod ethers;
+mod mainnet_blocks;
 mod support;
 mod trie;

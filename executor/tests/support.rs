@@ -140,3 +140,25 @@ pub(crate) fn deposit(
     let source_hash = executor::deposit::user_source_hash(B256::repeat_byte(1), mint_wei as u64);
     Deposit { source_hash, from, to, mint_wei, value, gas_limit, input: Bytes::new() }
 }
+
+/// Says that a test did not run, and why: on stderr, and for the count that ends `make test`.
+pub(crate) fn skip(reason: &str) {
+    eprintln!("skipped: {reason}");
+    if let Some(path) = std::env::var_os("WEFT_SKIP_LOG") {
+        let mut log = std::fs::OpenOptions::new().append(true).create(true).open(path).unwrap();
+        std::io::Write::write_all(&mut log, format!("skipped: {reason}\n").as_bytes()).unwrap();
+    }
+}
+
+/// A file of the public chain data, unpacked; `None`, visibly, where it is absent.
+pub(crate) fn data(name: &str) -> Option<Vec<u8>> {
+    let default = std::path::PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/data");
+    let path = std::env::var_os("WEFT_DATA").map_or(default, Into::into).join(name);
+    let Ok(packed) = std::fs::read(&path) else {
+        skip(&format!("no data at {}", path.display()));
+        return None;
+    };
+    let mut bytes = Vec::new();
+    lzma_rs::xz_decompress(&mut &packed[..], &mut bytes).unwrap();
+    Some(bytes)
+}

@@ -7,7 +7,7 @@
 //! a block only once the store has it durably.
 
 use crate::{
-    l1::L1Chain,
+    l1::{L1Chain, Standing},
     settings::EmptyBlocks,
     store::{ChainStore, ChainStoreError},
     txpool::Pool,
@@ -15,7 +15,7 @@ use crate::{
 use alloy::primitives::{Address, B256};
 use batcher::{
     derive::rules::{Epoch, Violation, latest_timestamp, next_origin_allowed},
-    format::BLOCK_BYTES_MAX,
+    format::{BLOCK_BYTES_MAX, Batch},
 };
 use executor::{
     BlockInput, ChainRules, ExecuteError, ExecutedBlock, Execution, Genesis, Header, L1Attributes,
@@ -31,9 +31,6 @@ const CHUNK_TRANSACTIONS: usize = 256;
 
 /// Most transactions taken from the pool for one block; the rest stays for the next.
 const BLOCK_TRANSACTIONS_MAX: usize = 200_000;
-
-/// What a batch adds to a transaction's own bytes, at most: its length.
-const TRANSACTION_FRAMING_BYTES_MAX: usize = 8;
 
 /// Share of the block time that may be spent executing, in percent: the rest is for the state root
 /// and the commit. When it is used up the block is sealed with what it has.
@@ -204,7 +201,16 @@ impl Builder {
             Some(parent) => parent.epoch,
             None => self.epoch_of(head)?,
         };
-        while number > 0 && !self.l1.is_canonical(epoch.number, epoch.hash) {
+        while number > 0 {
+            match self.l1.standing(epoch.number, epoch.hash) {
+                Standing::Canonical => break,
+                Standing::Lost => {}
+                // The watcher reads that part of L1 (again): nothing is undone on a guess.
+                Standing::NotRead => {
+                    self.l1.release(epoch.number);
+                    return Err(BuildError::UnknownOrigin(epoch.number));
+                }
+            }
             number -= 1;
             epoch = self.epoch_of(number)?;
         }
@@ -277,11 +283,11 @@ impl Builder {
 
     /// What the pool offers for one block: as much as a batch can carry.
     fn offered(&self, base_fee_wei: u64, gas_left: u64) -> Vec<Transaction> {
-        let mut bytes = 0;
+        let mut bytes = Batch::OVERHEAD_BYTES_MAX;
         let pool = self.pool();
         let best = pool.best(base_fee_wei, gas_left).take(BLOCK_TRANSACTIONS_MAX);
         best.take_while(|transaction| {
-            bytes += transaction.raw().len() + TRANSACTION_FRAMING_BYTES_MAX;
+            bytes += Batch::transaction_bytes_max(transaction.raw().len());
             bytes <= BLOCK_BYTES_MAX
         })
         .cloned()

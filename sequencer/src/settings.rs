@@ -33,8 +33,8 @@ pub struct Settings {
     /// Beacon API that serves blobs; not needed for a local Anvil [default: ask the L1 node].
     #[arg(long, env = "WEFT_L1_BEACON_URL", value_name = "URL")]
     pub l1_beacon_url: Option<String>,
-    /// L1 blocks on top of one before its deposits are used; a reorg that deep rolls L2 back
-    /// [default: 4].
+    /// L1 blocks on top of one before its deposits are used; a deeper reorg undoes L2
+    /// blocks [default: 4].
     #[arg(long, env = "WEFT_L1_CONFIRMATIONS", value_name = "BLOCKS")]
     pub l1_confirmations: Option<u64>,
     /// How often L1 is asked for a new block, in milliseconds [default: 500].
@@ -50,7 +50,8 @@ pub struct Settings {
     /// posted.
     #[arg(long, env = "WEFT_BATCHER_KEY_FILE", value_name = "FILE")]
     pub batcher_key_file: Option<PathBuf>,
-    /// File with the private key (hex) that proposes outputs. Without it none are proposed.
+    /// File with the private key (hex) that proposes outputs. Without it, or without a batcher key,
+    /// none are proposed.
     #[arg(long, env = "WEFT_PROPOSER_KEY_FILE", value_name = "FILE")]
     pub proposer_key_file: Option<PathBuf>,
     /// How batches are posted [default: blob].

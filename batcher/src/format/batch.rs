@@ -33,12 +33,22 @@ impl Batch {
         check.into()
     }
 
+    /// Bytes that [`Self::encode`] appends without transactions, at most.
+    pub const OVERHEAD_BYTES_MAX: usize = 3 * varint::VARINT_BYTES_MAX + ORIGIN_CHECK_BYTES;
+
+    /// Bytes that [`Self::encode`] appends for one transaction of `raw_bytes`, at most. The block
+    /// builder counts with it, so that it never seals a block that no batch can carry.
+    #[must_use]
+    pub const fn transaction_bytes_max(raw_bytes: usize) -> usize {
+        raw_bytes + varint::VARINT_BYTES_MAX
+    }
+
     /// Bytes that [`Self::encode`] appends, at most.
     #[must_use]
     pub fn encoded_bytes_max(&self) -> usize {
-        let numbers = 3 * varint::VARINT_BYTES_MAX + ORIGIN_CHECK_BYTES;
         let transactions = self.transactions.iter();
-        numbers + transactions.map(|raw| raw.len() + varint::VARINT_BYTES_MAX).sum::<usize>()
+        Self::OVERHEAD_BYTES_MAX
+            + transactions.map(|raw| Self::transaction_bytes_max(raw.len())).sum::<usize>()
     }
 
     /// Appends the batch to `out`.

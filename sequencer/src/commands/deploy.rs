@@ -1,7 +1,7 @@
 //! `sequencer deploy`: puts a new rollup's contracts on L1 and writes its genesis file.
 //!
-//! The genesis block is anchored to an L1 block from before the contracts exist; its hash goes into
-//! the Inbox, and the contracts' addresses into the file.
+//! The genesis block is anchored to an L1 block from before the contracts exist. The contracts'
+//! addresses follow from the deployer's nonce, so that the Inbox can commit to all of the file.
 
 use crate::settings::{Key, SettingsError, read_key};
 use alloy::{
@@ -113,6 +113,17 @@ pub enum DeployError {
     /// A transaction on L1 was not mined in time.
     #[error("waiting for L1: {0}")]
     Pending(#[from] alloy::providers::PendingTransactionError),
+    /// A contract landed elsewhere than the Inbox commits to: something else sent a transaction from
+    /// the deployer's account meanwhile.
+    #[error("{name} was deployed at {found}, not at {expected}; run deploy again")]
+    Moved {
+        /// Name of the contract.
+        name: &'static str,
+        /// From the deployer's nonce.
+        expected: Address,
+        /// Where it is.
+        found: Address,
+    },
     /// L1 has no block yet.
     #[error("L1 has no latest block")]
     NoBlock,
@@ -217,7 +228,8 @@ pub async fn deploy(
         fee_recipient: args.fee_recipient,
         ..RollupRules::default()
     };
-    let mut genesis = Genesis {
+    let nonce = l1.get_transaction_count(roles.owner).pending().await?;
+    let genesis = Genesis {
         rules,
         timestamp: anchor.timestamp,
         alloc: alloc(),
@@ -226,15 +238,15 @@ pub async fn deploy(
             origin_number: anchor.number,
             origin_hash: anchor.hash,
             blob_schedule: blob_schedule(l1_chain_id, args.l1_blob_update_fraction),
-            inbox: Address::ZERO,
-            outputs: Address::ZERO,
-            portal: Address::ZERO,
+            inbox: roles.owner.create(nonce),
+            outputs: roles.owner.create(nonce + 1),
+            portal: roles.owner.create(nonce + 2),
         },
     };
     let (state, header, hash) = genesis.build()?;
     let messages = state.trie().storage_root(L2_TO_L1_MESSAGE_PASSER)?;
     let first_output = output_root(header.state_root, messages, hash);
-    deploy_contracts(l1, roles, args, &mut genesis, (hash, first_output)).await?;
+    deploy_contracts(l1, roles, args, &genesis, (hash, first_output)).await?;
     Ok(genesis)
 }
 
@@ -242,7 +254,7 @@ async fn deploy_contracts(
     l1: &DynProvider,
     roles: Roles,
     args: &ChainArgs,
-    genesis: &mut Genesis,
+    genesis: &Genesis,
     (hash, first_output): (B256, B256),
 ) -> Result<(), DeployError> {
     let config_hash = genesis.config_hash(hash);
@@ -261,8 +273,14 @@ async fn deploy_contracts(
     )
     .await?;
     let portal = Portal::deploy(l1, *outputs.address()).await?;
-    genesis.l1.inbox = *inbox.address();
-    genesis.l1.outputs = *outputs.address();
-    genesis.l1.portal = *portal.address();
+    for (name, expected, found) in [
+        ("inbox", genesis.l1.inbox, *inbox.address()),
+        ("outputs", genesis.l1.outputs, *outputs.address()),
+        ("portal", genesis.l1.portal, *portal.address()),
+    ] {
+        if expected != found {
+            return Err(DeployError::Moved { name, expected, found });
+        }
+    }
     Ok(())
 }

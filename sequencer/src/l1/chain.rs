@@ -1,5 +1,6 @@
 //! The recent canonical L1 blocks in memory. Bounded; written by the watcher, read by the builder.
 
+use alloy::primitives::B256;
 use batcher::l1::L1Block;
 use std::{
     collections::VecDeque,
@@ -11,15 +12,25 @@ use std::{
 /// has moved past the oldest; L2 takes one L1 block per block, so it catches up.
 pub const BLOCKS_MAX: u32 = 8_192;
 
-/// L1 blocks kept behind the one that L2 builds on, so that a reorg within this depth is seen
-/// without asking the ledger.
-const BLOCKS_BEHIND: u64 = 512;
+/// L1 blocks kept behind the one that L2 builds on: the deepest L1 reorg that is followed.
+pub const BLOCKS_BEHIND: u64 = 512;
 
 /// Recent L1 blocks with their deposits.
 #[derive(Debug)]
 pub struct L1Chain {
     blocks: Mutex<VecDeque<L1Block>>,
     status: Mutex<L1Status>,
+}
+
+/// What is known of an L1 block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It is on L1.
+    Canonical,
+    /// Another block has its number.
+    Lost,
+    /// L1 was not read that far (yet, or again after a reorg).
+    NotRead,
 }
 
 /// How fresh the picture is.
@@ -67,11 +78,18 @@ impl L1Chain {
         self.blocks().back().map_or(0, |block| block.origin.number)
     }
 
-    /// Whether the block is canonical as far as is known: blocks older than memory are.
+    /// What is known of a block that L2 builds on. Blocks older than memory are canonical.
     #[must_use]
-    pub fn is_canonical(&self, number: u64, hash: alloy::primitives::B256) -> bool {
-        let first = self.blocks().front().map_or(0, |block| block.origin.number);
-        number < first || self.block(number).is_some_and(|block| block.origin.hash == hash)
+    pub fn standing(&self, number: u64, hash: B256) -> Standing {
+        let blocks = self.blocks();
+        let first = blocks.front().map_or(0, |block| block.origin.number);
+        let Some(at) = number.checked_sub(first) else { return Standing::Canonical };
+        let found = usize::try_from(at).ok().and_then(|at| blocks.get(at));
+        match found {
+            Some(block) if block.origin.hash == hash => Standing::Canonical,
+            Some(_) => Standing::Lost,
+            None => Standing::NotRead,
+        }
     }
 
     /// Whether there is room for another block.

@@ -6,5 +6,5 @@
 mod chain;
 mod watcher;
 
-pub use chain::{BLOCKS_MAX, L1Chain, L1Status};
+pub use chain::{BLOCKS_BEHIND, BLOCKS_MAX, L1Chain, L1Status, Standing};
 pub use watcher::{Watcher, WatcherError};

@@ -24,6 +24,12 @@ pub enum WatcherError {
         /// Number of the anchor block.
         number: u64,
     },
+    /// L1 was reorganised further back than is remembered.
+    #[error("L1 was reorganised below block {number}, deeper than this node follows")]
+    TooDeep {
+        /// Oldest block that is remembered.
+        number: u64,
+    },
 }
 
 /// Follows L1.
@@ -80,6 +86,9 @@ impl Watcher {
     async fn step(&self) -> Result<bool, Step> {
         let Some(tip) = self.tip() else { return Ok(false) };
         if !self.chain.has_room() {
+            // The builder takes a block at every slot; until then L1 is only asked whether it lives.
+            self.is_on_l1(tip).await?;
+            self.chain.answered(tip.number);
             return Ok(false);
         }
         match self.reader.next(tip).await {
@@ -121,7 +130,7 @@ impl Watcher {
         let mut number = tip_number;
         loop {
             let Some(known) = self.chain.block(number) else {
-                return Err(fatal(WatcherError::AnchorGone { number: self.anchor_number }));
+                return Err(fatal(WatcherError::TooDeep { number: number + 1 }));
             };
             let id = BlockId { number, hash: known.origin.hash };
             if self.is_on_l1(id).await? {

@@ -1,5 +1,5 @@
-//! The clock of the chain: asks the builder for a block at every slot, on a thread of its own so
-//! that nothing else the runtime does delays it.
+//! The clock of the chain: asks the builder for a block at every slot. Building runs on a blocking
+//! thread, so that it neither delays nor waits for the async tasks.
 
 use super::{NodeError, audit, health::Health};
 use crate::{builder::Builder, store::Ledger};

@@ -14,7 +14,7 @@ pub use chain::NodeChain;
 
 use crate::{
     builder::{Builder, BuilderConfig},
-    l1::{L1Chain, Watcher, WatcherError},
+    l1::{BLOCKS_BEHIND, BLOCKS_MAX, L1Chain, Watcher, WatcherError},
     l1_client::{ClientError, L1Client},
     rpc::{RpcContext, RpcOptions, serve},
     settings::Config,
@@ -66,17 +66,6 @@ pub enum NodeError {
         address: SocketAddr,
         /// Why.
         error: io::Error,
-    },
-    /// The ledger and the chain store contradict each other.
-    #[error(
-        "the ledger ends at L1 block {ledger}, the chain builds on {chain}: \
-         they are not of the same node"
-    )]
-    LedgerBehind {
-        /// Newest L1 block in the ledger.
-        ledger: u64,
-        /// L1 origin of the chain's head.
-        chain: u64,
     },
     /// JSON-RPC stopped.
     #[error("JSON-RPC: {0}")]
@@ -277,12 +266,14 @@ async fn load_l1(
         }
         ledger.append_l1_block(&anchor.origin, &[]).await?;
     }
-    let origin = head_origin(store)?.unwrap_or(genesis.l1.origin_number);
-    let blocks = ledger.l1_blocks_from(origin, crate::l1::BLOCKS_MAX).await?;
-    if blocks.first().is_none_or(|first| first.origin.number != origin) {
-        let ledger = ledger.l1_tip().await?.map_or(0, |tip| tip.number);
-        return Err(NodeError::LedgerBehind { ledger, chain: origin });
-    }
+    // From far enough below the head's origin that a reorg while the node was away is followed.
+    // The ledger may also end below it: in the middle of a reorg, or when it was lost; then the
+    // watcher reads on, and the builder waits until it knows what became of the origin.
+    let anchor = genesis.l1.origin_number;
+    let tip = ledger.l1_tip().await?.map_or(anchor, |tip| tip.number);
+    let origin = head_origin(store)?.unwrap_or(anchor).min(tip);
+    let from = origin.saturating_sub(BLOCKS_BEHIND).max(anchor);
+    let blocks = ledger.l1_blocks_from(from, BLOCKS_MAX).await?;
     // What does not fit into memory is read from L1 again once there is room.
     if let Some(last) = blocks.last() {
         ledger.rollback_l1_to(last.origin.number).await?;

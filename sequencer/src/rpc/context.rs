@@ -51,7 +51,7 @@ pub struct RpcOptions {
     pub client_version: String,
     /// Answer of eth_maxPriorityFeePerGas, wei; 0 suits first-come ordering.
     pub priority_fee_wei: u64,
-    /// Told after each admitted transaction; the block builder waits on it.
+    /// Told after each admitted transaction.
     pub new_transaction: Arc<Notify>,
     /// Asked by `/ready`. Must not block.
     pub readiness: Arc<dyn Fn() -> Readiness + Send + Sync>,

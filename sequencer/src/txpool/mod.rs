@@ -2,8 +2,8 @@
 //! waits and everything that leaves.
 //!
 //! A synchronous, pure state machine: the caller passes accounts, fees and the time in, and holds
-//! the lock. Deliberately absent: state access, persistence (the node replays what it logged), and
-//! execution.
+//! the lock. Deliberately absent: state access, persistence (a restart begins with an empty pool),
+//! and execution.
 
 mod admission;
 mod drops;

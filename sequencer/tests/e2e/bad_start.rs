@@ -37,6 +37,11 @@ async fn mismatches_are_refused_by_name() {
     let said = refuse(&rollup, &with_genesis(&rollup, |genesis| genesis.l1.portal = nobody));
     assert!(said.contains("no portal contract") && said.contains(&nobody.to_string()), "{said}");
 
+    // A portal that exists, but is not the one that the inbox commits to.
+    let inbox = rollup.genesis.l1.inbox;
+    let said = refuse(&rollup, &with_genesis(&rollup, |genesis| genesis.l1.portal = inbox));
+    assert!(said.contains("commits to configuration"), "{said}");
+
     let hash = alloy::primitives::B256::repeat_byte(9);
     let said = refuse(&rollup, &with_genesis(&rollup, |genesis| genesis.l1.origin_hash = hash));
     assert!(said.contains("L1 block") && said.contains(&hash.to_string()), "{said}");

@@ -88,3 +88,56 @@ async fn a_reorg_below_the_origin_rebuilds_l2_and_keeps_transactions() {
     assert_eq!(nonce, 2, "the deposit and the transfer, once each");
     assert!(rollup.audit_actions().await.contains(&"blocks undone".to_owned()));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reorg_while_the_node_is_down_is_followed() {
+    let Some(anvil) = Anvil::start() else { return };
+    let mut rollup = Rollup::deploy(&anvil);
+    rollup.config = rollup.config.replace("l1-confirmations = 2", "l1-confirmations = 0");
+    let node = rollup.start().await;
+    rollup.deposit(0, ether(10)).await;
+    let deposited = anvil.client(0).get_block_number().await.unwrap();
+    wait_for("L1 to move on", async || {
+        (anvil.client(0).get_block_number().await.unwrap() > deposited + 6).then_some(())
+    })
+    .await;
+    let l2 = rollup.client(0);
+    let receipt = transfer(&l2, Address::repeat_byte(4), ether(1)).await;
+    node.kill();
+    let latest = anvil.client(0).get_block_number().await.unwrap();
+    anvil.reorg(latest - (deposited + 3)).await;
+
+    let _node = rollup.start().await;
+    let moved = wait_for("the transfer in another block", async || {
+        let moved = raw_receipt(&l2, receipt.transaction_hash).await?;
+        (moved.block_hash != receipt.block_hash).then_some(moved)
+    })
+    .await;
+    assert!(moved.status());
+    rollup.wait_until_safe(moved.block_number.unwrap()).await;
+    assert!(rollup.verify_agrees().await >= moved.block_number.unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_ledger_is_rebuilt_from_l1() {
+    let Some(anvil) = Anvil::start() else { return };
+    let rollup = Rollup::deploy(&anvil);
+    let node = rollup.start().await;
+    rollup.deposit(0, ether(10)).await;
+    let l2 = rollup.client(0);
+    let receipt = transfer(&l2, Address::repeat_byte(5), ether(1)).await;
+    rollup.wait_until_safe(receipt.block_number.unwrap()).await;
+    node.kill();
+    for entry in std::fs::read_dir(rollup.directory.path().join("data")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.file_name().unwrap().to_string_lossy().starts_with("ledger.sqlite") {
+            std::fs::remove_file(path).unwrap();
+        }
+    }
+    let _node = rollup.start().await;
+    let again = raw_receipt(&l2, receipt.transaction_hash).await;
+    assert_eq!(again, Some(receipt), "no block was undone");
+    let next = transfer(&l2, Address::repeat_byte(5), ether(1)).await;
+    rollup.wait_until_safe(next.block_number.unwrap()).await;
+    assert!(rollup.verify_agrees().await >= next.block_number.unwrap());
+}
