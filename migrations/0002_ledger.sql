@@ -28,22 +28,19 @@ CREATE TABLE deposits (
     PRIMARY KEY (l1_number, ordinal)
 );
 
--- L2 heads by level: latest, safe, finalized.
+-- L2 heads as L1 has them, by level: safe and finalized, both or none. Each with the L1 block of the
+-- last Inbox append that was taken into account, and the Inbox after it.
 CREATE TABLE heads (
     level TEXT PRIMARY KEY NOT NULL,
-    number BIGINT NOT NULL,
-    hash BLOB NOT NULL
+    l2_number BIGINT NOT NULL,
+    l2_hash BLOB NOT NULL,
+    l1_number BIGINT NOT NULL,
+    l1_hash BLOB NOT NULL,
+    next_batch BIGINT NOT NULL,
+    acc BLOB NOT NULL
 );
 
--- Claims about the state, one per L2 block that was proposed.
-CREATE TABLE outputs (
-    l2_number BIGINT PRIMARY KEY NOT NULL,
-    output_root BLOB NOT NULL,
-    transaction_hash BLOB,
-    status TEXT NOT NULL
-);
-
--- What operators and the node itself decided; the oldest rows are dropped beyond a bound.
+-- What the node did that an operator asks about later; the oldest rows are dropped beyond a bound.
 CREATE TABLE audit (
     id BIGINT PRIMARY KEY NOT NULL,
     at_secs BIGINT NOT NULL,

@@ -190,7 +190,9 @@ impl Tracker {
         if latest.number <= self.scanned.number {
             return Ok(true);
         }
-        let from = self.scanned.number + 1;
+        // With the block read last: a run before may have started again between two appends of it.
+        // Those that are known are passed over.
+        let from = self.scanned.number;
         let last = latest.number.min(from.saturating_add(SYNC_BLOCKS_MAX - 1));
         let to = self.block_id(last.into()).await?;
         let kept = self.checkpoints.len();

@@ -14,7 +14,7 @@ use batcher::{
     l1::InboxPosition,
     poster::{Action, DataAvailability, PostError, Progress},
     proposer::Proposal,
-    tracker::TrackerStart,
+    tracker::{SafeHead, TrackerStart},
     txmgr::{Purpose, Status},
 };
 use contracts::{Inbox, Outputs, Portal};
@@ -238,7 +238,14 @@ async fn tracking_goes_on_from_a_finalized_head_also_within_a_channel() {
     let mut tracker = world.tracker(TrackerStart::finalized(finalized, &first).unwrap());
     assert!(tracker.sync().await.unwrap());
     assert_eq!(tracker.safe_head().block, last.id());
-    assert_eq!(tracker.safe_head(), heads.borrow().safe);
+    let safe = heads.borrow().safe;
+    assert_eq!(tracker.safe_head(), safe);
+    // The same where the next append is of the L1 block at which tracking starts.
+    let appends = tracker.inbox().appends(finalized.position, 0, safe.l1_block.number);
+    let shared = SafeHead { l1_block: appends.await.unwrap()[0].l1_block, ..finalized };
+    let mut tracker = world.tracker(TrackerStart::finalized(shared, &first).unwrap());
+    assert!(tracker.sync().await.unwrap());
+    assert_eq!(tracker.safe_head(), safe);
 }
 
 #[tokio::test]

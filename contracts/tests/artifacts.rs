@@ -1,7 +1,16 @@
 //! The committed artifacts are what the sources compile to.
 
-#![allow(clippy::panic, clippy::print_stderr, reason = "a failed step fails the test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a failed step fails the test"
+)]
 
+#[path = "support/skip.rs"]
+mod skip;
+
+use skip::skip;
 use std::{
     path::Path,
     process::{Command, Output},
@@ -19,7 +28,7 @@ fn run(program: &str, args: &[&str]) -> Output {
 fn artifacts_are_what_the_sources_compile_to() {
     let forge = "node_modules/.bin/forge";
     if !Path::new(env!("CARGO_MANIFEST_DIR")).join(forge).exists() {
-        eprintln!("skipped: contracts/node_modules absent (run make test)");
+        skip("contracts/node_modules absent");
         return;
     }
     for (program, args) in

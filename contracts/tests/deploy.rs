@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a failed step fails the test")]
 
+#[path = "support/skip.rs"]
+mod skip;
+
 use alloy::{
     network::EthereumWallet,
     primitives::{Address, B256, Bytes, U256, address, keccak256},
@@ -9,6 +12,7 @@ use alloy::{
     signers::local::PrivateKeySigner,
 };
 use contracts::{Inbox, KIND_CALLDATA, Multicall3, Outputs, Portal, inbox_accumulator};
+use skip::skip;
 use std::{
     io::{BufRead, BufReader, Read},
     path::PathBuf,
@@ -34,7 +38,7 @@ impl L1 {
         let binary = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
             .join(format!("node_modules/@foundry-rs/anvil-{os}-{arch}/bin/anvil"));
         if !binary.exists() {
-            eprintln!("skipped: contracts/node_modules absent (run make test)");
+            skip("contracts/node_modules absent");
             return None;
         }
         let mut process =

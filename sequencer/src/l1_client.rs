@@ -4,14 +4,15 @@
 //! contracts, configuration hash. Follows nothing.
 
 use alloy::{
-    eips::{BlockNumberOrTag, eip7840::BlobParams},
+    eips::{BlockNumberOrTag, eip4844::Blob, eip7840::BlobParams},
     primitives::{Address, B256},
     providers::{DynProvider, Provider, ProviderBuilder},
     transports::{RpcError, TransportErrorKind, http::reqwest::Client as HttpClient},
 };
+use async_trait::async_trait;
 use batcher::l1::{
-    AnvilBlobs, BlobArchive, BlobFeeSchedule, BlobSource, FirstOf, InboxReader, L1BlockReader,
-    beacon::BeaconBlobs,
+    AnvilBlobs, BlobArchive, BlobFeeSchedule, BlobRequest, BlobSource, FirstOf, InboxReader,
+    L1BlockReader, beacon::BeaconBlobs, blobs::BlobError,
 };
 use contracts::Inbox;
 use executor::{Genesis, ViewError};
@@ -21,6 +22,7 @@ use std::{
     sync::Arc,
     time::Duration,
 };
+use tokio::sync::OnceCell;
 
 /// L1 or the genesis file is not what the other says. The operator fixes it; nothing was started.
 #[derive(Debug, thiserror::Error)]
@@ -44,7 +46,7 @@ pub enum ClientError {
     /// The genesis state cannot be computed.
     #[error("genesis state: {0}")]
     Genesis(#[from] ViewError),
-    /// The endpoint is no URL.
+    /// An endpoint is no URL.
     #[error("L1 endpoint {0} is not a URL")]
     Url(String),
     /// The endpoint does not answer.
@@ -54,14 +56,6 @@ pub enum ClientError {
         url: String,
         /// Why.
         error: Box<RpcError<TransportErrorKind>>,
-    },
-    /// The beacon API does not answer.
-    #[error("beacon API does not answer at {url}: {error}")]
-    Beacon {
-        /// Endpoint.
-        url: String,
-        /// Why.
-        error: batcher::l1::blobs::BlobError,
     },
     /// L1 is another chain.
     #[error("L1 chain id is {found}, the genesis file says {expected}")]
@@ -137,9 +131,9 @@ impl L1Client {
     /// the L1 node itself where there is none.
     ///
     /// # Errors
-    /// [`ClientError::Url`] and [`ClientError::Beacon`]. An L1 node that does not answer is noticed
-    /// by [`Self::check`].
-    pub async fn connect(
+    /// [`ClientError::Url`]. An L1 node that does not answer is noticed by [`Self::check`], a beacon
+    /// API that does not, when blobs are needed.
+    pub fn connect(
         url: &str,
         beacon_url: Option<&str>,
         archive: Option<PathBuf>,
@@ -149,13 +143,7 @@ impl L1Client {
         let http = http.map_err(|_| ClientError::Url(url.into()))?;
         let provider = ProviderBuilder::new().connect_reqwest(http, parsed).erased();
         let source: Arc<dyn BlobSource> = match beacon_url {
-            Some(beacon) => {
-                let client = reqwest::Client::new();
-                let connected = BeaconBlobs::connect(client, beacon.to_owned()).await;
-                Arc::new(
-                    connected.map_err(|error| ClientError::Beacon { url: beacon.into(), error })?,
-                )
-            }
+            Some(beacon) => Arc::new(LazyBeacon::new(beacon)?),
             None => Arc::new(AnvilBlobs::new(provider.clone())),
         };
         let blobs = FirstOf::new(archive.map(BlobArchive::new), vec![source]);
@@ -220,5 +208,41 @@ impl L1Client {
     #[must_use]
     pub fn inbox_reader(&self, inbox: Address) -> InboxReader {
         InboxReader::new(self.provider(), inbox, self.blobs.clone())
+    }
+}
+
+/// A beacon node that is asked who it is when blobs are first needed, and again until it answers:
+/// sequencing needs none, and most starts find every blob in the archive.
+#[derive(Debug)]
+struct LazyBeacon {
+    client: reqwest::Client,
+    url: String,
+    connected: OnceCell<BeaconBlobs>,
+}
+
+impl LazyBeacon {
+    fn new(url: &str) -> Result<Self, ClientError> {
+        let refused = || ClientError::Url(url.into());
+        reqwest::Url::parse(url).map_err(|_| refused())?;
+        let client = reqwest::Client::builder().timeout(REQUEST_WAIT_MAX).build();
+        let client = client.map_err(|_| refused())?;
+        // Paths are appended to it.
+        let url = url.trim_end_matches('/').to_owned();
+        Ok(Self { client, url, connected: OnceCell::new() })
+    }
+
+    async fn connected(&self) -> Result<&BeaconBlobs, BlobError> {
+        let connect = || BeaconBlobs::connect(self.client.clone(), self.url.clone());
+        let connected = self.connected.get_or_try_init(connect).await;
+        connected.inspect_err(|error| {
+            tracing::warn!(url = self.url, %error, "the beacon API gives no blobs");
+        })
+    }
+}
+
+#[async_trait]
+impl BlobSource for LazyBeacon {
+    async fn blobs(&self, request: &BlobRequest) -> Result<Vec<Blob>, BlobError> {
+        self.connected().await?.blobs(request).await
     }
 }

@@ -9,10 +9,14 @@
     reason = "a failed step fails the test"
 )]
 
+#[path = "support/skip.rs"]
+mod skip;
+
+use skip::skip;
 use std::{
     collections::BTreeSet,
-    fs::{self, OpenOptions},
-    io::{ErrorKind, Write as _},
+    fs,
+    io::ErrorKind,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -72,15 +76,6 @@ struct Dependency {
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
-}
-
-/// Says that a test did not run, and why: on stderr, and for the count that ends `make test`.
-fn skip(reason: &str) {
-    eprintln!("skipped: {reason}");
-    if let Some(path) = std::env::var_os("WEFT_SKIP_LOG") {
-        let mut log = OpenOptions::new().append(true).create(true).open(path).unwrap();
-        log.write_all(format!("skipped: {reason}\n").as_bytes()).unwrap();
-    }
 }
 
 /// Every tracked text file; `None` where git or the repository is absent.

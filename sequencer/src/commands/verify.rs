@@ -226,7 +226,7 @@ pub async fn verify(args: &VerifyArgs) -> Result<Summary, VerifyError> {
     if genesis.l1.inbox != args.inbox {
         return Err(VerifyError::Inbox { expected: genesis.l1.inbox, found: args.inbox });
     }
-    let l1 = L1Client::connect(&args.l1_rpc_url, args.l1_beacon_url.as_deref(), None).await?;
+    let l1 = L1Client::connect(&args.l1_rpc_url, args.l1_beacon_url.as_deref(), None)?;
     l1.check(&genesis).await?;
     let mut verifier = Verifier::new(&l1, &genesis)?;
     let at = verifier.derive_all().await?;

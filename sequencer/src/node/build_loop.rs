@@ -1,8 +1,8 @@
 //! The clock of the chain: asks the builder for a block at every slot. Building runs on a blocking
 //! thread, so that it neither delays nor waits for the async tasks.
 
-use super::{NodeError, health::Health};
-use crate::builder::Builder;
+use super::{NodeError, audit, health::Health};
+use crate::{builder::Builder, store::Ledger};
 use std::{
     sync::Arc,
     time::{Duration, SystemTime},
@@ -16,9 +16,11 @@ pub(super) async fn build_blocks(
     mut builder: Builder,
     block_time: Duration,
     health: Arc<Health>,
+    ledger: Ledger,
     shutdown: CancellationToken,
 ) -> Result<(), NodeError> {
     let mut slots = interval_at(Instant::now(), block_time);
+    let mut sealed = 0;
     slots.set_missed_tick_behavior(MissedTickBehavior::Skip);
     loop {
         if !builder.is_behind() || health.is_failing() {
@@ -41,6 +43,11 @@ pub(super) async fn build_blocks(
                 let users = block.transactions.iter().filter(|tx| tx.as_signed().is_some());
                 let (transactions, gas) = (users.count(), block.header.gas_used);
                 tracing::debug!(number, transactions, gas, hash = %block.hash, "sealed");
+                if number <= sealed {
+                    // Aside: sealing does not wait for the ledger.
+                    tokio::spawn(audit::undone(ledger.clone(), sealed, number - 1));
+                }
+                sealed = number;
                 health.sealed();
             }
             Ok(None) => health.sealed(),

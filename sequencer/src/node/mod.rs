@@ -3,6 +3,7 @@
 //! Owns the wiring and nothing else. Each task has one loop and one owner: L1 watcher, block
 //! builder, JSON-RPC, poster, proposer. Sealing waits for none of the others.
 
+mod audit;
 mod build_loop;
 mod chain;
 mod health;
@@ -109,7 +110,7 @@ impl Node {
             .map_err(|error| NodeError::Listen { address, error })?;
         let archive = config.data_dir.join("blobs");
         let beacon = config.l1_beacon_url.as_deref();
-        let client = L1Client::connect(&config.l1_rpc_url, beacon, Some(archive.clone())).await?;
+        let client = L1Client::connect(&config.l1_rpc_url, beacon, Some(archive.clone()))?;
         // Before anything is written: a wrong genesis file must not leave its chain behind.
         match client.check(&genesis).await {
             // A chain that has started goes on without L1 and catches up; a new one needs it.
@@ -145,13 +146,14 @@ impl Node {
     /// # Errors
     /// The [`NodeError`] of the first task that failed; the others are stopped then.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), NodeError> {
+        audit::started(&self.ledger, self.store.head()).await;
         let pool = Arc::new(Mutex::new(Pool::new(crate::txpool::Config::default())));
         let health = Arc::new(Health::new(self.config.block_time));
         let (fallback, no_heads) = watch::channel(Heads::default());
         let source = Arc::new(StoreSource(self.store.clone()));
         let mut tasks = JoinSet::<Result<(), NodeError>>::new();
 
-        let posting = posting::start(&self.posting_inputs(source), &mut tasks, &shutdown)?;
+        let posting = posting::start(&self.posting_inputs(source), &mut tasks, &shutdown).await?;
         let heads = posting.unwrap_or(no_heads);
         let watcher = Watcher {
             reader: self.client.block_reader(&self.genesis),
@@ -173,7 +175,8 @@ impl Node {
             self.l1.clone(),
         );
         let block_time = self.config.block_time;
-        tasks.spawn(build_blocks(builder, block_time, health.clone(), shutdown.clone()));
+        let (ledger, closing) = (self.ledger.clone(), shutdown.clone());
+        tasks.spawn(build_blocks(builder, block_time, health.clone(), ledger, closing));
 
         let chain = NodeChain::new(&self.genesis, self.store.clone(), heads, block_time);
         let readiness = {
@@ -190,6 +193,7 @@ impl Node {
 
         let result = finish(&mut tasks, &shutdown).await;
         drop(fallback);
+        audit::stopped(&self.ledger, &result).await;
         self.ledger.close().await;
         result
     }

@@ -1,15 +1,17 @@
-//! Starts the poster and the proposer where their keys are given.
+//! Starts the poster and the proposer where their keys are given, and keeps the heads that the poster
+//! finds in the ledger: the next start goes on from the finalized one instead of genesis.
 
-use super::{NodeError, source::StoreSource, until};
+use super::{NodeError, audit, source::StoreSource, until};
 use crate::{
     l1_client::L1Client,
     settings::{BatchData, Config, Key},
     store::Ledger,
 };
 use batcher::{
-    poster::{DataAvailability, Heads, Poster, PosterConfig},
+    poster::{DataAvailability, Heads, PostError, Poster, PosterConfig},
     proposer::{Proposer, ProposerConfig},
-    tracker::{Tracker, TrackerStart},
+    source::BlockSource,
+    tracker::{TrackError, Tracker, TrackerStart},
     txmgr::{TxConfig, TxManager},
 };
 use executor::Genesis;
@@ -38,11 +40,27 @@ impl Inputs {
         TxManager::new(provider, Arc::new(key.0.clone()), store, chain_id, config)
     }
 
-    fn poster(&self, key: &Key) -> Result<(Poster, watch::Receiver<Heads>), NodeError> {
+    /// The finalized head of the run before, if the node has its block; else genesis. What it says
+    /// of L1 is not checked here, because L1 may be away: see [`post`].
+    async fn tracker_start(&self) -> Result<TrackerStart, NodeError> {
         let (_, header, hash) = self.genesis.build()?;
+        let genesis = TrackerStart::genesis(&self.genesis, header, hash);
+        let Some(Heads { finalized, .. }) = self.ledger.heads().await? else { return Ok(genesis) };
+        let number = finalized.block.number;
+        let block = self.source.block(number).await.map_err(PostError::from)?;
+        let start = block.and_then(|block| TrackerStart::finalized(finalized, &block));
+        match &start {
+            Some(_) => tracing::info!(number, l1_block = ?finalized.l1_block, "tracking L1 from"),
+            None if number > 0 => tracing::warn!(number, "not our finalized block: from genesis"),
+            None => {}
+        }
+        Ok(start.unwrap_or(genesis))
+    }
+
+    async fn poster(&self, key: &Key) -> Result<(Poster, watch::Receiver<Heads>), NodeError> {
         let tracker = Tracker::new(
             self.genesis.rules.clone(),
-            TrackerStart::genesis(&self.genesis, header, hash),
+            self.tracker_start().await?,
             self.client.inbox_reader(self.genesis.l1.inbox),
             self.client.block_reader(&self.genesis),
             self.source.clone(),
@@ -63,7 +81,7 @@ impl Inputs {
 }
 
 /// Starts what has a key. Returns the heads that the poster publishes.
-pub(super) fn start(
+pub(super) async fn start(
     inputs: &Inputs,
     tasks: &mut JoinSet<Result<(), NodeError>>,
     shutdown: &CancellationToken,
@@ -72,9 +90,9 @@ pub(super) fn start(
         tracing::warn!("no batcher key: nothing is posted to L1");
         return Ok(None);
     };
-    let (poster, heads) = inputs.poster(key)?;
-    let closing = shutdown.clone().cancelled_owned();
-    tasks.spawn(until(shutdown.clone(), async move { Ok(poster.run(closing).await?) }));
+    let (poster, heads) = inputs.poster(key).await?;
+    let posting = post(poster, heads.clone(), inputs.ledger.clone(), shutdown.clone());
+    tasks.spawn(until(shutdown.clone(), posting));
     if let Some(key) = &inputs.config.proposer_key {
         let config = ProposerConfig {
             outputs: inputs.genesis.l1.outputs,
@@ -87,4 +105,36 @@ pub(super) fn start(
         tasks.spawn(until(shutdown.clone(), async move { Ok(proposer.run(closing).await?) }));
     }
     Ok(Some(heads))
+}
+
+/// Runs the poster and keeps its heads in the ledger.
+///
+/// A deep reorg is L1 taking back what was final, found at any time, also at the first look after a
+/// restart. Posting halts, for somebody to look at; the heads are forgotten, so that the next start
+/// reads the Inbox from genesis and believes L1 as it is then.
+async fn post(
+    poster: Poster,
+    heads: watch::Receiver<Heads>,
+    ledger: Ledger,
+    shutdown: CancellationToken,
+) -> Result<(), NodeError> {
+    let keeping = keep_heads(&ledger, heads);
+    let (posted, ()) = tokio::join!(poster.run(shutdown.cancelled_owned()), keeping);
+    let Err(error) = posted else { return Ok(()) };
+    audit::note(&ledger, "posting halted", &error.to_string()).await;
+    if matches!(error, PostError::Track(TrackError::DeepReorg(_))) {
+        ledger.forget_heads().await?;
+    }
+    Err(error.into())
+}
+
+/// Writes every change of the heads until the poster ends. One that cannot be written is passed
+/// over: older heads in the ledger only make the next start read more of L1.
+async fn keep_heads(ledger: &Ledger, mut heads: watch::Receiver<Heads>) {
+    while heads.changed().await.is_ok() {
+        let changed = *heads.borrow_and_update();
+        if let Err(error) = ledger.set_heads(&changed).await {
+            tracing::warn!(%error, "the heads are not in the ledger");
+        }
+    }
 }

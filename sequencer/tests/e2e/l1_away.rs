@@ -1,7 +1,9 @@
-//! L1 does not answer for a while: the rollup goes on, says so, and catches up.
+//! L1, or its beacon API, does not answer for a while: the rollup goes on, says so, and catches up.
 
-use crate::support::{Anvil, Rollup, ether, transfer, wait_for};
+use crate::support::{Anvil, Rollup, ether, free_port, transfer, wait_for};
 use alloy::{eips::BlockNumberOrTag, primitives::Address};
+use contracts::Inbox;
+use std::fs;
 
 async fn l1_is_ready(rollup: &Rollup) -> bool {
     let url = format!("{}/ready", rollup.url());
@@ -26,6 +28,31 @@ async fn sequencing_goes_on_and_catches_up() {
     anvil.resume();
 
     wait_for("readiness again", async || l1_is_ready(&rollup).await.then_some(())).await;
+    rollup.wait_until_safe(receipt.block_number.unwrap()).await;
+    assert!(rollup.verify_agrees().await >= receipt.block_number.unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_beacon_api_a_node_starts_and_sequences() {
+    let Some(anvil) = Anvil::start() else { return };
+    let mut rollup = Rollup::deploy(&anvil);
+    let own = rollup.config.clone();
+    rollup.config.push_str(&format!("l1-beacon-url = \"http://127.0.0.1:{}\"\n", free_port()));
+    let node = rollup.start().await;
+    rollup.deposit(0, ether(10)).await;
+    let receipt = transfer(&rollup.client(0), Address::repeat_byte(3), ether(1)).await;
+    let inbox = Inbox::new(rollup.genesis.l1.inbox, anvil.client(0));
+    wait_for("a batch", async || (inbox.nextBatch().call().await.unwrap() > 0).then_some(())).await;
+    let log = rollup.directory.path().join("node.log");
+    wait_for("the log to say so", async || {
+        fs::read_to_string(&log).unwrap().contains("the beacon API gives no blobs").then_some(())
+    })
+    .await;
+    assert_eq!(rollup.height(BlockNumberOrTag::Safe).await, 0);
+    node.kill();
+
+    rollup.config = own;
+    let _node = rollup.start().await;
     rollup.wait_until_safe(receipt.block_number.unwrap()).await;
     assert!(rollup.verify_agrees().await >= receipt.block_number.unwrap());
 }

@@ -10,8 +10,11 @@
 )]
 
 mod bad_start;
+mod finality;
 mod l1_away;
 mod pipeline;
 mod reorg;
+#[path = "../support/skip.rs"]
+mod skip;
 mod support;
 mod uniswap;

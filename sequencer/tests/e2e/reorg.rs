@@ -86,6 +86,7 @@ async fn a_reorg_below_the_origin_rebuilds_l2_and_keeps_transactions() {
     rollup.wait_until_safe(moved.block_number.unwrap()).await;
     assert!(rollup.verify_agrees().await >= moved.block_number.unwrap());
     assert_eq!(nonce, 2, "the deposit and the transfer, once each");
+    assert!(rollup.audit_actions().await.contains(&"blocks undone".to_owned()));
 }
 
 #[tokio::test(flavor = "multi_thread")]

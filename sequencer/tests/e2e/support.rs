@@ -1,5 +1,6 @@
 //! What the stories share: an Anvil, a deployed rollup, the node as a process, clients.
 
+use crate::skip::skip;
 use alloy::{
     eips::BlockNumberOrTag,
     network::{EthereumWallet, TransactionBuilder},
@@ -10,7 +11,10 @@ use alloy::{
 };
 use contracts::Portal;
 use executor::{Deposit, Genesis, Transaction};
-use sequencer::commands::dev::{TEST_MNEMONIC, test_account};
+use sequencer::{
+    commands::dev::{TEST_MNEMONIC, test_account},
+    store::{ChainIdentity, Ledger},
+};
 use std::{
     fs,
     io::{BufRead, BufReader},
@@ -22,15 +26,6 @@ use std::{
 
 /// Longest wait for anything that has to happen; far above what a slow machine needs.
 const WAIT_MAX: Duration = Duration::from_secs(180);
-
-/// Says that a test did not run, and why: on stderr, and for the count that ends `make test`.
-fn skip(reason: &str) {
-    eprintln!("skipped: {reason}");
-    if let Some(path) = std::env::var_os("WEFT_SKIP_LOG") {
-        let mut log = fs::OpenOptions::new().append(true).create(true).open(path).unwrap();
-        std::io::Write::write_all(&mut log, format!("skipped: {reason}\n").as_bytes()).unwrap();
-    }
-}
 
 /// One ether in wei.
 pub(crate) fn ether(count: u64) -> U256 {
@@ -74,6 +69,11 @@ pub(crate) struct Anvil {
 impl Anvil {
     /// Starts Anvil with a block a second; `None`, visibly, where it is not installed.
     pub(crate) fn start() -> Option<Self> {
+        Self::start_with(&[])
+    }
+
+    /// Starts it with further arguments.
+    pub(crate) fn start_with(arguments: &[&str]) -> Option<Self> {
         let os = if cfg!(target_os = "macos") { "darwin" } else { "linux" };
         let arch = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
         let binary = node_modules().join(format!("@foundry-rs/anvil-{os}-{arch}/bin/anvil"));
@@ -84,6 +84,7 @@ impl Anvil {
         let mut child = Command::new(binary)
             .args(["--port", "0", "--accounts", "13", "--mnemonic", TEST_MNEMONIC])
             .args(["--block-time", "1", "--hardfork", "osaka"])
+            .args(arguments)
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
@@ -221,6 +222,20 @@ impl Rollup {
         format!("http://127.0.0.1:{}", self.rpc_port)
     }
 
+    /// The node's ledger, beside the node.
+    pub(crate) async fn ledger(&self) -> Ledger {
+        let file = self.directory.path().join("data/ledger.sqlite");
+        let (_, _, genesis_hash) = self.genesis.build().unwrap();
+        let identity = ChainIdentity { chain_id: self.genesis.rules.chain_id, genesis_hash };
+        Ledger::connect(&format!("sqlite://{}", file.display()), &identity).await.unwrap()
+    }
+
+    /// What the audit trail says was done, oldest first.
+    pub(crate) async fn audit_actions(&self) -> Vec<String> {
+        let lines = self.ledger().await.audit_trail(10).await.unwrap();
+        lines.into_iter().rev().map(|line| line.action).collect()
+    }
+
     /// An L2 client of the user account `index`.
     pub(crate) fn client(&self, index: u32) -> DynProvider {
         client(&self.url(), &account(index))
@@ -311,6 +326,12 @@ impl Node {
     /// Whether the process lives.
     pub(crate) fn is_running(&mut self) -> bool {
         self.0.try_wait().unwrap().is_none()
+    }
+
+    /// Asks it to stop.
+    pub(crate) fn terminate(&self) {
+        let pid = self.0.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
     }
 
     /// kill -9.

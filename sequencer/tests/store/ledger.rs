@@ -9,12 +9,14 @@ use crate::{
     },
 };
 use alloy::primitives::{Address, B256, Bytes, TxKind, U256};
-use batcher::{encoder::BlockId, l1::L1Block};
-use executor::{Deposit, L1Origin};
-use sequencer::store::{
-    ChainIdentity, Ledger, LedgerError,
-    ledger::{Heads, Output, OutputStatus},
+use batcher::{
+    encoder::BlockId,
+    l1::{InboxPosition, L1Block},
+    poster::Heads,
+    tracker::SafeHead,
 };
+use executor::{Deposit, L1Origin};
+use sequencer::store::{ChainIdentity, Ledger, LedgerError};
 
 const CHAIN: ChainIdentity = ChainIdentity { chain_id: 7, genesis_hash: B256::repeat_byte(7) };
 
@@ -52,8 +54,7 @@ properties! {
     reopening_keeps_everything,
     another_chains_ledger_is_refused,
     concurrent_appends_apply_once,
-    heads_are_replaced_together,
-    outputs_are_replaced_by_block,
+    heads_are_replaced_and_forgotten_together,
     the_audit_trail_is_newest_first,
     numbers_beyond_the_column_are_refused,
     blocks_are_read_in_ranges_with_their_deposits,
@@ -228,37 +229,25 @@ async fn concurrent_appends_apply_once(url: &str) {
     check(&first, 1..=20, 1).await;
 }
 
-async fn heads_are_replaced_together(url: &str) {
+async fn heads_are_replaced_and_forgotten_together(url: &str) {
     let ledger = open(url).await;
-    assert_eq!(ledger.heads().await.unwrap(), Heads::default());
-    let head = |number| Some(BlockId { number, hash: hash(number, 4) });
-    let heads = Heads { latest: head(9), safe: head(5), finalized: head(2) };
-    ledger.set_heads(&heads).await.unwrap();
-    assert_eq!(ledger.heads().await.unwrap(), heads);
-    let heads = Heads { latest: head(4), safe: head(4), finalized: None };
-    ledger.set_heads(&heads).await.unwrap();
-    assert_eq!(ledger.heads().await.unwrap(), heads);
-}
-
-async fn outputs_are_replaced_by_block(url: &str) {
-    let ledger = open(url).await;
-    let output = |l2_number, status| Output {
-        l2_number,
-        output_root: hash(l2_number, 5),
-        transaction_hash: None,
-        status,
+    assert_eq!(ledger.heads().await.unwrap(), None);
+    let head = |number, next_batch| SafeHead {
+        block: BlockId { number, hash: hash(number, 4) },
+        l1_block: BlockId { number: 100 + number, hash: hash(100 + number, 5) },
+        position: InboxPosition { next_batch, acc: hash(next_batch, 6) },
     };
-    assert_eq!(ledger.last_output().await.unwrap(), None);
-    for l2_number in [30, 10, 20] {
-        ledger.record_output(&output(l2_number, OutputStatus::Proposed)).await.unwrap();
-    }
-    let sent = Output { transaction_hash: Some(hash(1, 1)), ..output(20, OutputStatus::Confirmed) };
-    ledger.record_output(&sent).await.unwrap();
-    let outputs = ledger.outputs(11, 10).await.unwrap();
-    assert_eq!(outputs, [sent, output(30, OutputStatus::Proposed)]);
-    assert_eq!(ledger.outputs(0, 1).await.unwrap(), [output(10, OutputStatus::Proposed)]);
-    ledger.record_output(&output(30, OutputStatus::Removed)).await.unwrap();
-    assert_eq!(ledger.last_output().await.unwrap(), Some(output(30, OutputStatus::Removed)));
+    let heads = Heads { safe: head(9, 3), finalized: head(2, 1) };
+    ledger.set_heads(&heads).await.unwrap();
+    assert_eq!(ledger.heads().await.unwrap(), Some(heads));
+    // A reorg takes the safe head back, and a head may be genesis.
+    let heads = Heads { safe: head(4, 2), finalized: SafeHead::default() };
+    ledger.set_heads(&heads).await.unwrap();
+    ledger.close().await;
+    let ledger = open(url).await;
+    assert_eq!(ledger.heads().await.unwrap(), Some(heads));
+    ledger.forget_heads().await.unwrap();
+    assert_eq!(ledger.heads().await.unwrap(), None);
 }
 
 async fn the_audit_trail_is_newest_first(url: &str) {

@@ -3,6 +3,7 @@
     clippy::unwrap_used,
     clippy::panic,
     clippy::print_stdout,
+    clippy::print_stderr,
     clippy::cast_possible_truncation,
     reason = "helpers of tests fail like tests, and their numbers are small"
 )]
@@ -14,4 +15,6 @@ mod chain_store;
 mod ledger;
 #[path = "../support/postgres.rs"]
 mod postgres;
+#[path = "../support/skip.rs"]
+mod skip;
 mod submissions;

@@ -1,6 +1,7 @@
 //! A private PostgreSQL cluster for tests, from the system's binaries: in a temporary directory, on
 //! a Unix socket only, removed with its last user even when the test panics.
 
+use crate::skip::skip;
 use sqlx::{Connection, Executor, PgConnection};
 use std::{
     os::unix::{fs::chown, process::CommandExt},
@@ -21,10 +22,10 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    /// Starts a cluster; `None`, with a line on standard output, where PostgreSQL is not installed.
+    /// Starts a cluster; `None`, visibly, where PostgreSQL is not installed.
     pub(crate) async fn start() -> Option<Self> {
         let Some(binaries) = binaries() else {
-            println!("skipped: no PostgreSQL binaries");
+            skip("PostgreSQL binaries absent");
             return None;
         };
         let directory = tempfile::tempdir().unwrap();

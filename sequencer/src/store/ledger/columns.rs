@@ -24,16 +24,6 @@ pub(super) fn hash(row: &AnyRow, column: &'static str) -> Result<B256, LedgerErr
     value.try_into().map_err(|_| LedgerError::Corrupt { column })
 }
 
-/// A hash from a BLOB column that may be NULL.
-pub(super) fn optional_hash(
-    row: &AnyRow,
-    column: &'static str,
-) -> Result<Option<B256>, LedgerError> {
-    let value: Option<Vec<u8>> = row.try_get(column)?;
-    let value = value.map(|value| value.as_slice().try_into());
-    value.transpose().map_err(|_| LedgerError::Corrupt { column })
-}
-
 /// An address from a BLOB column.
 pub(super) fn address(row: &AnyRow, column: &'static str) -> Result<Address, LedgerError> {
     let value: &[u8] = row.try_get(column)?;

@@ -1,5 +1,5 @@
 //! The rollup's ledger with L1, in SQL: the L1 chain as it was watched with its deposits, what was
-//! submitted to L1, claimed outputs, heads, audit.
+//! submitted to L1, heads, audit.
 //!
 //! The only SQL of the node. One set of queries runs on SQLite (the default, embedded) and on
 //! PostgreSQL: common column types, `$n` placeholders, ids assigned here. Whatever belongs together
@@ -12,7 +12,7 @@ mod rollup;
 mod submissions;
 
 pub use error::LedgerError;
-pub use rollup::{AuditEntry, Heads, Output, OutputStatus};
+pub use rollup::AuditEntry;
 
 use alloy::primitives::B256;
 use sqlx::{
