@@ -24,7 +24,7 @@ use std::{
 const WAIT_MAX: Duration = Duration::from_secs(180);
 
 /// Says that a test did not run, and why: on stderr, and for the count that ends `make test`.
-fn skip(reason: &str) {
+pub(crate) fn skip(reason: &str) {
     eprintln!("skipped: {reason}");
     if let Some(path) = std::env::var_os("WEFT_SKIP_LOG") {
         let mut log = fs::OpenOptions::new().append(true).create(true).open(path).unwrap();
@@ -53,6 +53,19 @@ pub(crate) fn node_modules() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../contracts/node_modules")
 }
 
+/// A program that `npm ci` installed: anvil, cast or forge itself, not its start-up script. `None`,
+/// visibly, where it is absent.
+pub(crate) fn native(name: &str) -> Option<PathBuf> {
+    let os = if cfg!(target_os = "macos") { "darwin" } else { "linux" };
+    let arch = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
+    let binary = node_modules().join(format!("@foundry-rs/{name}-{os}-{arch}/bin/{name}"));
+    if !binary.exists() {
+        skip("contracts/node_modules absent");
+        return None;
+    }
+    Some(binary)
+}
+
 /// Waits until `check` gives something.
 pub(crate) async fn wait_for<T>(what: &str, mut check: impl AsyncFnMut() -> Option<T>) -> T {
     let started = Instant::now();
@@ -74,14 +87,7 @@ pub(crate) struct Anvil {
 impl Anvil {
     /// Starts Anvil with a block a second; `None`, visibly, where it is not installed.
     pub(crate) fn start() -> Option<Self> {
-        let os = if cfg!(target_os = "macos") { "darwin" } else { "linux" };
-        let arch = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
-        let binary = node_modules().join(format!("@foundry-rs/anvil-{os}-{arch}/bin/anvil"));
-        if !binary.exists() {
-            skip("contracts/node_modules absent");
-            return None;
-        }
-        let mut child = Command::new(binary)
+        let mut child = Command::new(native("anvil")?)
             .args(["--port", "0", "--accounts", "13", "--mnemonic", TEST_MNEMONIC])
             .args(["--block-time", "1", "--hardfork", "osaka"])
             .stdout(Stdio::piped())
