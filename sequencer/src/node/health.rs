@@ -1,5 +1,6 @@
 //! What `/ready` answers: whether blocks are sealed and how old the view of L1 is.
 
+use super::NodeError;
 use crate::{
     builder::BuildError,
     l1::L1Chain,
@@ -21,6 +22,8 @@ const BLOCKS_LATE_MAX: u32 = 10;
 pub(super) struct Health {
     block_time: Duration,
     sealing: Mutex<Sealing>,
+    /// Tasks that halted, and why.
+    halted: Mutex<Vec<Check>>,
 }
 
 #[derive(Debug)]
@@ -32,7 +35,7 @@ struct Sealing {
 impl Health {
     pub(super) fn new(block_time: Duration) -> Self {
         let sealing = Sealing { last: Instant::now(), failure: None };
-        Self { block_time, sealing: Mutex::new(sealing) }
+        Self { block_time, sealing: Mutex::new(sealing), halted: Mutex::default() }
     }
 
     fn sealing(&self) -> MutexGuard<'_, Sealing> {
@@ -62,6 +65,12 @@ impl Health {
         self.sealing().failure.is_some()
     }
 
+    /// Notes that a task halted for good.
+    pub(super) fn halted(&self, name: &'static str, error: &NodeError) {
+        let check = Check { name, ok: false, detail: format!("halted: {error}") };
+        self.halted.lock().unwrap_or_else(PoisonError::into_inner).push(check);
+    }
+
     /// The checks of `/ready`.
     pub(super) fn readiness(&self, l1: &L1Chain) -> Readiness {
         let sealing = self.sealing();
@@ -74,6 +83,7 @@ impl Health {
             format!("block {}, answered {:.1?} ago", status.number, answered.elapsed())
         });
         let l1 = Check { name: "l1", ok: status.is_fresh(L1_SILENCE_MAX), detail };
-        Readiness { checks: vec![sealing, l1] }
+        let halted = self.halted.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Readiness { checks: [vec![sealing, l1], halted].concat() }
     }
 }

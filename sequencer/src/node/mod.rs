@@ -153,7 +153,8 @@ impl Node {
         let source = Arc::new(StoreSource(self.store.clone()));
         let mut tasks = JoinSet::<Result<(), NodeError>>::new();
 
-        let posting = posting::start(&self.posting_inputs(source), &mut tasks, &shutdown).await?;
+        let posting =
+            posting::start(&self.posting_inputs(source), &mut tasks, &health, &shutdown).await?;
         let heads = posting.unwrap_or(no_heads);
         let watcher = Watcher {
             reader: self.client.block_reader(&self.genesis),

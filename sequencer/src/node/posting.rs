@@ -1,7 +1,7 @@
 //! Starts the poster and the proposer where their keys are given, and keeps the heads that the poster
 //! finds in the ledger: the next start goes on from the finalized one instead of genesis.
 
-use super::{NodeError, audit, source::StoreSource, until};
+use super::{NodeError, audit, health::Health, source::StoreSource, until};
 use crate::{
     l1_client::L1Client,
     settings::{BatchData, Config, Key},
@@ -84,6 +84,7 @@ impl Inputs {
 pub(super) async fn start(
     inputs: &Inputs,
     tasks: &mut JoinSet<Result<(), NodeError>>,
+    health: &Arc<Health>,
     shutdown: &CancellationToken,
 ) -> Result<Option<watch::Receiver<Heads>>, NodeError> {
     let Some(key) = &inputs.config.batcher_key else {
@@ -92,7 +93,7 @@ pub(super) async fn start(
     };
     let (poster, heads) = inputs.poster(key).await?;
     let posting = post(poster, heads.clone(), inputs.ledger.clone(), shutdown.clone());
-    tasks.spawn(until(shutdown.clone(), posting));
+    tasks.spawn(until_halted("poster", posting, health.clone(), shutdown.clone()));
     if let Some(key) = &inputs.config.proposer_key {
         let config = ProposerConfig {
             outputs: inputs.genesis.l1.outputs,
@@ -102,9 +103,26 @@ pub(super) async fn start(
         let (provider, tx) = (inputs.client.provider(), inputs.tx_manager(key));
         let proposer = Proposer::new(config, provider, tx, inputs.source.clone(), heads.clone());
         let closing = shutdown.clone().cancelled_owned();
-        tasks.spawn(until(shutdown.clone(), async move { Ok(proposer.run(closing).await?) }));
+        let proposing = async move { Ok(proposer.run(closing).await?) };
+        tasks.spawn(until_halted("proposer", proposing, health.clone(), shutdown.clone()));
     }
     Ok(Some(heads))
+}
+
+/// Runs a task whose failure must not stop sequencing: it halts, `/ready` says why, and everything
+/// else goes on until the operator has looked and starts the node again.
+async fn until_halted(
+    name: &'static str,
+    task: impl Future<Output = Result<(), NodeError>>,
+    health: Arc<Health>,
+    shutdown: CancellationToken,
+) -> Result<(), NodeError> {
+    if let Err(error) = until(shutdown.clone(), task).await {
+        tracing::error!(%error, "{name} halted; sequencing goes on");
+        health.halted(name, &error);
+        shutdown.cancelled().await;
+    }
+    Ok(())
 }
 
 /// Runs the poster and keeps its heads in the ledger.

@@ -73,6 +73,7 @@ pub(super) fn env_of(header: &Header) -> BlockEnv {
         parent_beacon_block_root: header.parent_beacon_block_root,
         excess_blob_gas: header.excess_blob_gas,
         withdrawals: header.withdrawals_root.map(|_| Vec::new()),
+        ommers: Vec::new(),
         extra_data: header.extra_data.clone(),
     }
 }

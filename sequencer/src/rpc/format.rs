@@ -29,7 +29,8 @@ pub(super) enum RpcTransaction {
     Deposit(Box<DepositTransaction>),
 }
 
-/// A deposit (0x7e) in op-geth's shape. The signature fields are zero: clients expect them.
+/// A deposit (0x7e) in op-geth's shape. The signature fields are zero: clients expect them. As in
+/// op-geth, a false `isSystemTx` is left out: Foundry cannot read a block that has it.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct DepositTransaction {
@@ -44,7 +45,6 @@ pub(super) struct DepositTransaction {
     gas: U64,
     gas_price: U64,
     input: Bytes,
-    is_system_tx: bool,
     nonce: U64,
     deposit_receipt_version: U64,
     block_hash: Option<B256>,
@@ -91,7 +91,6 @@ impl RpcTransaction {
             gas: U64::from(deposit.gas_limit),
             gas_price: U64::ZERO,
             input: deposit.input.clone(),
-            is_system_tx: false,
             nonce: U64::from(nonce),
             deposit_receipt_version: U64::from(DEPOSIT_RECEIPT_VERSION),
             block_hash: inclusion.map(|inclusion| inclusion.block_hash),

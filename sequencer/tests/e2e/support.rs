@@ -48,6 +48,19 @@ pub(crate) fn node_modules() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../contracts/node_modules")
 }
 
+/// A program that `npm ci` installed: anvil, cast or forge itself, not its start-up script. `None`,
+/// visibly, where it is absent.
+pub(crate) fn native(name: &str) -> Option<PathBuf> {
+    let os = if cfg!(target_os = "macos") { "darwin" } else { "linux" };
+    let arch = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
+    let binary = node_modules().join(format!("@foundry-rs/{name}-{os}-{arch}/bin/{name}"));
+    if !binary.exists() {
+        skip("contracts/node_modules absent");
+        return None;
+    }
+    Some(binary)
+}
+
 /// Waits until `check` gives something.
 pub(crate) async fn wait_for<T>(what: &str, mut check: impl AsyncFnMut() -> Option<T>) -> T {
     let started = Instant::now();
@@ -74,14 +87,7 @@ impl Anvil {
 
     /// Starts it with further arguments.
     pub(crate) fn start_with(arguments: &[&str]) -> Option<Self> {
-        let os = if cfg!(target_os = "macos") { "darwin" } else { "linux" };
-        let arch = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
-        let binary = node_modules().join(format!("@foundry-rs/anvil-{os}-{arch}/bin/anvil"));
-        if !binary.exists() {
-            skip("contracts/node_modules absent");
-            return None;
-        }
-        let mut child = Command::new(binary)
+        let mut child = Command::new(native("anvil")?)
             .args(["--port", "0", "--accounts", "13", "--mnemonic", TEST_MNEMONIC])
             .args(["--block-time", "1", "--hardfork", "osaka"])
             .args(arguments)

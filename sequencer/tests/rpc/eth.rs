@@ -260,7 +260,7 @@ async fn deposits_have_the_shape_of_the_op_stack() {
         "type": "0x7e", "hash": hash, "sourceHash": B256::repeat_byte(0x77),
         "from": node.alice.address(), "to": Address::repeat_byte(0xdd),
         "mint": "0x3e8", "value": "0x258", "gas": "0x186a0", "gasPrice": "0x0", "input": "0x",
-        "isSystemTx": false, "nonce": "0x0", "depositReceiptVersion": "0x1",
+        "nonce": "0x0", "depositReceiptVersion": "0x1",
         "blockHash": block.hash, "blockNumber": "0x1", "transactionIndex": "0x1",
         "v": "0x0", "r": "0x0", "s": "0x0",
     });
