@@ -382,11 +382,14 @@ impl Poster {
         self.is_settled = true;
         match sent {
             Sent::Confirmed(inclusion) => {
-                tracing::info!(batch_id, bytes, ?inclusion, "batch posted");
+                let Inclusion { tx_hash, l1_block, gas_used, cost_wei } = inclusion;
+                let l1_block = l1_block.number;
+                tracing::info!(batch_id, bytes, l1_block, %tx_hash, gas_used, cost_wei, "batch posted");
                 Ok(Progress::Posted(inclusion))
             }
             Sent::Reverted(inclusion) => {
-                tracing::warn!(batch_id, ?inclusion, "an append reverted");
+                let (tx_hash, l1_block) = (inclusion.tx_hash, inclusion.l1_block.number);
+                tracing::warn!(batch_id, l1_block, %tx_hash, "an append reverted");
                 Ok(Progress::Overtaken)
             }
             Sent::Lost => Ok(Progress::Overtaken),

@@ -213,7 +213,9 @@ impl Proposer {
         self.is_settled = true;
         match sent {
             Sent::Confirmed(inclusion) => {
-                tracing::info!(block = block.number, ?inclusion, "output proposed");
+                let Inclusion { tx_hash, l1_block, gas_used, cost_wei } = inclusion;
+                let (block_number, l1_block) = (block.number, l1_block.number);
+                tracing::info!(block_number, l1_block, %tx_hash, gas_used, cost_wei, "output proposed");
                 Ok(Proposal::Proposed(block, inclusion))
             }
             Sent::Reverted(_) | Sent::Lost => Ok(Proposal::Stale),

@@ -108,6 +108,27 @@ impl BlockInput {
 }
 
 impl BlockEnv {
+    /// The environment that a header repeats, to execute its block or a call in it. Withdrawals and
+    /// ommers are not in a header; they are `None` and empty.
+    #[must_use]
+    pub fn of_header(header: &Header) -> Self {
+        Self {
+            number: header.number,
+            parent_hash: header.parent_hash,
+            timestamp: header.timestamp,
+            beneficiary: header.beneficiary,
+            gas_limit: header.gas_limit,
+            base_fee_wei: header.base_fee_per_gas,
+            prevrandao: header.mix_hash,
+            difficulty: header.difficulty,
+            parent_beacon_block_root: header.parent_beacon_block_root,
+            excess_blob_gas: header.excess_blob_gas,
+            withdrawals: None,
+            ommers: Vec::new(),
+            extra_data: header.extra_data.clone(),
+        }
+    }
+
     /// The environment of the rollup block after `parent`.
     #[must_use]
     pub fn rollup(

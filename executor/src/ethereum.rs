@@ -108,21 +108,8 @@ pub fn check(
             Ok(Transaction::from_signed(signed.clone(), sender))
         })
         .collect::<Result<Vec<_>, _>>()?;
-    let env = BlockEnv {
-        number: header.number,
-        parent_hash: header.parent_hash,
-        timestamp: header.timestamp,
-        beneficiary: header.beneficiary,
-        gas_limit: header.gas_limit,
-        base_fee_wei: header.base_fee_per_gas,
-        prevrandao: header.mix_hash,
-        difficulty: header.difficulty,
-        parent_beacon_block_root: header.parent_beacon_block_root,
-        excess_blob_gas: header.excess_blob_gas,
-        withdrawals: block.body.withdrawals.as_ref().map(|list| list.0.clone()),
-        ommers: Vec::new(),
-        extra_data: header.extra_data.clone(),
-    };
+    let withdrawals = block.body.withdrawals.as_ref().map(|list| list.0.clone());
+    let env = BlockEnv { withdrawals, ..BlockEnv::of_header(header) };
     Ok(BlockInput { rules: Arc::new(ChainRules::Ethereum(rules)), env, transactions })
 }
 

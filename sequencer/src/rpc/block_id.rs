@@ -7,7 +7,7 @@ use alloy::{
     eips::{BlockId, BlockNumberOrTag},
     primitives::B256,
 };
-use executor::{BlockEnv, Header};
+use executor::Header;
 
 /// Height of a tag or number; may be above the head.
 pub(super) fn number_of<C: Chain>(ctx: &RpcContext<C>, tag: BlockNumberOrTag) -> u64 {
@@ -57,23 +57,4 @@ pub(super) fn header<C: Chain>(
     number: u64,
 ) -> Result<(Header, B256), RpcError> {
     ctx.chain.header(number)?.ok_or(RpcError::HeaderNotFound)
-}
-
-/// The environment a block was executed in.
-pub(super) fn env_of(header: &Header) -> BlockEnv {
-    BlockEnv {
-        number: header.number,
-        parent_hash: header.parent_hash,
-        timestamp: header.timestamp,
-        beneficiary: header.beneficiary,
-        gas_limit: header.gas_limit,
-        base_fee_wei: header.base_fee_per_gas,
-        prevrandao: header.mix_hash,
-        difficulty: header.difficulty,
-        parent_beacon_block_root: header.parent_beacon_block_root,
-        excess_blob_gas: header.excess_blob_gas,
-        withdrawals: header.withdrawals_root.map(|_| Vec::new()),
-        ommers: Vec::new(),
-        extra_data: header.extra_data.clone(),
-    }
 }

@@ -4,7 +4,7 @@
 //! will meet; the last block's timestamp makes time-dependent contracts run out of gas.
 
 use super::{
-    block_id::{env_of, header, resolve, view},
+    block_id::{header, resolve, view},
     chain::Chain,
     context::RpcContext,
     error::{Refusal, RpcError},
@@ -81,7 +81,7 @@ fn read<C: Chain>(
     let mut env = if id.is_pending() || (next && newest) {
         ctx.chain.pending_env()?
     } else {
-        env_of(&header(ctx, number)?.0)
+        BlockEnv::of_header(&header(ctx, number)?.0)
     };
     if let Some(block) = params.optional::<BlockOverrides>(3)? {
         overrides::apply_block(&mut env, &block)?;
