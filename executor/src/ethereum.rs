@@ -1,8 +1,9 @@
 //! Ethereum's own blocks: the outside oracle that our execution is compared with.
 //!
 //! Owns the header checks against the parent and the comparison of the executed block with the
-//! header it claims. Execution itself is the rollup's: [`crate::execute()`]. Header checks are those
-//! from the Merge to Cancun; execution is complete from Byzantium to Cancun.
+//! header it claims. Execution itself is the rollup's: [`crate::execute()`], complete from Byzantium
+//! to Osaka. Header checks begin with the Merge; from Osaka on they do not know the blob parameter
+//! forks, which are a matter of the chain's configuration.
 
 use crate::{
     block::{BlockEnv, BlockInput, ExecutedBlock},
@@ -127,7 +128,8 @@ fn check_fields(spec: SpecId, block: &EthereumBlock) -> Result<(), InvalidBlock>
         && block.body.withdrawals.is_some() == shanghai
         && header.blob_gas_used.is_some() == cancun
         && header.excess_blob_gas.is_some() == cancun
-        && header.parent_beacon_block_root.is_some() == cancun;
+        && header.parent_beacon_block_root.is_some() == cancun
+        && header.requests_hash.is_some() == spec.is_enabled_in(SpecId::PRAGUE);
     if fits { Ok(()) } else { Err(InvalidBlock::Field) }
 }
 
@@ -154,7 +156,13 @@ fn check_parent(
     if !spec.is_enabled_in(SpecId::CANCUN) {
         return Ok(());
     }
-    let params = BlobParams::cancun();
+    let params = if spec.is_enabled_in(SpecId::OSAKA) {
+        BlobParams::osaka()
+    } else if spec.is_enabled_in(SpecId::PRAGUE) {
+        BlobParams::prague()
+    } else {
+        BlobParams::cancun()
+    };
     let excess = parent.next_block_excess_blob_gas(params).unwrap_or(0);
     if header.excess_blob_gas != Some(excess) {
         return Err(InvalidBlock::ExcessBlobGas);

@@ -8,13 +8,15 @@ use crate::{
     block::BlockEnv,
     deposit::Deposit,
     error::{ExecuteError, SkipReason, ViewError},
+    receipt::Receipt,
+    requests::requests_hash,
     rules::ChainRules,
     state::{Overlay, StateView},
     transaction::{Body, SignedTransaction, Transaction},
 };
 use alloc::vec::Vec;
 use alloy_consensus::Transaction as _;
-use alloy_eips::{eip2935, eip4788, eip7691::MAX_BLOBS_PER_BLOCK_ELECTRA};
+use alloy_eips::{eip2935, eip4788, eip7002, eip7251, eip7691::MAX_BLOBS_PER_BLOCK_ELECTRA};
 use alloy_primitives::{Address, B256, Bytes, Log, U256};
 use revm::{
     DatabaseCommit, ExecuteEvm, MainBuilder, MainnetEvm, SystemCallEvm,
@@ -87,28 +89,29 @@ impl<'v, V: StateView> RuleEvm<'v, V> {
 
     /// EIP-4788 on Ethereum (a rollup has no beacon root to store) and EIP-2935 on both.
     pub(crate) fn begin_block(&mut self, env: &BlockEnv) -> Result<(), ExecuteError> {
-        // Receipts before Byzantium hold state roots, and blocks from Prague on collect requests;
-        // neither exists here yet, so claiming to execute them would give a wrong header instead of
-        // an error.
-        let complete =
-            self.spec.is_enabled_in(SpecId::BYZANTIUM) && !self.spec.is_enabled_in(SpecId::PRAGUE);
-        if self.is_ethereum && !complete {
+        // Receipts before Byzantium hold state roots, which ours do not: claiming to execute such a
+        // block would give a wrong header instead of an error.
+        if self.is_ethereum && !self.spec.is_enabled_in(SpecId::BYZANTIUM) {
             return Err(ExecuteError::UnsupportedSpec { spec: self.spec });
         }
         if let (true, Some(root)) = (self.is_ethereum, env.parent_beacon_block_root)
             && self.spec.is_enabled_in(SpecId::CANCUN)
         {
-            self.system_call(eip4788::BEACON_ROOTS_ADDRESS, root)?;
+            self.system_call(eip4788::BEACON_ROOTS_ADDRESS, root.into())?;
         }
         if self.spec.is_enabled_in(SpecId::PRAGUE) {
-            self.system_call(eip2935::HISTORY_STORAGE_ADDRESS, env.parent_hash)?;
+            self.system_call(eip2935::HISTORY_STORAGE_ADDRESS, env.parent_hash.into())?;
         }
         Ok(())
     }
 
-    /// Block rewards before the Merge, withdrawals since (EIP-4895). The requests hash is the
-    /// caller's default: no rules that are complete here collect requests.
-    pub(crate) fn end_block(&mut self, env: &BlockEnv) -> Result<Option<B256>, ExecuteError> {
+    /// On Ethereum, block rewards before the Merge, withdrawals (EIP-4895) since Shanghai, and
+    /// requests since Prague, whose hash is returned. A rollup has none of them.
+    pub(crate) fn end_block(
+        &mut self,
+        env: &BlockEnv,
+        receipts: &[Receipt],
+    ) -> Result<Option<B256>, ExecuteError> {
         let overlay = &mut self.engine.ctx.journaled_state.database;
         if let (true, Some(reward)) = (self.is_ethereum, block_reward_wei(self.spec)) {
             for ommer in &env.ommers {
@@ -121,17 +124,24 @@ impl<'v, V: StateView> RuleEvm<'v, V> {
         for withdrawal in env.withdrawals.iter().flatten() {
             overlay.credit(withdrawal.address, withdrawal.amount_wei())?;
         }
-        Ok(None)
+        if !self.is_ethereum || !self.spec.is_enabled_in(SpecId::PRAGUE) {
+            return Ok(None);
+        }
+        let withdrawals =
+            self.system_call(eip7002::WITHDRAWAL_REQUEST_PREDEPLOY_ADDRESS, Bytes::new())?;
+        let consolidations =
+            self.system_call(eip7251::CONSOLIDATION_REQUEST_PREDEPLOY_ADDRESS, Bytes::new())?;
+        Ok(Some(requests_hash(receipts, &withdrawals, &consolidations)))
     }
 
-    fn system_call(&mut self, contract: Address, word: B256) -> Result<(), ExecuteError> {
-        let data = Bytes::copy_from_slice(word.as_slice());
+    /// Calls a system contract and returns its output.
+    fn system_call(&mut self, contract: Address, data: Bytes) -> Result<Bytes, ExecuteError> {
         let result = self.engine.system_call_one(contract, data);
         let state = self.engine.finalize();
         match result {
-            Ok(_) => {
+            Ok(result) => {
                 self.engine.ctx.journaled_state.database.commit(state);
-                Ok(())
+                Ok(result.into_output().unwrap_or_default())
             }
             Err(EVMError::Database(error)) => Err(error.into()),
             Err(_) => Err(ExecuteError::SystemCall { contract }),

@@ -172,7 +172,7 @@ impl<'v, V: StateView> Execution<'v, V> {
     /// # Errors
     /// [`ExecuteError`] when the state cannot be read or a system call fails.
     pub fn seal(mut self) -> Result<ExecutedBlock, ExecuteError> {
-        let requests_hash = self.evm.end_block(&self.env)?;
+        let requests_hash = self.evm.end_block(&self.env, &self.receipts)?;
         let overlay = self.evm.into_overlay();
         let (view, diff) = overlay.into_diff();
         let trie = view.trie().apply(&diff)?;

@@ -20,6 +20,7 @@ mod evm;
 pub mod execute;
 pub mod genesis;
 pub mod receipt;
+mod requests;
 pub mod rules;
 pub mod state;
 pub mod transaction;
@@ -31,7 +32,7 @@ pub use execute::{Execution, Mode, execute};
 pub use genesis::Genesis;
 pub use receipt::Receipt;
 pub use rules::{ChainRules, EthereumRules, RollupRules};
-pub use state::{Account, MemoryState, StateDiff, StateTrie, StateView};
+pub use state::{Account, MemoryState, StateDiff, StateTrie, StateView, WitnessState};
 pub use transaction::{Transaction, TransactionError};
 
 /// The block header type, as Ethereum encodes and hashes it.

@@ -14,3 +14,4 @@ mod ethers;
 mod mainnet_blocks;
 mod support;
 mod trie;
+mod witness;

@@ -7,11 +7,13 @@ mod diff;
 mod memory;
 mod overlay;
 mod trie;
+mod witness;
 
 pub use diff::{AccountDiff, SlotDiff, StateDiff};
 pub use memory::MemoryState;
 pub use overlay::Overlay;
 pub use trie::{AccountProof, SlotProof, StateTrie};
+pub use witness::{WitnessError, WitnessState};
 
 use crate::error::ViewError;
 use alloy_primitives::{Address, B256, KECCAK256_EMPTY, U256};

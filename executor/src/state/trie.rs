@@ -8,11 +8,11 @@
 
 mod node;
 
-use super::{Account, StateDiff};
+use super::{Account, StateDiff, WitnessError};
 use crate::error::ViewError;
 use alloc::vec::Vec;
-use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
-use alloy_rlp::Encodable;
+use alloy_primitives::{Address, B256, Bytes, U256, keccak256, map::B256Map};
+use alloy_rlp::{Decodable, Encodable};
 use alloy_trie::{EMPTY_ROOT_HASH, Nibbles, TrieAccount};
 use node::{LeafValue, Trie};
 
@@ -141,6 +141,33 @@ impl StateTrie {
             trie.insert(Nibbles::unpack(hashed_address), AccountLeaf { account, storage })?;
         }
         Ok(Self { root: trie.commit(), accounts: trie })
+    }
+
+    /// The part of the trie of `root` that `nodes` (by their hash) hold; the rest stays known by its
+    /// hash alone.
+    ///
+    /// # Errors
+    /// [`WitnessError::Node`] when a node is none of such a trie.
+    pub(crate) fn from_witness(root: B256, nodes: &B256Map<&Bytes>) -> Result<Self, WitnessError> {
+        let accounts = Trie::from_witness(root, nodes, &mut |value| {
+            let leaf = TrieAccount::decode(&mut &value[..]).map_err(|_| WitnessError::Node)?;
+            let storage = Trie::from_witness(leaf.storage_root, nodes, &mut |value| {
+                U256::decode(&mut &value[..]).map_err(|_| WitnessError::Node)
+            })?;
+            let account =
+                Account { nonce: leaf.nonce, balance_wei: leaf.balance, code_hash: leaf.code_hash };
+            Ok(AccountLeaf { account, storage })
+        })?;
+        Ok(Self { accounts, root })
+    }
+
+    /// A storage slot as the trie has it; zero where nothing is stored.
+    ///
+    /// # Errors
+    /// [`ViewError::MissingNode`] when a node on the way is known by its hash alone.
+    pub fn slot(&self, address: Address, slot: U256) -> Result<U256, ViewError> {
+        let Some(leaf) = self.accounts.get(account_path(address))? else { return Ok(U256::ZERO) };
+        Ok(leaf.storage.get(slot_path(slot))?.copied().unwrap_or_default())
     }
 
     /// The account as the trie has it.

@@ -1,12 +1,15 @@
 //! One Merkle-Patricia trie with fixed-length keys: insert, remove with branch collapse, references,
 //! proofs. Knows nothing of accounts.
 
-use crate::error::ViewError;
+use crate::{error::ViewError, state::WitnessError};
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
-use alloy_primitives::{B256, Bytes, keccak256};
+use alloy_primitives::{B256, Bytes, keccak256, map::B256Map};
+use alloy_rlp::Decodable;
 use alloy_trie::{
     EMPTY_ROOT_HASH, Nibbles, TrieMask,
-    nodes::{BranchNodeRef, ExtensionNodeRef, LeafNodeRef, RlpNode},
+    nodes::{
+        BranchNodeRef, ExtensionNode, ExtensionNodeRef, LeafNode, LeafNodeRef, RlpNode, TrieNode,
+    },
 };
 use core::mem;
 
@@ -118,6 +121,20 @@ impl<V: LeafValue> Trie<V> {
         Ok(())
     }
 
+    /// The part of the trie of `root` that `nodes` hold, leaves decoded by `leaf`. Hashes cannot form
+    /// a cycle, and paths longer than a key are refused, so this ends whatever the nodes are.
+    pub(super) fn from_witness(
+        root: B256,
+        nodes: &B256Map<&Bytes>,
+        leaf: &mut impl FnMut(&[u8]) -> Result<V, WitnessError>,
+    ) -> Result<Self, WitnessError> {
+        if root == EMPTY_ROOT_HASH {
+            return Ok(Self(None));
+        }
+        let link = link_of_witness(&RlpNode::word_rlp(&root), KEY_NIBBLES, nodes, leaf)?;
+        Ok(Self(Some(link)))
+    }
+
     /// Completes all references and returns the root.
     pub(super) fn commit(&mut self) -> B256 {
         if let Some(link) = &mut self.0 {
@@ -163,6 +180,58 @@ impl<V: LeafValue> Trie<V> {
             }
         }
         Ok(proof)
+    }
+}
+
+/// Nibbles of a key: the keccak-256 of an address or slot.
+const KEY_NIBBLES: usize = 64;
+
+/// The node behind a reference, with everything known below it. `left` is what remains of the key.
+fn link_of_witness<V: LeafValue>(
+    reference: &RlpNode,
+    left: usize,
+    nodes: &B256Map<&Bytes>,
+    leaf: &mut impl FnMut(&[u8]) -> Result<V, WitnessError>,
+) -> Result<Link<V>, WitnessError> {
+    let encoded = match reference.as_hash() {
+        Some(hash) => nodes.get(&hash).map(|node| &node[..]),
+        None => Some(reference.as_slice()),
+    };
+    let node = match encoded {
+        Some(encoded) => node_of_witness(encoded, left, nodes, leaf)?,
+        None => Node::Blind,
+    };
+    Ok(Arc::new(Cell { node, reference: Some(reference.clone()) }))
+}
+
+fn node_of_witness<V: LeafValue>(
+    mut encoded: &[u8],
+    left: usize,
+    nodes: &B256Map<&Bytes>,
+    leaf: &mut impl FnMut(&[u8]) -> Result<V, WitnessError>,
+) -> Result<Node<V>, WitnessError> {
+    let decoded = TrieNode::decode(&mut encoded).map_err(|_| WitnessError::Node)?;
+    match decoded {
+        TrieNode::Leaf(LeafNode { key, value, .. }) if key.len() == left => {
+            Ok(Node::Leaf { path: key, value: leaf(&value)? })
+        }
+        TrieNode::Extension(ExtensionNode { key, child, .. })
+            if !key.is_empty() && key.len() < left =>
+        {
+            let child = link_of_witness(&child, left - key.len(), nodes, leaf)?;
+            Ok(Node::Extension { path: key, child })
+        }
+        TrieNode::Branch(branch) if left > 0 => {
+            let mut children: Box<[Option<Link<V>>; 16]> = Box::default();
+            for (nibble, child) in branch.as_ref().children() {
+                if let Some(child) = child {
+                    let link = link_of_witness(child, left - 1, nodes, leaf)?;
+                    children[usize::from(nibble)] = Some(link);
+                }
+            }
+            Ok(Node::Branch(children))
+        }
+        _ => Err(WitnessError::Node),
     }
 }
 
