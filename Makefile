@@ -61,8 +61,8 @@ test: setup test-contracts ## Run every test: contracts, workspace, documentatio
 	@mkdir -p target && : >"$$WEFT_SKIP_LOG"
 	@trap '$(REPORT)' EXIT; step() { echo "$$*"; "$$@"; }; \
 	if command -v cargo-nextest >/dev/null; then \
-	    step cargo nextest run --workspace $(CARGO_FLAGS); \
 	    step cargo test --workspace --doc $(CARGO_FLAGS); \
+	    step cargo nextest run --workspace $(CARGO_FLAGS); \
 	else \
 	    step cargo test --workspace --no-fail-fast $(CARGO_FLAGS); \
 	fi; \
