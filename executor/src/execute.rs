@@ -79,7 +79,7 @@ impl<'v, V: StateView> Execution<'v, V> {
     }
 
     /// Executes more transactions, in order, after those of earlier calls. An invalid one changes
-    /// nothing and is added to [`Self::skipped`].
+    /// nothing and will be in [`ExecutedBlock::skipped`].
     ///
     /// # Errors
     /// [`ExecuteError`] when the state cannot be read or the EVM fails; the block is then lost.
@@ -141,30 +141,6 @@ impl<'v, V: StateView> Execution<'v, V> {
     #[must_use]
     pub fn gas_left(&self) -> u64 {
         self.env.gas_limit.saturating_sub(self.gas_used)
-    }
-
-    /// Environment of the block.
-    #[must_use]
-    pub fn env(&self) -> &BlockEnv {
-        &self.env
-    }
-
-    /// Transactions included so far.
-    #[must_use]
-    pub fn transactions(&self) -> &[Transaction] {
-        &self.transactions
-    }
-
-    /// Their receipts.
-    #[must_use]
-    pub fn receipts(&self) -> &[Receipt] {
-        &self.receipts
-    }
-
-    /// Transactions skipped so far.
-    #[must_use]
-    pub fn skipped(&self) -> &[Skipped] {
-        &self.skipped
     }
 
     /// Ends the block: withdrawals and closing system calls, the state root, the header.

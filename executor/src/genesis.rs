@@ -5,7 +5,6 @@
 
 use crate::{
     block::{BlockEnv, Commitments, header, receipts_root, transactions_root},
-    deposit::L1Origin,
     error::ViewError,
     rules::{ChainRules, ROLLUP_PARENT_BEACON_BLOCK_ROOT, RollupRules},
     state::{Account, AccountDiff, MemoryState, SlotDiff, StateDiff},
@@ -181,12 +180,6 @@ impl Genesis {
         let mut bytes = Vec::new();
         preimage.encode(&mut bytes);
         keccak256(bytes)
-    }
-
-    /// The part of `origin` that genesis pins.
-    #[must_use]
-    pub fn is_anchored_at(&self, origin: &L1Origin) -> bool {
-        self.l1.origin_number == origin.number && self.l1.origin_hash == origin.hash
     }
 }
 

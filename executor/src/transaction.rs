@@ -4,7 +4,7 @@
 //! Does not check anything that needs state (nonce, balance) or a block (fees, gas left).
 
 use crate::deposit::{DEPOSIT_TX_TYPE, Deposit};
-use alloc::{sync::Arc, vec::Vec};
+use alloc::sync::Arc;
 use alloy_consensus::{
     EthereumTxEnvelope, Transaction as _, TxEip4844, Typed2718, transaction::SignerRecoverable,
 };
@@ -243,10 +243,4 @@ impl Transaction {
         let blob = U256::from(self.blob_gas()) * U256::from(blob_price.unwrap_or(0));
         gas.saturating_add(blob).saturating_add(self.value())
     }
-}
-
-/// The raw bytes of each transaction, in order, as the transactions root and a batch take them.
-#[must_use]
-pub fn raw_transactions(transactions: &[Transaction]) -> Vec<Bytes> {
-    transactions.iter().map(|transaction| transaction.raw().clone()).collect()
 }
