@@ -5,6 +5,7 @@
 //! cannot disagree.
 
 use crate::{
+    counters::Counters,
     deposit::{Deposit, L1Attributes, L1Origin},
     error::SkipReason,
     receipt::Receipt,
@@ -187,6 +188,8 @@ pub struct ExecutedBlock {
     pub diff: StateDiff,
     /// Trie after the block; shares everything unchanged with the trie before.
     pub trie: StateTrie,
+    /// What executing it took. Two executions of the same block agree on everything but this.
+    pub counters: Counters,
 }
 
 /// Root of the transactions trie over EIP-2718 bytes.

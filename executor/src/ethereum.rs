@@ -70,17 +70,18 @@ pub enum InvalidBlock {
 ///
 /// # Errors
 /// [`ExecuteError`] when the state cannot be read or the rules are not complete here.
-pub fn import<V: StateView>(
+pub fn import<V: StateView + Sync>(
     view: &V,
     rules: EthereumRules,
     parent: (&Header, B256),
     block: &EthereumBlock,
+    mode: Mode,
 ) -> Result<Result<ExecutedBlock, InvalidBlock>, ExecuteError> {
     let input = match check(rules, parent, block) {
         Ok(input) => input,
         Err(invalid) => return Ok(Err(invalid)),
     };
-    let executed = execute(view, &input, Mode::Sequential)?;
+    let executed = execute(view, &input, mode)?;
     if !executed.skipped.is_empty() {
         return Ok(Err(InvalidBlock::Transaction));
     }

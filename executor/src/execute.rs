@@ -9,21 +9,47 @@ use crate::{
         BlockEnv, BlockInput, Commitments, ExecutedBlock, Skipped, header, receipts_root,
         transactions_root,
     },
+    counters::{Counters, Phases, Stopwatch},
     error::{ExecuteError, SkipReason},
     evm::{self, RuleEvm},
+    knowledge::Knowledge,
     receipt::Receipt,
     rules::ChainRules,
     state::{Overlay, StateView},
     transaction::{Body, Transaction},
 };
 use alloc::{sync::Arc, vec::Vec};
+use core::num::NonZeroUsize;
 
 /// How the transactions of a block are executed. The result does not depend on it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mode {
-    /// One after another on one EVM: the reference.
-    #[default]
+    /// One after another on stock revm: the reference.
     Sequential,
+    /// On this many threads, the caller's among them, whatever the block looks like.
+    Parallel {
+        /// Threads.
+        workers: NonZeroUsize,
+    },
+    /// Whatever is predicted to be fastest for the block on this machine.
+    #[default]
+    Automatic,
+}
+
+/// How a block is executed, and what is known about it beforehand. All of it is advice: it can cost
+/// time, never change a result.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options<'a> {
+    /// Mode.
+    pub mode: Mode,
+    /// What earlier blocks taught; learns from this one.
+    pub knowledge: Option<&'a Knowledge>,
+}
+
+impl From<Mode> for Options<'_> {
+    fn from(mode: Mode) -> Self {
+        Self { mode, knowledge: None }
+    }
 }
 
 /// Executes a whole block on the state of `view`, which is not changed.
@@ -31,18 +57,27 @@ pub enum Mode {
 /// # Errors
 /// [`ExecuteError`] when the state cannot be read or the EVM itself fails. Invalid transactions are
 /// no error: they are in [`ExecutedBlock::skipped`].
-pub fn execute<V: StateView>(
+pub fn execute<V: StateView + Sync>(
     view: &V,
     input: &BlockInput,
     mode: Mode,
 ) -> Result<ExecutedBlock, ExecuteError> {
-    match mode {
-        Mode::Sequential => {
-            let mut execution = Execution::begin(view, input.rules.clone(), input.env.clone())?;
-            execution.extend(&input.transactions)?;
-            execution.seal()
-        }
-    }
+    execute_with(view, input, mode.into())
+}
+
+/// [`execute`] with knowledge from elsewhere.
+///
+/// # Errors
+/// As [`execute`].
+pub fn execute_with<V: StateView + Sync>(
+    view: &V,
+    input: &BlockInput,
+    options: Options<'_>,
+) -> Result<ExecutedBlock, ExecuteError> {
+    let _ = options;
+    let mut execution = Execution::begin(view, input.rules.clone(), input.env.clone())?;
+    execution.extend(&input.transactions)?;
+    execution.seal()
 }
 
 /// A block being executed. Dropping it leaves no trace.
@@ -56,9 +91,10 @@ pub struct Execution<'v, V: StateView> {
     transactions: Vec<Transaction>,
     receipts: Vec<Receipt>,
     skipped: Vec<Skipped>,
+    phases: Phases,
 }
 
-impl<'v, V: StateView> Execution<'v, V> {
+impl<'v, V: StateView + Sync> Execution<'v, V> {
     /// Starts a block: the system calls of its hardfork run.
     ///
     /// # Errors
@@ -75,6 +111,7 @@ impl<'v, V: StateView> Execution<'v, V> {
             transactions: Vec::new(),
             receipts: Vec::new(),
             skipped: Vec::new(),
+            phases: Phases::default(),
         })
     }
 
@@ -84,7 +121,10 @@ impl<'v, V: StateView> Execution<'v, V> {
     /// # Errors
     /// [`ExecuteError`] when the state cannot be read or the EVM fails; the block is then lost.
     pub fn extend(&mut self, transactions: &[Transaction]) -> Result<(), ExecuteError> {
-        transactions.iter().try_for_each(|transaction| self.execute_one(transaction))
+        let stopwatch = Stopwatch::start();
+        transactions.iter().try_for_each(|transaction| self.execute_one(transaction))?;
+        self.phases.transactions += stopwatch.elapsed();
+        Ok(())
     }
 
     fn execute_one(&mut self, transaction: &Transaction) -> Result<(), ExecuteError> {
@@ -150,7 +190,10 @@ impl<'v, V: StateView> Execution<'v, V> {
     pub fn seal(mut self) -> Result<ExecutedBlock, ExecuteError> {
         let requests_hash = self.evm.end_block(&self.env, &self.receipts)?;
         let overlay = self.evm.into_overlay();
+        let stopwatch = Stopwatch::start();
         let (view, diff) = overlay.into_diff();
+        self.phases.diff = stopwatch.elapsed();
+        let stopwatch = Stopwatch::start();
         let trie = view.trie().apply(&diff)?;
         let (receipts_root, logs_bloom) = receipts_root(&self.receipts);
         let commitments = Commitments {
@@ -164,6 +207,7 @@ impl<'v, V: StateView> Execution<'v, V> {
         };
         let header = header(&self.env, self.rules.spec(), &commitments);
         let hash = header.hash_slow();
+        self.phases.roots = stopwatch.elapsed();
         Ok(ExecutedBlock {
             header,
             hash,
@@ -172,6 +216,7 @@ impl<'v, V: StateView> Execution<'v, V> {
             skipped: self.skipped,
             diff,
             trie,
+            counters: Counters { workers: 1, phases: self.phases, ..Counters::default() },
         })
     }
 }

@@ -10,15 +10,19 @@
 #![cfg_attr(not(feature = "std"), no_std)]
 
 extern crate alloc;
+#[cfg(feature = "std")]
+extern crate std;
 
 pub mod block;
 pub mod call;
+pub mod counters;
 pub mod deposit;
 pub mod error;
 pub mod ethereum;
 mod evm;
 pub mod execute;
 pub mod genesis;
+pub mod knowledge;
 pub mod receipt;
 mod requests;
 pub mod rules;
@@ -26,10 +30,12 @@ pub mod state;
 pub mod transaction;
 
 pub use block::{BlockEnv, BlockInput, ExecutedBlock, Skipped};
+pub use counters::Counters;
 pub use deposit::{Deposit, L1Attributes, L1Origin};
 pub use error::{ExecuteError, SkipReason, ViewError};
-pub use execute::{Execution, Mode, execute};
+pub use execute::{Execution, Mode, Options, execute, execute_with};
 pub use genesis::Genesis;
+pub use knowledge::Knowledge;
 pub use receipt::Receipt;
 pub use rules::{ChainRules, EthereumRules, RollupRules};
 pub use state::{Account, MemoryState, StateDiff, StateTrie, StateView, WitnessState};

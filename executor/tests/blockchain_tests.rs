@@ -8,7 +8,7 @@ use alloy::{
     rlp::Decodable,
 };
 use executor::{
-    Account, EthereumRules, MemoryState, StateDiff, StateView,
+    Account, EthereumRules, MemoryState, Mode, StateDiff, StateView,
     ethereum::{EthereumBlock, import},
     state::{AccountDiff, SlotDiff},
 };
@@ -93,7 +93,7 @@ fn run(case: &Case) -> Result<(), String> {
         let mut rlp = &block.rlp[..];
         let decoded = EthereumBlock::decode(&mut rlp).ok().filter(|_| rlp.is_empty());
         let imported = match &decoded {
-            Some(decoded) => import(&state, rules, (&parent, hash), decoded)
+            Some(decoded) => import(&state, rules, (&parent, hash), decoded, Mode::Sequential)
                 .map_err(|error| error.to_string())?
                 .map_err(|invalid| invalid.to_string()),
             None => Err("undecodable".into()),

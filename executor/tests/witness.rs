@@ -8,7 +8,7 @@ use alloy::{
     rpc::types::{Header as RpcHeader, Withdrawal, Withdrawals},
 };
 use executor::{
-    EthereumRules, Header, WitnessState,
+    EthereumRules, Header, Mode, WitnessState,
     ethereum::{EthereumBlock, import},
 };
 use revm::primitives::hardfork::SpecId;
@@ -63,7 +63,8 @@ fn a_real_block_executes_from_its_witness_alone() {
     let Some(file) = file() else { return };
     let state = state(&file, &file.witness.state);
     let block = block(&file);
-    let executed = import(&state, RULES, state.parent(), &block).unwrap().unwrap();
+    let executed =
+        import(&state, RULES, state.parent(), &block, Mode::Sequential).unwrap().unwrap();
     assert_eq!(executed.header, block.header, "state root, receipts root, requests hash and all");
     println!("witness: block {} of {} gas", executed.header.number, executed.header.gas_used);
 }
@@ -79,7 +80,7 @@ fn a_missing_node_is_an_error_and_never_another_result() {
         let mut fewer = nodes.clone();
         fewer.swap_remove(index);
         let state = state(&file, &fewer);
-        match import(&state, RULES, state.parent(), &block) {
+        match import(&state, RULES, state.parent(), &block, Mode::Sequential) {
             Ok(executed) => assert_eq!(executed.unwrap().header, block.header),
             Err(_) => errors += 1,
         }

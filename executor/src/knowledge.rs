@@ -1,0 +1,6 @@
+//! What executing blocks has taught about transactions to come. Only a hint: wrong or missing
+//! knowledge costs time, never correctness.
+
+/// Knowledge shared by the blocks of one chain.
+#[derive(Debug, Default)]
+pub struct Knowledge {}
