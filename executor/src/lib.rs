@@ -16,6 +16,7 @@ extern crate std;
 pub mod block;
 pub mod call;
 pub mod counters;
+mod crew;
 pub mod deposit;
 pub mod error;
 pub mod ethereum;
@@ -23,6 +24,10 @@ mod evm;
 pub mod execute;
 pub mod genesis;
 pub mod knowledge;
+mod lane;
+#[cfg(feature = "std")]
+mod parallel;
+mod progress;
 pub mod receipt;
 mod requests;
 pub mod rules;

@@ -136,18 +136,26 @@ impl<'v, V: StateView> Overlay<'v, V> {
     pub(crate) fn into_diff(self) -> (&'v V, StateDiff) {
         let mut diff = StateDiff::default();
         for (address, entry) in self.entries {
-            let changed = entry.slots.into_iter().filter(|(_, slot)| slot.base != slot.now);
-            let slots = changed
-                .map(|(key, slot)| (key, SlotDiff { before: slot.base, after: slot.now }))
-                .collect::<alloc::collections::BTreeMap<_, _>>();
             let wiped = entry.wiped && entry.base.is_some();
+            // Of a wiped account only what is there now counts: the storage before is gone whole.
+            let before = |slot: &Slot| if wiped { U256::ZERO } else { slot.base };
+            let changed = entry.slots.into_iter().filter(|(_, slot)| before(slot) != slot.now);
+            let slots = changed
+                .map(|(key, slot)| (key, SlotDiff { before: before(&slot), after: slot.now }))
+                .collect::<alloc::collections::BTreeMap<_, _>>();
             if entry.base == entry.now && slots.is_empty() && !wiped {
                 continue;
+            }
+            let code_hash = |account: Option<Account>| account.map(|account| account.code_hash);
+            if let (before, Some(after)) = (code_hash(entry.base), code_hash(entry.now))
+                && before != Some(after)
+                && let Some(code) = self.codes.get(&after)
+            {
+                diff.codes.insert(after, code.clone());
             }
             let account = AccountDiff { before: entry.base, after: entry.now, wiped, slots };
             diff.accounts.insert(address, account);
         }
-        diff.codes = self.codes.into_iter().collect();
         (self.view, diff)
     }
 
