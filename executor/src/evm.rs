@@ -6,6 +6,7 @@
 
 use crate::{
     block::BlockEnv,
+    dao_fork,
     deposit::Deposit,
     error::{ExecuteError, SkipReason, ViewError},
     receipt::Receipt,
@@ -56,8 +57,10 @@ fn block_reward_wei(spec: SpecId) -> Option<U256> {
         None
     } else if spec.is_enabled_in(SpecId::PETERSBURG) {
         Some(ether(2))
-    } else {
+    } else if spec.is_enabled_in(SpecId::BYZANTIUM) {
         Some(ether(3))
+    } else {
+        Some(ether(5))
     }
 }
 
@@ -87,12 +90,24 @@ impl<'v, V: StateView> RuleEvm<'v, V> {
         self.engine.ctx.journaled_state.database
     }
 
-    /// EIP-4788 on Ethereum (a rollup has no beacon root to store) and EIP-2935 on both.
+    /// State root as of now, which receipts before Byzantium carry. Costs as much as the root of a
+    /// block, after every transaction; those blocks are few and small.
+    pub(crate) fn state_root(&self) -> Result<B256, ViewError> {
+        let overlay = &self.engine.ctx.journaled_state.database;
+        Ok(overlay.view().trie().apply(&overlay.diff())?.root())
+    }
+
+    /// On Ethereum the DAO fork and EIP-4788 (a rollup has no beacon root to store); EIP-2935 on
+    /// both.
     pub(crate) fn begin_block(&mut self, env: &BlockEnv) -> Result<(), ExecuteError> {
-        // Receipts before Byzantium hold state roots, which ours do not: claiming to execute such a
-        // block would give a wrong header instead of an error.
-        if self.is_ethereum && !self.spec.is_enabled_in(SpecId::BYZANTIUM) {
+        // Its rules are incomplete here: claiming to execute such a block would give a wrong header
+        // instead of an error.
+        if self.spec > SpecId::OSAKA {
             return Err(ExecuteError::UnsupportedSpec { spec: self.spec });
+        }
+        if self.is_ethereum {
+            let chain_id = self.engine.ctx.cfg.chain_id;
+            dao_fork::apply(&mut self.engine.ctx.journaled_state.database, chain_id, env.number)?;
         }
         if let (true, Some(root)) = (self.is_ethereum, env.parent_beacon_block_root)
             && self.spec.is_enabled_in(SpecId::CANCUN)

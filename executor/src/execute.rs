@@ -139,12 +139,15 @@ impl<'v, V: StateView + Sync> Execution<'v, V> {
                 return Ok(());
             }
         };
+        let state_root =
+            self.rules.receipts_have_roots().then(|| self.evm.state_root()).transpose()?;
         self.gas_used += outcome.gas_used;
         self.blob_gas_used += transaction.blob_gas();
         self.transactions.push(transaction.clone());
         self.receipts.push(Receipt {
             ty: transaction.ty(),
             success: outcome.success,
+            state_root,
             cumulative_gas_used: self.gas_used,
             logs: outcome.logs,
             deposit_nonce: outcome.deposit_nonce,

@@ -16,6 +16,7 @@ extern crate std;
 pub mod block;
 pub mod call;
 pub mod counters;
+mod dao_fork;
 pub mod deposit;
 pub mod error;
 pub mod ethereum;

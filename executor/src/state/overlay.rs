@@ -132,23 +132,33 @@ impl<'v, V: StateView> Overlay<'v, V> {
         Ok(())
     }
 
-    /// The view below, and what changed over it.
-    pub(crate) fn into_diff(self) -> (&'v V, StateDiff) {
+    /// The view below.
+    pub(crate) fn view(&self) -> &'v V {
+        self.view
+    }
+
+    /// What changed over the view.
+    pub(crate) fn diff(&self) -> StateDiff {
         let mut diff = StateDiff::default();
-        for (address, entry) in self.entries {
-            let changed = entry.slots.into_iter().filter(|(_, slot)| slot.base != slot.now);
+        for (address, entry) in &self.entries {
+            let changed = entry.slots.iter().filter(|(_, slot)| slot.base != slot.now);
             let slots = changed
-                .map(|(key, slot)| (key, SlotDiff { before: slot.base, after: slot.now }))
+                .map(|(key, slot)| (*key, SlotDiff { before: slot.base, after: slot.now }))
                 .collect::<alloc::collections::BTreeMap<_, _>>();
             let wiped = entry.wiped && entry.base.is_some();
             if entry.base == entry.now && slots.is_empty() && !wiped {
                 continue;
             }
             let account = AccountDiff { before: entry.base, after: entry.now, wiped, slots };
-            diff.accounts.insert(address, account);
+            diff.accounts.insert(*address, account);
         }
-        diff.codes = self.codes.into_iter().collect();
-        (self.view, diff)
+        diff.codes = self.codes.iter().map(|(hash, code)| (*hash, code.clone())).collect();
+        diff
+    }
+
+    /// The view below, and what changed over it.
+    pub(crate) fn into_diff(self) -> (&'v V, StateDiff) {
+        (self.view, self.diff())
     }
 
     fn commit_account(&mut self, address: Address, account: RevmAccount) {

@@ -352,6 +352,7 @@ fn receipts(transactions: &[Transaction]) -> Vec<Receipt> {
     let receipt = |(index, transaction): (usize, &Transaction)| Receipt {
         ty: transaction.ty(),
         success: index % 2 == 0,
+        state_root: None,
         cumulative_gas_used: 21_000 * (index as u64 + 1),
         logs: (0..index + 1)
             .map(|log| {
