@@ -76,7 +76,7 @@ impl<'v, V: StateView + Sync> Crew<'v, V> {
                 Ok(()) => guard(transaction, || self.leader.execute(transaction, &self.transfers))?,
                 Err(reason) => Err(reason),
             };
-            progress.record(transaction, outcome);
+            progress.record(transaction, outcome, None);
         }
         counters.phases.transactions += stopwatch.elapsed();
         Ok(())

@@ -55,7 +55,7 @@ pub enum ExecuteError {
         /// Hash of the transaction being executed.
         transaction: B256,
     },
-    /// The rules of this Ethereum hardfork are not complete here: only those from Byzantium on are.
+    /// The rules of this Ethereum hardfork are not complete here: only those up to Osaka are.
     #[error("Ethereum rules of {spec:?} are not complete")]
     UnsupportedSpec {
         /// Hardfork asked for.

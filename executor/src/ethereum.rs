@@ -1,9 +1,10 @@
 //! Ethereum's own blocks: the outside oracle that our execution is compared with.
 //!
 //! Owns the header checks against the parent and the comparison of the executed block with the
-//! header it claims. Execution itself is the rollup's: [`crate::execute()`], complete from Byzantium
-//! to Osaka. Header checks begin with the Merge; from Osaka on they do not know the blob parameter
-//! forks, which are a matter of the chain's configuration.
+//! header it claims. Execution itself is the rollup's: [`crate::execute()`], complete from Frontier
+//! to Osaka. Header checks begin with the Merge, so that [`import`] refuses every older block (no
+//! proof of work is checked, and no ommer); from Osaka on they do not know the blob parameter forks,
+//! which are a matter of the chain's configuration.
 
 use crate::{
     block::{BlockEnv, BlockInput, ExecutedBlock},

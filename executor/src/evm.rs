@@ -61,8 +61,10 @@ fn block_reward_wei(spec: SpecId) -> Option<U256> {
         None
     } else if spec.is_enabled_in(SpecId::PETERSBURG) {
         Some(ether(2))
-    } else {
+    } else if spec.is_enabled_in(SpecId::BYZANTIUM) {
         Some(ether(3))
+    } else {
+        Some(ether(5))
     }
 }
 
@@ -153,9 +155,9 @@ impl<J: BlockJournal> RuleEvm<J> {
 
     /// EIP-4788 on Ethereum (a rollup has no beacon root to store) and EIP-2935 on both.
     pub(crate) fn begin_block(&mut self, env: &BlockEnv) -> Result<(), ExecuteError> {
-        // Receipts before Byzantium hold state roots, which ours do not: claiming to execute such a
-        // block would give a wrong header instead of an error.
-        if self.is_ethereum && !self.spec.is_enabled_in(SpecId::BYZANTIUM) {
+        // Its rules are incomplete here: claiming to execute such a block would give a wrong header
+        // instead of an error.
+        if self.spec > SpecId::OSAKA {
             return Err(ExecuteError::UnsupportedSpec { spec: self.spec });
         }
         if let (true, Some(root)) = (self.is_ethereum, env.parent_beacon_block_root)

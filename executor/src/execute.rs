@@ -11,17 +11,16 @@ use crate::{
     counters::{Counters, Stopwatch},
     crew::Crew,
     error::ExecuteError,
-    evm::RuleEvm,
     knowledge::Knowledge,
     lane,
     progress::Progress,
+    reference::Reference,
     rules::ChainRules,
-    state::{Overlay, StateView},
+    state::StateView,
     transaction::Transaction,
 };
 use alloc::{boxed::Box, sync::Arc};
 use core::num::NonZeroUsize;
-use revm::context::{Journal, JournalTr};
 
 /// How the transactions of a block are executed. The result does not depend on it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -92,7 +91,7 @@ pub struct Execution<'v, V: StateView> {
 
 /// What executes: the reference, or a lane with or without helpers.
 enum Engine<'v, V: StateView> {
-    Reference(Box<RuleEvm<Journal<Overlay<'v, V>>>>),
+    Reference(Box<Reference<'v, V>>),
     Lane(Box<Crew<'v, V>>),
 }
 
@@ -109,9 +108,7 @@ impl<'v, V: StateView + Sync> Execution<'v, V> {
     ) -> Result<Self, ExecuteError> {
         let stopwatch = Stopwatch::start();
         let engine = if options.mode == Mode::Sequential || !lane::runs(rules.spec()) {
-            let mut evm = RuleEvm::new(Journal::new(Overlay::new(view)), &rules, &env);
-            evm.begin_block(&env)?;
-            Engine::Reference(Box::new(evm))
+            Engine::Reference(Box::new(Reference::begin(view, &rules, &env)?))
         } else {
             let mut crew = Crew::new(view, &rules, &env, options);
             crew.leader().begin_block(&env)?;
@@ -130,15 +127,9 @@ impl<'v, V: StateView + Sync> Execution<'v, V> {
     pub fn extend(&mut self, transactions: &[Transaction]) -> Result<(), ExecuteError> {
         self.progress.expect_more(transactions.len());
         match &mut self.engine {
-            Engine::Reference(evm) => {
+            Engine::Reference(reference) => {
                 let stopwatch = Stopwatch::start();
-                for transaction in transactions {
-                    let outcome = match self.progress.admit(transaction) {
-                        Ok(()) => guard(transaction, || evm.transact(transaction))?,
-                        Err(reason) => Err(reason),
-                    };
-                    self.progress.record(transaction, outcome);
-                }
+                reference.extend(transactions, &mut self.progress)?;
                 self.counters.phases.transactions += stopwatch.elapsed();
                 Ok(())
             }
@@ -161,9 +152,9 @@ impl<'v, V: StateView + Sync> Execution<'v, V> {
         let spec = progress.rules().spec();
         let stopwatch = Stopwatch::start();
         let (requests_hash, view, diff) = match engine {
-            Engine::Reference(mut evm) => {
-                let requests_hash = evm.end_block(&env, &progress.receipts)?;
-                let (view, diff) = evm.into_journal().database.into_diff();
+            Engine::Reference(mut reference) => {
+                let requests_hash = reference.evm().end_block(&env, &progress.receipts)?;
+                let (view, diff) = reference.into_diff();
                 (requests_hash, view, diff)
             }
             Engine::Lane(mut crew) => {

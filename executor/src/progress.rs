@@ -10,6 +10,7 @@ use crate::{
     transaction::{Body, Transaction},
 };
 use alloc::{sync::Arc, vec::Vec};
+use alloy_primitives::B256;
 
 /// The block so far.
 #[derive(Debug)]
@@ -76,11 +77,13 @@ impl Progress {
         Ok(())
     }
 
-    /// Writes down what became of a transaction.
+    /// Writes down what became of a transaction. `state_root` is the one after it, where receipts
+    /// carry it.
     pub(crate) fn record(
         &mut self,
         transaction: &Transaction,
         outcome: Result<Outcome, SkipReason>,
+        state_root: Option<B256>,
     ) {
         let transaction = transaction.clone();
         let outcome = match outcome {
@@ -92,6 +95,7 @@ impl Progress {
         self.receipts.push(Receipt {
             ty: transaction.ty(),
             success: outcome.success,
+            state_root,
             cumulative_gas_used: self.gas_used,
             logs: outcome.logs,
             deposit_nonce: outcome.deposit_nonce,

@@ -6,7 +6,7 @@ use crate::{
     transaction::{Body, Transaction},
 };
 use alloc::vec::Vec;
-use alloy_primitives::{Address, Bloom, Log, TxKind, logs_bloom};
+use alloy_primitives::{Address, B256, Bloom, Log, TxKind, logs_bloom};
 use alloy_rlp::{BufMut, Decodable, Encodable, Header};
 
 /// Version that the OP Stack (Canyon) writes into deposit receipts.
@@ -19,6 +19,9 @@ pub struct Receipt {
     pub ty: u8,
     /// Whether the top call returned without revert or halt.
     pub success: bool,
+    /// State root after the transaction, which receipts before Byzantium carry instead of the
+    /// status (EIP-658); `None` since, and on a rollup.
+    pub state_root: Option<B256>,
     /// Gas used by this and all earlier transactions of the block.
     pub cumulative_gas_used: u64,
     /// Events in order; empty when not successful.
@@ -48,11 +51,12 @@ impl Receipt {
     }
 
     /// Consensus encoding: `type ‖ rlp[status, cumulativeGas, bloom, logs]`, untyped for type 0, and
-    /// with depositNonce and depositReceiptVersion for 0x7e.
+    /// with depositNonce and depositReceiptVersion for 0x7e. Before Byzantium the state root takes
+    /// the place of the status.
     #[must_use]
     pub fn encoded_2718(&self) -> Vec<u8> {
         let bloom = self.bloom();
-        let mut payload_length = self.success.length()
+        let mut payload_length = self.state_root.map_or(self.success.length(), |r| r.length())
             + self.cumulative_gas_used.length()
             + bloom.length()
             + self.logs.length();
@@ -64,7 +68,10 @@ impl Receipt {
             out.put_u8(self.ty);
         }
         Header { list: true, payload_length }.encode(&mut out);
-        self.success.encode(&mut out);
+        match self.state_root {
+            Some(root) => root.encode(&mut out),
+            None => self.success.encode(&mut out),
+        }
         self.cumulative_gas_used.encode(&mut out);
         bloom.encode(&mut out);
         self.logs.encode(&mut out);
@@ -75,7 +82,8 @@ impl Receipt {
         out
     }
 
-    /// Reads [`Self::encoded_2718`] back; `None` when the bytes are anything else.
+    /// Reads [`Self::encoded_2718`] back; `None` when the bytes are anything else, or a receipt from
+    /// before Byzantium, which does not say whether its transaction succeeded.
     #[must_use]
     pub fn decode_2718(bytes: &[u8]) -> Option<Self> {
         let (&first, rest) = bytes.split_first()?;
@@ -95,6 +103,8 @@ impl Receipt {
         } else {
             None
         };
-        buf.is_empty().then_some(Self { ty, success, cumulative_gas_used, logs, deposit_nonce })
+        let state_root = None;
+        let receipt = Self { ty, success, state_root, cumulative_gas_used, logs, deposit_nonce };
+        buf.is_empty().then_some(receipt)
     }
 }

@@ -98,6 +98,14 @@ impl ChainRules {
             Self::Rollup(_) => SpecId::OSAKA,
         }
     }
+
+    /// Whether receipts carry the state root after their transaction instead of its status: before
+    /// EIP-658. Such a block is executed one transaction after another whatever the mode, because
+    /// each root needs the whole state before it.
+    #[must_use]
+    pub fn receipts_have_roots(&self) -> bool {
+        !self.spec().is_enabled_in(SpecId::BYZANTIUM)
+    }
 }
 
 /// Parent beacon block root of every rollup block: there is no beacon chain below it.

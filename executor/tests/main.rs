@@ -11,7 +11,10 @@
 mod blockchain_tests;
 mod blocks;
 mod ethers;
+mod files;
 mod mainnet_blocks;
+mod modes;
+mod prestate_file;
 mod support;
 mod trie;
 mod witness;

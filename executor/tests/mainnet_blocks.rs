@@ -1,244 +1,197 @@
-//! Real Ethereum blocks from Byzantium to Cancun: the signed transactions are put together again and
-//! must have their real hashes and senders; executed, the block must have its real gas used, bloom
-//! and receipts root.
+//! Real Ethereum blocks from Frontier to Prague, and the synthetic workloads: the signed transactions
+//! are put together again and must have their real hashes and senders; executed in every mode, a
+//! block must have its real gas used, bloom and receipts root, and be the same block.
 
-use crate::support::data;
-use alloy::{
-    consensus::{SignableTransaction, TxEip1559, TxEip2930, TxEip4844, TxLegacy},
-    eips::eip2930::{AccessList, AccessListItem},
-    primitives::{Address, B256, Bloom, Bytes, Signature, TxKind, U64, U256},
+use crate::{
+    files::{self, File, input, state},
+    modes, prestate_file,
 };
+use alloy::primitives::{Address, B256, Bytes, U256, address, b256};
 use executor::{
-    Account, BlockEnv, BlockInput, ChainRules, EthereumRules, MemoryState, Mode, StateDiff,
-    Transaction,
-    state::{AccountDiff, SlotDiff},
-    transaction::SignedTransaction,
+    Account, BlockEnv, BlockInput, ChainRules, EthereumRules, ExecuteError, MemoryState, StateDiff,
+    StateView, Transaction, state::AccountDiff,
 };
-use revm::{bytecode::Bytecode, primitives::hardfork::SpecId};
-use serde::Deserialize;
-use std::{collections::BTreeMap, sync::Arc};
+use revm::primitives::hardfork::SpecId;
+use std::sync::Arc;
 
-/// Every block of the data that these rules are complete for.
-const BLOCKS: [u64; 25] = [
-    4_370_000, 5_526_571, 5_891_667, 6_196_166, 7_280_000, 8_889_776, 9_068_998, 11_114_732,
-    12_243_999, 12_459_406, 12_520_364, 13_217_637, 15_274_915, 15_537_394, 15_538_827, 17_666_333,
-    19_426_586, 19_426_587, 19_917_570, 19_923_400, 19_929_064, 19_932_148, 19_932_703, 19_933_122,
-    19_933_597,
+/// Every block of the data with an expected result.
+const BLOCKS: [u64; 32] = [
+    46_147, 116_525, 1_796_867, 2_179_522, 2_462_997, 2_674_998, 4_330_482, 4_370_000, 5_526_571,
+    5_891_667, 6_196_166, 7_280_000, 8_889_776, 9_068_998, 11_114_732, 12_243_999, 12_459_406,
+    12_520_364, 13_217_637, 15_274_915, 15_537_394, 15_538_827, 17_666_333, 19_426_586, 19_426_587,
+    19_917_570, 19_923_400, 19_929_064, 19_932_148, 19_932_703, 19_933_122, 19_933_597,
 ];
 
-#[derive(Deserialize)]
-struct File {
-    env: Env,
-    accounts: BTreeMap<Address, Prestate>,
-    codes: BTreeMap<B256, Bytes>,
-    hashes: BTreeMap<u64, B256>,
-    txs: Vec<Tx>,
-    expected: Expected,
-    signatures: Vec<SignatureOf>,
-}
+/// State root and receipts root of the older blocks on the part of the state that is in the data,
+/// where Ethereum's own cannot be had: computed by the executable specification of Ethereum
+/// (`ethereum-spec-evm t8n` of `ethereum-execution` 2.20.0, reward 5 ether, no ommers).
+const ROOTS_OF_PARTIAL_STATE: [(u64, B256, B256); 7] = [
+    (
+        46_147,
+        b256!("0x1b90c87b29b28cf86b3f0165672739145960c06f65d1a71f0d538fdc05d86fa3"),
+        b256!("0xf6aefee325f779936b7193ce8f1e382a8f00270f7e3501ca1e011ef672e7e3a6"),
+    ),
+    (
+        116_525,
+        b256!("0x6ad0cff657743654fe4ac81292beb897466495486ec52dd1c347ce59d7b737a5"),
+        b256!("0x8c2c28f0b44e8eee343c1127e98e3d4d024bebea046cd9ec207a6d76cdd0876b"),
+    ),
+    (
+        1_796_867,
+        b256!("0x9ff441d7479e1c178a4d6d2e70929692f93c2d92ed7188f22eba1081b20c69ca"),
+        b256!("0x0566b05908d5889053becc30063637f7226ab185fbff3b9a52d2bd3dbb0af835"),
+    ),
+    (
+        2_179_522,
+        b256!("0xcb53722d746fa5e9166fdfea29efc51b6f169e18d7d8bb3aaf5b26b85db84e82"),
+        b256!("0xce9818fd684545cb82605aa3ff255e60e05ab90959925eadeff2cdfa175a4603"),
+    ),
+    (
+        2_462_997,
+        b256!("0x1d01d02bc5e6fa7718dd047b7bd012cab7cd4a149577bab9b6b579ad5969515d"),
+        b256!("0x44fb5c2d0834ed4f21c3f98fe822ffc577b43a7291dd07a5c854fe470fee46f0"),
+    ),
+    (
+        2_674_998,
+        b256!("0x38d157495034ee155a30d56d13602cf5546bca59cfe35d057c0a4101c6bac32a"),
+        b256!("0x45f1076e11ad9f15dc8a19fb8fb96ce8e89a0504682a5d4883f0730343379752"),
+    ),
+    (
+        4_330_482,
+        b256!("0x44d02f9436dbc7e63fd420ef0b667fd7f3594772fc3da4fe7aceb0c7c8172940"),
+        b256!("0x233c022a995500988da533a308f60075705f8d9ae52a20022ef82ca1eecf6b92"),
+    ),
+];
 
-#[derive(Deserialize)]
-struct Env {
-    number: u64,
-    coinbase: Address,
-    ts: u64,
-    gas_limit: u64,
-    basefee: u64,
-    difficulty: U256,
-    prevrandao: B256,
-    excess_blob: Option<u64>,
-    spec: String,
-}
+const WORKLOADS: [&str; 8] = [
+    "raw_pair",
+    "raw_hot_to",
+    "erc20_pair",
+    "erc20_fam10",
+    "erc20_hot_to",
+    "uni_20pools",
+    "uni_hot",
+    "hybrid_30",
+];
 
-#[derive(Deserialize)]
-struct Prestate {
-    balance: U256,
-    nonce: u64,
-    code_hash: Option<B256>,
-    storage: BTreeMap<U256, U256>,
-}
+/// Transactions of a workload that a test executes: enough for every contract of it, and few enough
+/// for the development profile.
+const WORKLOAD_TRANSACTIONS: usize = 1_000;
 
-#[derive(Deserialize)]
-struct Tx {
-    ty: u8,
-    from: Address,
-    to: Option<Address>,
-    nonce: u64,
-    value: U256,
-    data: Bytes,
-    gas: u64,
-    gas_price: u128,
-    prio: Option<u128>,
-    al: Vec<(Address, Vec<U256>)>,
-    blobs: Vec<B256>,
-    blob_fee: u128,
-}
-
-#[derive(Deserialize)]
-struct Expected {
-    gas_used: u64,
-    receipts_root: B256,
-    logs_bloom: Bloom,
-}
-
-#[derive(Deserialize)]
-struct SignatureOf {
-    r: U256,
-    s: U256,
-    v: U64,
-    hash: B256,
-}
-
-fn spec(name: &str) -> SpecId {
-    match name {
-        "BYZANTIUM" => SpecId::BYZANTIUM,
-        "PETERSBURG" => SpecId::PETERSBURG,
-        "ISTANBUL" => SpecId::ISTANBUL,
-        "BERLIN" => SpecId::BERLIN,
-        "LONDON" => SpecId::LONDON,
-        "MERGE" => SpecId::MERGE,
-        "SHANGHAI" => SpecId::SHANGHAI,
-        "CANCUN" => SpecId::CANCUN,
-        other => panic!("hardfork {other}"),
-    }
-}
-
-fn sign(tx: &Tx, given: &SignatureOf) -> SignedTransaction {
-    let v: u64 = given.v.to();
-    let (odd, chain_id) = match v {
-        0 | 1 => (v == 1, Some(1)),
-        27 | 28 => (v == 28, None),
-        _ => ((v - 35) % 2 == 1, Some((v - 35) / 2)),
-    };
-    let signature = Signature::new(given.r, given.s, odd);
-    let to = tx.to.map_or(TxKind::Create, TxKind::Call);
-    let (nonce, gas_limit, value, input) = (tx.nonce, tx.gas, tx.value, tx.data.clone());
-    let items = tx.al.iter().map(|(address, keys)| AccessListItem {
-        address: *address,
-        storage_keys: keys.iter().map(|key| B256::from(*key)).collect(),
-    });
-    let access_list = AccessList(items.collect());
-    let gas_price = tx.gas_price;
-    let max_priority_fee_per_gas = tx.prio.unwrap_or(0);
-    match tx.ty {
-        0 => TxLegacy { chain_id, nonce, gas_price, gas_limit, to, value, input }
-            .into_signed(signature)
-            .into(),
-        1 => TxEip2930 { chain_id: 1, nonce, gas_price, gas_limit, to, value, access_list, input }
-            .into_signed(signature)
-            .into(),
-        2 => TxEip1559 {
-            chain_id: 1,
-            nonce,
-            gas_limit,
-            max_fee_per_gas: gas_price,
-            max_priority_fee_per_gas,
-            to,
-            value,
-            access_list,
-            input,
-        }
-        .into_signed(signature)
-        .into(),
-        _ => TxEip4844 {
-            chain_id: 1,
-            nonce,
-            gas_limit,
-            max_fee_per_gas: gas_price,
-            max_priority_fee_per_gas,
-            to: tx.to.unwrap(),
-            value,
-            access_list,
-            blob_versioned_hashes: tx.blobs.clone(),
-            max_fee_per_blob_gas: tx.blob_fee,
-            input,
-        }
-        .into_signed(signature)
-        .into(),
-    }
-}
-
-fn state(file: &File) -> MemoryState {
-    let mut diff = StateDiff::default();
-    for (address, given) in &file.accounts {
-        let account = Account {
-            nonce: given.nonce,
-            balance_wei: given.balance,
-            code_hash: given.code_hash.unwrap_or(Account::default().code_hash),
-        };
-        let slots = given.storage.iter().filter(|(_, value)| !value.is_zero());
-        let slots = slots.map(|(slot, &after)| (*slot, SlotDiff { before: U256::ZERO, after }));
-        let after = (!account.is_empty()).then_some(account);
-        let change = AccountDiff { before: None, after, wiped: false, slots: slots.collect() };
-        diff.accounts.insert(*address, change);
-    }
-    let codes = file.codes.iter();
-    diff.codes.extend(codes.map(|(hash, code)| (*hash, Bytecode::new_raw(code.clone()))));
-    let mut state = MemoryState::default();
-    state.apply(&diff).unwrap();
-    for (number, hash) in &file.hashes {
-        state.set_block_hash(*number, *hash);
-    }
-    state
-}
-
-fn input(file: &File) -> BlockInput {
-    let env = &file.env;
-    let spec = spec(&env.spec);
-    let cancun = spec.is_enabled_in(SpecId::CANCUN);
-    let signed = file.txs.iter().zip(&file.signatures);
-    let transactions = signed.map(|(tx, signature)| {
-        let signed = sign(tx, signature);
-        // High-s signatures are valid in old transactions, so recovery is not the front door's.
-        let transaction = Transaction::from_signed(signed, tx.from);
-        assert_eq!(transaction.hash(), signature.hash, "block {}", env.number);
-        transaction
-    });
-    let rules = EthereumRules { chain_id: 1, spec };
-    BlockInput {
-        rules: Arc::new(ChainRules::Ethereum(rules)),
-        env: BlockEnv {
-            number: env.number,
-            parent_hash: file.hashes.get(&(env.number - 1)).copied().unwrap_or_default(),
-            timestamp: env.ts,
-            beneficiary: env.coinbase,
-            gas_limit: env.gas_limit,
-            base_fee_wei: spec.is_enabled_in(SpecId::LONDON).then_some(env.basefee),
-            prevrandao: env.prevrandao,
-            difficulty: env.difficulty,
-            // Its contract is not in the data, so that the system call changes nothing.
-            parent_beacon_block_root: cancun.then_some(B256::ZERO),
-            excess_blob_gas: env.excess_blob,
-            withdrawals: None,
-            ommers: Vec::new(),
-            extra_data: Bytes::new(),
-        },
-        transactions: transactions.collect(),
-    }
+fn read(number: u64) -> Option<File> {
+    files::read(&format!("mainnet-blocks/{number}.json.xz"))
 }
 
 #[test]
-fn real_blocks_give_their_gas_bloom_and_receipts() {
+fn real_blocks_give_their_gas_bloom_and_receipts_in_every_mode() {
     let mut gas = 0;
     for number in BLOCKS {
-        let Some(bytes) = data(&format!("mainnet-blocks/{number}.json.xz")) else { return };
-        let file: File = serde_json::from_slice(&bytes).unwrap();
-        let block = executor::execute(&state(&file), &input(&file), Mode::Sequential).unwrap();
+        let Some(file) = read(number) else { return };
+        let expected = file.expected.as_ref().unwrap();
+        let input = input(&file);
+        let block = modes::execute(&state(&file), &input);
         assert!(block.skipped.is_empty(), "block {number}: {:?}", block.skipped[0].reason);
-        assert_eq!(block.header.gas_used, file.expected.gas_used, "block {number}");
-        assert_eq!(block.header.logs_bloom, file.expected.logs_bloom, "block {number}");
-        assert_eq!(block.header.receipts_root, file.expected.receipts_root, "block {number}");
+        assert_eq!(block.header.gas_used, expected.gas_used, "block {number}");
+        assert_eq!(block.header.logs_bloom, expected.logs_bloom, "block {number}");
+        // Older receipts hold roots of the whole state, of which the data has a part.
+        let partial = ROOTS_OF_PARTIAL_STATE.iter().find(|(block, ..)| *block == number);
+        assert_eq!(partial.is_some(), input.rules.receipts_have_roots());
+        let receipts_root = partial.map_or(expected.receipts_root, |(.., receipts)| *receipts);
+        assert_eq!(block.header.receipts_root, receipts_root, "block {number}");
+        if let Some((_, state_root, _)) = partial {
+            assert_eq!(block.header.state_root, *state_root, "block {number}");
+        }
         gas += block.header.gas_used;
     }
-    println!("mainnet blocks: {} executed, {gas} gas", BLOCKS.len());
+    let blocks = BLOCKS.len();
+    println!("mainnet blocks: {blocks} executed in every mode, {gas} gas");
+}
+
+#[test]
+fn a_prague_block_is_the_same_in_every_mode() {
+    let read = prestate_file::read("mainnet-blocks/22546209.json.xz");
+    let Some((state, input)) = read else { return };
+    let block = modes::execute(&state, &input);
+    let (included, skipped) = (block.receipts.len(), block.skipped.len());
+    assert_eq!((included, skipped), (input.transactions.len(), 0));
+    println!("block 22546209: {included} transactions, {} gas", block.header.gas_used);
+}
+
+#[test]
+fn workloads_are_the_same_in_every_mode() {
+    for name in WORKLOADS {
+        let Some(mut file) = files::read(&format!("workloads/{name}.json.xz")) else { return };
+        file.txs.truncate(WORKLOAD_TRANSACTIONS);
+        let block = modes::execute(&state(&file), &input(&file));
+        assert_eq!((block.receipts.len(), block.skipped.len()), (WORKLOAD_TRANSACTIONS, 0));
+        assert!(block.receipts.iter().all(|receipt| receipt.success), "{name}");
+        println!("workload {name}: {WORKLOAD_TRANSACTIONS} transactions in every mode");
+    }
 }
 
 #[test]
 fn real_signatures_recover_to_their_senders() {
-    let Some(bytes) = data("mainnet-blocks/19933597.json.xz") else { return };
-    let file: File = serde_json::from_slice(&bytes).unwrap();
+    let Some(file) = read(19_933_597) else { return };
     for (tx, transaction) in file.txs.iter().zip(input(&file).transactions) {
         let decoded = Transaction::decode_signed(transaction.raw().clone()).unwrap();
         assert_eq!((decoded.sender(), decoded.hash()), (tx.from, transaction.hash()));
+    }
+}
+
+/// The fork's block before any transaction, on a state of three accounts.
+fn dao_fork_block(chain_id: u64, number: u64) -> [U256; 3] {
+    let the_dao = address!("0xbb9bc244d798123fde783fcc1c72d3bb8c189413");
+    let last_child = address!("0x807640a13483f8ac783c557fcdf27be11ea4ac7a");
+    let recipient = address!("0xbf4ed7b27f1d666546e30d74d50d173d20bca754");
+    let mut diff = StateDiff::default();
+    for (address, wei) in [(the_dao, 7), (last_child, 5), (recipient, 1)] {
+        let account = Account { balance_wei: U256::from(wei), ..Account::default() };
+        let change = AccountDiff { after: Some(account), ..AccountDiff::default() };
+        diff.accounts.insert(address, change);
+    }
+    let mut before = MemoryState::default();
+    before.apply(&diff).unwrap();
+    let block = modes::execute(&before, &empty_block(chain_id, number, SpecId::HOMESTEAD));
+    before.apply_block(&block);
+    [the_dao, last_child, recipient].map(|address| {
+        before.account(address).unwrap().map_or(U256::MAX, |account| account.balance_wei)
+    })
+}
+
+fn empty_block(chain_id: u64, number: u64, spec: SpecId) -> BlockInput {
+    let env = BlockEnv {
+        number,
+        parent_hash: B256::ZERO,
+        timestamp: 1_469_020_840,
+        beneficiary: Address::ZERO,
+        gas_limit: 4_712_384,
+        base_fee_wei: None,
+        prevrandao: B256::ZERO,
+        difficulty: U256::from(62_413_376_722_602u64),
+        parent_beacon_block_root: None,
+        excess_blob_gas: None,
+        withdrawals: None,
+        ommers: Vec::new(),
+        extra_data: Bytes::new(),
+    };
+    let rules = Arc::new(ChainRules::Ethereum(EthereumRules { chain_id, spec }));
+    BlockInput { rules, env, transactions: Vec::new() }
+}
+
+#[test]
+fn the_dao_fork_moves_ether_at_one_block_of_one_chain() {
+    let stays = [7, 5, 1].map(U256::from);
+    assert_eq!(dao_fork_block(1, 1_920_000), [0, 0, 13].map(U256::from));
+    assert_eq!(dao_fork_block(1, 1_919_999), stays);
+    assert_eq!(dao_fork_block(1, 1_920_001), stays);
+    assert_eq!(dao_fork_block(61, 1_920_000), stays);
+}
+
+#[test]
+fn a_hardfork_after_osaka_is_refused() {
+    let input = empty_block(1, 30_000_000, SpecId::AMSTERDAM);
+    for mode in modes::MODES {
+        let refused = executor::execute(&MemoryState::default(), &input, mode);
+        assert!(matches!(refused, Err(ExecuteError::UnsupportedSpec { .. })));
     }
 }

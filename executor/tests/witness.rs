@@ -1,7 +1,7 @@
 //! Stateless execution: a real Prague block with its witness and nothing else must give the header
 //! that Ethereum has, and a damaged witness an error.
 
-use crate::support::data;
+use crate::{modes::MODES, support::data};
 use alloy::{
     consensus::{Block, BlockBody, TxEnvelope},
     primitives::Bytes,
@@ -63,10 +63,11 @@ fn a_real_block_executes_from_its_witness_alone() {
     let Some(file) = file() else { return };
     let state = state(&file, &file.witness.state);
     let block = block(&file);
-    let executed =
-        import(&state, RULES, state.parent(), &block, Mode::Sequential).unwrap().unwrap();
-    assert_eq!(executed.header, block.header, "state root, receipts root, requests hash and all");
-    println!("witness: block {} of {} gas", executed.header.number, executed.header.gas_used);
+    for mode in MODES {
+        let executed = import(&state, RULES, state.parent(), &block, mode).unwrap().unwrap();
+        assert_eq!(executed.header, block.header, "state root, receipts root, requests hash, all");
+    }
+    println!("witness: block {} of {} gas", block.header.number, block.header.gas_used);
 }
 
 #[test]

@@ -131,7 +131,7 @@ impl<'b, 'a, 'v, V: StateView> Shift<'b, 'a, 'v, V> {
                 Ok(()) => self.turn(index, transaction)?,
                 Err(reason) => Err(reason),
             };
-            self.leader.progress.record(transaction, outcome);
+            self.leader.progress.record(transaction, outcome, None);
         }
         Ok(())
     }

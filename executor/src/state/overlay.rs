@@ -132,16 +132,21 @@ impl<'v, V: StateView> Overlay<'v, V> {
         Ok(())
     }
 
-    /// The view below, and what changed over it.
-    pub(crate) fn into_diff(self) -> (&'v V, StateDiff) {
+    /// The view below.
+    pub(crate) fn view(&self) -> &'v V {
+        self.view
+    }
+
+    /// What changed over the view.
+    pub(crate) fn diff(&self) -> StateDiff {
         let mut diff = StateDiff::default();
-        for (address, entry) in self.entries {
+        for (address, entry) in &self.entries {
             let wiped = entry.wiped && entry.base.is_some();
             // Of a wiped account only what is there now counts: the storage before is gone whole.
             let before = |slot: &Slot| if wiped { U256::ZERO } else { slot.base };
-            let changed = entry.slots.into_iter().filter(|(_, slot)| before(slot) != slot.now);
+            let changed = entry.slots.iter().filter(|(_, slot)| before(slot) != slot.now);
             let slots = changed
-                .map(|(key, slot)| (key, SlotDiff { before: before(&slot), after: slot.now }))
+                .map(|(key, slot)| (*key, SlotDiff { before: before(slot), after: slot.now }))
                 .collect::<alloc::collections::BTreeMap<_, _>>();
             if entry.base == entry.now && slots.is_empty() && !wiped {
                 continue;
@@ -154,9 +159,9 @@ impl<'v, V: StateView> Overlay<'v, V> {
                 diff.codes.insert(after, code.clone());
             }
             let account = AccountDiff { before: entry.base, after: entry.now, wiped, slots };
-            diff.accounts.insert(address, account);
+            diff.accounts.insert(*address, account);
         }
-        (self.view, diff)
+        diff
     }
 
     fn commit_account(&mut self, address: Address, account: RevmAccount) {

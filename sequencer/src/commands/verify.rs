@@ -1,8 +1,8 @@
 //! `sequencer verify`: arrives at the chain from L1 alone and compares it with what was claimed.
 //!
-//! Reads the Inbox's appends and L1's blocks, derives every L2 block, executes it sequentially in a
-//! fresh state in memory, and compares each output root on L1. Shares no state with any node; the
-//! only L2 input is the genesis file, which the Inbox's configuration hash authenticates.
+//! Reads the Inbox's appends and L1's blocks, derives every L2 block, executes it in a fresh state
+//! in memory, and compares each output root on L1. Shares no state with any node; the only L2 input
+//! is the genesis file, which the Inbox's configuration hash authenticates.
 
 mod against;
 
@@ -337,7 +337,7 @@ impl Verifier {
 
     fn execute(&mut self, input: &BlockInput) -> Result<(), VerifyError> {
         let number = input.env.number;
-        let block = executor::execute(&self.state, input, Mode::Sequential)
+        let block = executor::execute(&self.state, input, Mode::Automatic)
             .map_err(|error| VerifyError::Execute { number, error })?;
         self.state.apply_block(&block);
         let signed = block.transactions.iter().filter(|tx| tx.as_signed().is_some());

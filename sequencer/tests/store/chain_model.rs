@@ -7,8 +7,8 @@ use alloy::{
     signers::{SignerSync, local::PrivateKeySigner},
 };
 use executor::{
-    Account, Deposit, ExecutedBlock, Genesis, Header, MemoryState, Receipt, RollupRules, StateDiff,
-    StateTrie, StateView, Transaction,
+    Account, Counters, Deposit, ExecutedBlock, Genesis, Header, MemoryState, Receipt, RollupRules,
+    StateDiff, StateTrie, StateView, Transaction,
     genesis::{GenesisAccount, GenesisL1},
     state::{AccountDiff, SlotDiff},
     transaction::SignedTransaction,
@@ -147,7 +147,16 @@ impl Model {
         let transactions = transactions(number, salt, changes.len().min(3));
         let receipts = receipts(&transactions);
         let hash = header.hash_slow();
-        ExecutedBlock { header, hash, transactions, receipts, skipped: Vec::new(), diff, trie }
+        ExecutedBlock {
+            header,
+            hash,
+            transactions,
+            receipts,
+            skipped: Vec::new(),
+            diff,
+            trie,
+            counters: Counters::default(),
+        }
     }
 
     pub(crate) fn push(&mut self, block: ExecutedBlock, changes: &[Change]) {
@@ -343,6 +352,7 @@ fn receipts(transactions: &[Transaction]) -> Vec<Receipt> {
     let receipt = |(index, transaction): (usize, &Transaction)| Receipt {
         ty: transaction.ty(),
         success: index % 2 == 0,
+        state_root: None,
         cumulative_gas_used: 21_000 * (index as u64 + 1),
         logs: (0..index + 1)
             .map(|log| {

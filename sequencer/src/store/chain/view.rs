@@ -35,8 +35,8 @@ const VIEW_ATTEMPTS_MAX: usize = 16;
 /// of work, which bounds what one request for an old proof can cost.
 const TRIE_CHANGES_MAX: usize = 500_000;
 
-/// The state after one block. Moves between threads; blocks nobody, but keeps file pages from being
-/// reused, so it should live for one request or one block.
+/// The state after one block. Moves between threads, and the workers that execute a block read it
+/// together; keeps file pages from being reused, so it should live for one request or one block.
 pub struct ChainView {
     snapshot: KvSnapshot,
     store: ChainStore,
