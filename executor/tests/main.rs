@@ -11,7 +11,9 @@
 mod blockchain_tests;
 mod blocks;
 mod ethers;
+mod fuzz;
 mod mainnet_blocks;
+mod modes_agree;
 mod support;
 mod trie;
 mod witness;
