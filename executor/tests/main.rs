@@ -11,6 +11,7 @@
 mod blockchain_tests;
 mod blocks;
 mod ethers;
+mod files;
 mod mainnet_blocks;
 mod support;
 mod trie;
