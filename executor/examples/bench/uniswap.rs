@@ -14,15 +14,15 @@ use crate::{
 use alloy::primitives::{Address, B256, Bytes, U256, b256, keccak256};
 use std::collections::BTreeMap;
 
-/// keccak-256 of the pool's init code, as the router has it.
+/// What the router of `uni_hot` has as the hash of a pool's init code.
 const POOL_INIT_CODE_HASH: B256 =
-    b256!("0xe34f199b19b2b4f47f68442619d555527d244f78a3297ea89325f843f87b8b54");
+    b256!("0x5ac9ffc2681363279473dd5269b6ea28c1df5a5261a30957edde40802653baca");
 /// The pool's fee in hundredths of a basis point.
 const FEE: u64 = 3_000;
 /// Lengths in bytes by which the contracts are found.
-const FACTORY_BYTES: usize = 24_199;
-const POOL_BYTES: usize = 21_839;
-const TRADE_BYTES: usize = 2_935;
+const FACTORY_BYTES: usize = 24_198;
+const POOL_BYTES: usize = 21_838;
+const TRADE_BYTES: usize = 2_934;
 /// What a trader sells.
 const SELL: u64 = 2_000;
 
