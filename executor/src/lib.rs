@@ -25,6 +25,8 @@ pub mod execute;
 pub mod genesis;
 pub mod knowledge;
 pub mod receipt;
+#[cfg(feature = "std")]
+mod record;
 mod requests;
 pub mod rules;
 pub mod state;
@@ -38,8 +40,12 @@ pub use execute::{Execution, Mode, Options, execute, execute_with};
 pub use genesis::Genesis;
 pub use knowledge::Knowledge;
 pub use receipt::Receipt;
+#[cfg(feature = "std")]
+pub use record::record_witness;
 pub use rules::{ChainRules, EthereumRules, RollupRules};
-pub use state::{Account, MemoryState, StateDiff, StateTrie, StateView, WitnessState};
+pub use state::{
+    Account, ExecutionWitness, MemoryState, StateDiff, StateTrie, StateView, WitnessState,
+};
 pub use transaction::{Transaction, TransactionError};
 
 /// The block header type, as Ethereum encodes and hashes it.
