@@ -75,13 +75,16 @@ fn expected_root(model: &Model) -> B256 {
     )
 }
 
+/// An account and the slots read of it.
+type Values = Vec<(Option<Account>, Vec<U256>)>;
+
 /// Reads and a change on what `nodes` tell of the trie: the values read and the root.
 fn use_witness(
     root: B256,
     nodes: &[Bytes],
     reads: &Reads,
     diff: &StateDiff,
-) -> Result<(Vec<(Option<Account>, Vec<U256>)>, B256), ViewError> {
+) -> Result<(Values, B256), ViewError> {
     let parent = Header { state_root: root, ..Header::default() };
     let state = WitnessState::new(nodes, &[], vec![parent]).unwrap();
     let read = |(address, slots): (&Address, &std::collections::BTreeSet<U256>)| {

@@ -14,7 +14,7 @@ use alloc::vec::Vec;
 use alloy_primitives::{Address, B256, Bytes, U256, keccak256, map::B256Map};
 use alloy_rlp::{Decodable, Encodable};
 use alloy_trie::{EMPTY_ROOT_HASH, Nibbles, TrieAccount};
-use node::{LeafValue, Siblings, Trie};
+use node::{LeafValue, Siblings, Source, Trie};
 
 /// Accounts and their storage, committed to by one root.
 #[derive(Clone, Debug)]
@@ -204,9 +204,10 @@ impl StateTrie {
     /// # Errors
     /// [`WitnessError::Node`] when a node is none of such a trie.
     pub(crate) fn from_witness(root: B256, nodes: &B256Map<&Bytes>) -> Result<Self, WitnessError> {
-        let accounts = Trie::from_witness(root, nodes, &mut |value| {
+        let mut slots = Source::new(nodes);
+        let accounts = Trie::from_witness(root, &mut Source::new(nodes), &mut |value| {
             let leaf = TrieAccount::decode(&mut &value[..]).map_err(|_| WitnessError::Node)?;
-            let storage = Trie::from_witness(leaf.storage_root, nodes, &mut |value| {
+            let storage = Trie::from_witness(leaf.storage_root, &mut slots, &mut |value| {
                 U256::decode(&mut &value[..]).map_err(|_| WitnessError::Node)
             })?;
             let account =

@@ -3,7 +3,10 @@
 
 use crate::{error::ViewError, state::WitnessError};
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
-use alloy_primitives::{B256, Bytes, keccak256, map::B256Map};
+use alloy_primitives::{
+    B256, Bytes, keccak256,
+    map::{B256Map, HashMap},
+};
 use alloy_rlp::Decodable;
 use alloy_trie::{
     EMPTY_ROOT_HASH, Nibbles, TrieMask,
@@ -158,17 +161,18 @@ impl<V: LeafValue> Trie<V> {
         Ok(())
     }
 
-    /// The part of the trie of `root` that `nodes` hold, leaves decoded by `leaf`. Hashes cannot form
-    /// a cycle, and paths longer than a key are refused, so this ends whatever the nodes are.
+    /// The part of the trie of `root` that the source holds, leaves decoded by `leaf`. Hashes cannot
+    /// form a cycle, paths longer than a key are refused, and nodes that are reached on many paths
+    /// are decoded once: this ends soon whatever the nodes are.
     pub(super) fn from_witness(
         root: B256,
-        nodes: &B256Map<&Bytes>,
+        source: &mut Source<'_, V>,
         leaf: &mut impl FnMut(&[u8]) -> Result<V, WitnessError>,
     ) -> Result<Self, WitnessError> {
         if root == EMPTY_ROOT_HASH {
             return Ok(Self(None));
         }
-        let link = link_of_witness(&RlpNode::word_rlp(&root), KEY_NIBBLES, nodes, leaf)?;
+        let link = link_of_witness(&RlpNode::word_rlp(&root), KEY_NIBBLES, source, leaf)?;
         Ok(Self(Some(link)))
     }
 
@@ -240,28 +244,44 @@ impl<V: LeafValue> Trie<V> {
 /// Nibbles of a key: the keccak-256 of an address or slot.
 const KEY_NIBBLES: usize = 64;
 
+/// Nodes by their hash, and those decoded already, by hash and what remains of the key below them.
+pub(super) struct Source<'n, V> {
+    nodes: &'n B256Map<&'n Bytes>,
+    decoded: HashMap<(B256, usize), Link<V>>,
+}
+
+impl<'n, V> Source<'n, V> {
+    pub(super) fn new(nodes: &'n B256Map<&'n Bytes>) -> Self {
+        Self { nodes, decoded: HashMap::default() }
+    }
+}
+
 /// The node behind a reference, with everything known below it. `left` is what remains of the key.
 fn link_of_witness<V: LeafValue>(
     reference: &RlpNode,
     left: usize,
-    nodes: &B256Map<&Bytes>,
+    source: &mut Source<'_, V>,
     leaf: &mut impl FnMut(&[u8]) -> Result<V, WitnessError>,
 ) -> Result<Link<V>, WitnessError> {
-    let encoded = match reference.as_hash() {
-        Some(hash) => nodes.get(&hash).map(|node| &node[..]),
-        None => Some(reference.as_slice()),
+    let cell = |node| Arc::new(Cell { node, reference: Some(reference.clone()) });
+    let Some(hash) = reference.as_hash() else {
+        return node_of_witness(reference.as_slice(), left, source, leaf).map(cell);
     };
-    let node = match encoded {
-        Some(encoded) => node_of_witness(encoded, left, nodes, leaf)?,
-        None => Node::Blind,
+    if let Some(link) = source.decoded.get(&(hash, left)) {
+        return Ok(link.clone());
+    }
+    let link = match source.nodes.get(&hash).copied() {
+        Some(encoded) => cell(node_of_witness(encoded, left, source, leaf)?),
+        None => cell(Node::Blind),
     };
-    Ok(Arc::new(Cell { node, reference: Some(reference.clone()) }))
+    source.decoded.insert((hash, left), link.clone());
+    Ok(link)
 }
 
 fn node_of_witness<V: LeafValue>(
     mut encoded: &[u8],
     left: usize,
-    nodes: &B256Map<&Bytes>,
+    source: &mut Source<'_, V>,
     leaf: &mut impl FnMut(&[u8]) -> Result<V, WitnessError>,
 ) -> Result<Node<V>, WitnessError> {
     let decoded = TrieNode::decode(&mut encoded).map_err(|_| WitnessError::Node)?;
@@ -272,14 +292,14 @@ fn node_of_witness<V: LeafValue>(
         TrieNode::Extension(ExtensionNode { key, child, .. })
             if !key.is_empty() && key.len() < left =>
         {
-            let child = link_of_witness(&child, left - key.len(), nodes, leaf)?;
+            let child = link_of_witness(&child, left - key.len(), source, leaf)?;
             Ok(Node::Extension { path: key, child })
         }
         TrieNode::Branch(branch) if left > 0 => {
             let mut children: Box<[Option<Link<V>>; 16]> = Box::default();
             for (nibble, child) in branch.as_ref().children() {
                 if let Some(child) = child {
-                    let link = link_of_witness(child, left - 1, nodes, leaf)?;
+                    let link = link_of_witness(child, left - 1, source, leaf)?;
                     children[usize::from(nibble)] = Some(link);
                 }
             }
