@@ -13,6 +13,7 @@ extern crate alloc;
 #[cfg(feature = "std")]
 extern crate std;
 
+pub mod access_list;
 pub mod block;
 pub mod call;
 pub mod counters;
@@ -32,6 +33,7 @@ pub mod rules;
 pub mod state;
 pub mod transaction;
 
+pub use access_list::BlockAccessList;
 pub use block::{BlockEnv, BlockInput, ExecutedBlock, Skipped};
 pub use counters::Counters;
 pub use deposit::{Deposit, L1Attributes, L1Origin};

@@ -2,6 +2,7 @@
 //! the header it has, every invalid one be refused, and the last state be the one expected.
 
 use crate::{
+    access_list,
     modes::{MODES, assert_same},
     support::data,
 };
@@ -263,6 +264,19 @@ fn all_ethereum_blockchain_tests_pass_in_every_mode() {
         modes.try_for_each(|mode| {
             run(case, &|state, chain, block| import_in(mode, state, chain, block))
                 .map_err(|reason| format!("{mode:?}: {reason}"))
+        })
+    });
+}
+
+#[test]
+fn every_block_happens_as_its_access_list_claims() {
+    run_all("access lists", |case| {
+        run(case, &|state, chain, block| {
+            let executed = import_in(Mode::Sequential, state, chain, block)?;
+            let input =
+                check(RULES, newest(chain), block).map_err(|invalid| invalid.to_string())?;
+            access_list::check(state, &input, &executed);
+            Ok(executed)
         })
     });
 }
