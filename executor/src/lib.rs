@@ -13,6 +13,7 @@ extern crate alloc;
 #[cfg(feature = "std")]
 extern crate std;
 
+pub mod access_list;
 pub mod block;
 pub mod call;
 pub mod counters;
@@ -30,12 +31,15 @@ mod lane;
 mod parallel;
 mod progress;
 pub mod receipt;
+#[cfg(feature = "std")]
+mod record;
 mod reference;
 mod requests;
 pub mod rules;
 pub mod state;
 pub mod transaction;
 
+pub use access_list::BlockAccessList;
 pub use block::{BlockEnv, BlockInput, ExecutedBlock, Skipped};
 pub use counters::Counters;
 pub use deposit::{Deposit, L1Attributes, L1Origin};
@@ -44,8 +48,12 @@ pub use execute::{Execution, Mode, Options, execute, execute_with};
 pub use genesis::Genesis;
 pub use knowledge::Knowledge;
 pub use receipt::Receipt;
+#[cfg(feature = "std")]
+pub use record::record_witness;
 pub use rules::{ChainRules, EthereumRules, RollupRules};
-pub use state::{Account, MemoryState, StateDiff, StateTrie, StateView, WitnessState};
+pub use state::{
+    Account, ExecutionWitness, MemoryState, StateDiff, StateTrie, StateView, WitnessState,
+};
 pub use transaction::{Transaction, TransactionError};
 
 /// The block header type, as Ethereum encodes and hashes it.

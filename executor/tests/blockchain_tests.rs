@@ -1,15 +1,21 @@
 //! The 7,376 Ethereum blockchain tests at Cancun, in every mode: every valid block must give exactly
 //! the header it has, every invalid one be refused, and the last state be the one expected.
 
-use crate::{modes::MODES, support::data};
+use crate::{
+    access_list,
+    modes::{MODES, assert_same},
+    support::data,
+};
 use alloy::{
     consensus::Header,
     primitives::{Address, B256, Bytes, U256},
     rlp::Decodable,
 };
 use executor::{
-    Account, EthereumRules, MemoryState, Mode, StateDiff, StateView,
-    ethereum::{EthereumBlock, import},
+    Account, EthereumRules, ExecuteError, ExecutedBlock, ExecutionWitness, MemoryState, Mode,
+    StateDiff, StateView, ViewError,
+    ethereum::{EthereumBlock, check, import},
+    record_witness,
     state::{AccountDiff, SlotDiff},
 };
 use revm::{bytecode::Bytecode, primitives::hardfork::SpecId};
@@ -85,25 +91,45 @@ fn state_of(pre: &BTreeMap<Address, CaseAccount>) -> MemoryState {
     state
 }
 
+const RULES: EthereumRules = EthereumRules { chain_id: 1, spec: SpecId::CANCUN };
+
+/// The chain so far, by number.
+type Chain = BTreeMap<u64, Header>;
+
+/// Executes a block on the state after the newest of the chain; the error says what is wrong.
+type Import<'a> = &'a dyn Fn(&MemoryState, &Chain, &EthereumBlock) -> Result<ExecutedBlock, String>;
+
+/// The newest header and its hash.
+fn newest(chain: &Chain) -> (&Header, B256) {
+    let (_, header) = chain.last_key_value().unwrap();
+    (header, header.hash_slow())
+}
+
+fn import_in(
+    mode: Mode,
+    state: &(impl StateView + Sync),
+    chain: &Chain,
+    block: &EthereumBlock,
+) -> Result<ExecutedBlock, String> {
+    let imported = import(state, RULES, newest(chain), block, mode);
+    imported.map_err(|error| error.to_string())?.map_err(|invalid| invalid.to_string())
+}
+
 /// Runs one case; the error says what differs.
-fn run(case: &Case, mode: Mode) -> Result<(), String> {
-    let rules = EthereumRules { chain_id: 1, spec: SpecId::CANCUN };
+fn run(case: &Case, import: Import<'_>) -> Result<(), String> {
     let genesis = EthereumBlock::decode(&mut &case.genesis_rlp[..]).map_err(|e| e.to_string())?;
     let mut state = state_of(&case.pre);
-    let mut parent: Header = genesis.header;
-    let mut hash = parent.hash_slow();
-    if state.root() != parent.state_root {
+    if state.root() != genesis.header.state_root {
         return Err("genesis state root".into());
     }
-    state.set_block_hash(0, hash);
+    state.set_block_hash(0, genesis.header.hash_slow());
+    let mut chain = Chain::from([(0, genesis.header)]);
     for (index, block) in case.blocks.iter().enumerate() {
         let expected_invalid = block.expect_exception.is_some();
         let mut rlp = &block.rlp[..];
         let decoded = EthereumBlock::decode(&mut rlp).ok().filter(|_| rlp.is_empty());
         let imported = match &decoded {
-            Some(decoded) => import(&state, rules, (&parent, hash), decoded, mode)
-                .map_err(|error| error.to_string())?
-                .map_err(|invalid| invalid.to_string()),
+            Some(decoded) => import(&state, &chain, decoded),
             None => Err("undecodable".into()),
         };
         match imported {
@@ -111,12 +137,12 @@ fn run(case: &Case, mode: Mode) -> Result<(), String> {
             Err(reason) if !expected_invalid => return Err(format!("block {index}: {reason}")),
             Ok(executed) => {
                 state.apply_block(&executed);
-                (parent, hash) = (executed.header, executed.hash);
+                chain.insert(executed.header.number, executed.header);
             }
             Err(_) => {}
         }
     }
-    check_end(case, &state, hash)
+    check_end(case, &state, newest(&chain).1)
 }
 
 fn check_end(case: &Case, state: &MemoryState, hash: B256) -> Result<(), String> {
@@ -235,6 +261,85 @@ fn all_ethereum_blockchain_tests_pass_in_every_mode() {
     run_all("blockchain tests", |case| {
         // Automatic is one of the others in each case.
         let mut modes = MODES.into_iter().filter(|mode| *mode != Mode::Automatic);
-        modes.try_for_each(|mode| run(case, mode).map_err(|reason| format!("{mode:?}: {reason}")))
+        modes.try_for_each(|mode| {
+            run(case, &|state, chain, block| import_in(mode, state, chain, block))
+                .map_err(|reason| format!("{mode:?}: {reason}"))
+        })
     });
+}
+
+#[test]
+fn every_block_happens_as_its_access_list_claims() {
+    run_all("access lists", |case| {
+        run(case, &|state, chain, block| {
+            let executed = import_in(Mode::Sequential, state, chain, block)?;
+            let input =
+                check(RULES, newest(chain), block).map_err(|invalid| invalid.to_string())?;
+            access_list::check(state, &input, &executed);
+            Ok(executed)
+        })
+    });
+}
+
+/// Records a witness in one mode and executes from it alone in another.
+fn import_by_witness(
+    modes: (Mode, Mode),
+    state: &MemoryState,
+    chain: &Chain,
+    block: &EthereumBlock,
+) -> Result<(ExecutedBlock, ExecutionWitness), String> {
+    let input = check(RULES, newest(chain), block).map_err(|invalid| invalid.to_string())?;
+    let ancestor = |number| chain.get(&number).cloned();
+    let (recorded, witness) =
+        record_witness(state, &input, modes.0, ancestor).map_err(|error| error.to_string())?;
+    let alone = witness.to_state().map_err(|error| error.to_string())?;
+    assert_eq!(alone.parent(), newest(chain));
+    let executed = import_in(modes.1, &alone, chain, block)?;
+    assert_same(&recorded, &executed, "from the witness");
+    // Its trie is whole, the other's is not.
+    Ok((recorded, witness))
+}
+
+#[test]
+fn a_witness_alone_gives_the_same_blocks() {
+    let [reference, two, eight, _] = MODES;
+    let counts = [const { AtomicUsize::new(0) }; 2];
+    run_all("witnesses", |case| {
+        for modes in [(reference, reference), (reference, eight), (two, reference)] {
+            run(case, &|state, chain, block| {
+                let (executed, witness) = import_by_witness(modes, state, chain, block)?;
+                counts[0].fetch_add(witness.state.len(), Ordering::Relaxed);
+                let json = serde_json::to_string(&witness).unwrap();
+                assert_eq!(serde_json::from_str::<ExecutionWitness>(&json).unwrap(), witness);
+                // A node less in one block of sixteen, for each node.
+                if modes == (reference, reference) && executed.hash[0] % 16 == 0 {
+                    counts[1].fetch_add(witness.state.len(), Ordering::Relaxed);
+                    each_node_is_needed(&witness, chain, block)?;
+                }
+                Ok(executed)
+            })
+            .map_err(|reason| format!("{modes:?}: {reason}"))?;
+        }
+        Ok(())
+    });
+    let [nodes, removed] = counts.map(AtomicUsize::into_inner);
+    println!("witnesses: {nodes} nodes, {removed} removed one by one");
+}
+
+/// Without any one node, execution fails; it never ends with a header at all.
+fn each_node_is_needed(
+    witness: &ExecutionWitness,
+    chain: &Chain,
+    block: &EthereumBlock,
+) -> Result<(), String> {
+    for index in 0..witness.state.len() {
+        let mut fewer = witness.clone();
+        fewer.state.remove(index);
+        let state = fewer.to_state().map_err(|error| error.to_string())?;
+        match import(&state, RULES, newest(chain), block, Mode::Sequential) {
+            Err(ExecuteError::View(ViewError::MissingNode)) => {}
+            other => return Err(format!("without node {index}: {other:?}")),
+        }
+    }
+    Ok(())
 }

@@ -8,6 +8,7 @@
     reason = "a test fails by panicking, also in what its tests share"
 )]
 
+mod access_list;
 mod blockchain_tests;
 mod blocks;
 mod ethers;

@@ -1,6 +1,6 @@
 //! The resident trie against alloy-trie's independent root computation and proof verifier.
 
-use alloy::primitives::{Address, B256, KECCAK256_EMPTY, U256, keccak256};
+use alloy::primitives::{Address, B256, Bytes, KECCAK256_EMPTY, U256, keccak256};
 use alloy_rlp::Encodable;
 use alloy_trie::{
     Nibbles, TrieAccount,
@@ -8,8 +8,8 @@ use alloy_trie::{
     root::{state_root_unhashed, storage_root_unhashed},
 };
 use executor::{
-    Account, StateDiff, StateTrie,
-    state::{AccountDiff, SlotDiff},
+    Account, Header, StateDiff, StateTrie, StateView, ViewError, WitnessState,
+    state::{AccountDiff, Reads, SlotDiff},
 };
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -75,8 +75,69 @@ fn expected_root(model: &Model) -> B256 {
     )
 }
 
+/// An account and the slots read of it.
+type Values = Vec<(Option<Account>, Vec<U256>)>;
+
+/// Reads and a change on what `nodes` tell of the trie: the values read and the root.
+fn use_witness(
+    root: B256,
+    nodes: &[Bytes],
+    reads: &Reads,
+    diff: &StateDiff,
+) -> Result<(Values, B256), ViewError> {
+    let parent = Header { state_root: root, ..Header::default() };
+    let state = WitnessState::new(nodes, &[], vec![parent]).unwrap();
+    let read = |(address, slots): (&Address, &std::collections::BTreeSet<U256>)| {
+        let slots = slots.iter().map(|slot| state.slot(*address, *slot));
+        Ok((state.account(*address)?, slots.collect::<Result<_, _>>()?))
+    };
+    let values = reads.iter().map(read).collect::<Result<_, ViewError>>()?;
+    Ok((values, state.trie().apply(diff)?.root()))
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
+
+    #[test]
+    fn a_witness_holds_what_is_needed_and_no_more(
+        changes in prop::collection::vec(change(), 0..60),
+        last in prop::collection::vec(change(), 0..8),
+        reads in prop::collection::vec((0u8..26, 0u8..14), 0..8),
+    ) {
+        let (mut model, mut trie) = (Model::new(), StateTrie::default());
+        for change in &changes {
+            let mut diff = StateDiff::default();
+            apply(&mut model, change, &mut diff);
+            trie = trie.apply(&diff).unwrap();
+        }
+        let before = model.clone();
+        let mut diff = StateDiff::default();
+        let last: BTreeMap<u8, &Change> = last.iter().map(|c| (c.account, c)).collect();
+        last.values().for_each(|change| apply(&mut model, change, &mut diff));
+        let mut read = Reads::new();
+        for (account, slot) in reads {
+            read.entry(Address::with_last_byte(account)).or_default().insert(U256::from(slot));
+        }
+        let witness = trie.witness(&read, &diff).unwrap();
+        prop_assert!(witness.iter().all(|(hash, node)| *hash == keccak256(node)));
+        let nodes: Vec<Bytes> = witness.into_values().collect();
+        let (values, root) = use_witness(trie.root(), &nodes, &read, &diff).unwrap();
+        prop_assert_eq!(root, expected_root(&model));
+        for ((address, slots), (account, slot_values)) in read.iter().zip(values) {
+            let expected = before.get(address);
+            prop_assert_eq!(account.map(|account| account.nonce), expected.map(|(nonce, _)| *nonce));
+            for (slot, value) in slots.iter().zip(slot_values) {
+                let expected = expected.and_then(|(_, storage)| storage.get(slot));
+                prop_assert_eq!(value, expected.copied().unwrap_or_default());
+            }
+        }
+        for index in 0..nodes.len() {
+            let mut fewer = nodes.clone();
+            fewer.swap_remove(index);
+            let missing = use_witness(trie.root(), &fewer, &read, &diff);
+            prop_assert!(matches!(missing, Err(ViewError::MissingNode)), "node {index} is surplus");
+        }
+    }
 
     #[test]
     fn every_root_equals_the_hash_builders(blocks in prop::collection::vec(

@@ -7,7 +7,7 @@
 //! can exceed it, because a credit to an account counts as a dependency here.
 
 use crate::{Failure, dependencies::dependencies, workload::Workload};
-use executor::Execution;
+use executor::{Execution, Mode};
 use std::{cmp::Reverse, collections::BinaryHeap, time::Instant};
 
 /// Cores that bounds are computed for, whatever the machine has.
@@ -43,7 +43,12 @@ fn transaction_nanos(workload: &Workload) -> Result<Vec<u64>, Failure> {
     let input = &workload.input;
     let mut least = vec![u64::MAX; input.transactions.len()];
     for _ in 0..RUNS {
-        let begun = Execution::begin(&workload.state, input.rules.clone(), input.env.clone());
+        let begun = Execution::begin(
+            &workload.state,
+            input.rules.clone(),
+            input.env.clone(),
+            Mode::Sequential.into(),
+        );
         let mut execution = begun.map_err(failure)?;
         for (transaction, least) in input.transactions.iter().zip(&mut least) {
             let started = Instant::now();

@@ -6,18 +6,26 @@
 mod diff;
 mod memory;
 mod overlay;
+#[cfg(feature = "std")]
+mod recorder;
 mod trie;
 mod witness;
 
 pub use diff::{AccountDiff, SlotDiff, StateDiff};
 pub use memory::MemoryState;
 pub use overlay::Overlay;
+#[cfg(feature = "std")]
+pub use recorder::{Recorded, Recorder};
 pub use trie::{AccountProof, SlotProof, StateTrie};
-pub use witness::{WitnessError, WitnessState};
+pub use witness::{ExecutionWitness, WitnessError, WitnessState};
 
 use crate::error::ViewError;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloy_primitives::{Address, B256, KECCAK256_EMPTY, U256};
 use revm::bytecode::Bytecode;
+
+/// Accounts, and the slots of each, that were read.
+pub type Reads = BTreeMap<Address, BTreeSet<U256>>;
 
 /// An account without its storage. Absent and empty (EIP-161) are both `None` at a view.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

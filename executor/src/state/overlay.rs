@@ -4,7 +4,7 @@
 //! every account and slot it touched, so that the diff compares with the base and not with whatever
 //! an earlier transaction of the same block left. Never writes to the view.
 
-use super::{Account, AccountDiff, SlotDiff, StateDiff, StateView};
+use super::{Account, AccountDiff, Reads, SlotDiff, StateDiff, StateView};
 use crate::error::ViewError;
 use alloy_primitives::{
     Address, B256, KECCAK256_EMPTY, U256,
@@ -135,6 +135,12 @@ impl<'v, V: StateView> Overlay<'v, V> {
     /// The view below.
     pub(crate) fn view(&self) -> &'v V {
         self.view
+    }
+
+    /// Every account and slot that was read or changed.
+    pub(crate) fn reads(&self) -> Reads {
+        let entries = self.entries.iter();
+        entries.map(|(address, entry)| (*address, entry.slots.keys().copied().collect())).collect()
     }
 
     /// What changed over the view.

@@ -8,13 +8,13 @@
 
 mod node;
 
-use super::{Account, StateDiff, WitnessError};
+use super::{Account, AccountDiff, Reads, StateDiff, WitnessError};
 use crate::error::ViewError;
 use alloc::vec::Vec;
 use alloy_primitives::{Address, B256, Bytes, U256, keccak256, map::B256Map};
 use alloy_rlp::{Decodable, Encodable};
 use alloy_trie::{EMPTY_ROOT_HASH, Nibbles, TrieAccount};
-use node::{LeafValue, Trie};
+use node::{LeafValue, Siblings, Source, Trie};
 
 /// Accounts and their storage, committed to by one root.
 #[derive(Clone, Debug)]
@@ -87,6 +87,27 @@ fn slot_path(slot: U256) -> Nibbles {
     Nibbles::unpack(keccak256(slot.to_be_bytes::<32>()))
 }
 
+/// Nodes beside changed paths that a change depended on.
+#[derive(Default)]
+struct Seen {
+    accounts: Siblings<AccountLeaf>,
+    storage: Siblings<U256>,
+}
+
+/// Values first, then what becomes zero.
+fn apply_slots(
+    storage: &mut Trie<U256>,
+    change: &AccountDiff,
+    seen: &mut Siblings<U256>,
+) -> Result<(), ViewError> {
+    let (zeros, values): (Vec<_>, Vec<_>) =
+        change.slots.iter().partition(|(_, value)| value.after.is_zero());
+    for (slot, value) in values {
+        storage.insert(slot_path(*slot), value.after)?;
+    }
+    zeros.into_iter().try_for_each(|(slot, _)| storage.remove(slot_path(*slot), seen))
+}
+
 impl StateTrie {
     /// Root of the accounts trie.
     #[must_use]
@@ -99,28 +120,62 @@ impl StateTrie {
     /// # Errors
     /// [`ViewError::MissingNode`] when a node on the way is known by its hash alone.
     pub fn apply(&self, diff: &StateDiff) -> Result<Self, ViewError> {
+        self.apply_seen(diff, &mut Seen::default())
+    }
+
+    /// What goes comes last, so that a branch is not taken apart only to be put together again;
+    /// Ethereum's other clients do the same, and their witnesses depend on it.
+    fn apply_seen(&self, diff: &StateDiff, seen: &mut Seen) -> Result<Self, ViewError> {
         let mut accounts = self.accounts.clone();
         for (address, change) in &diff.accounts {
+            let Some(account) = change.after else { continue };
             let path = account_path(*address);
-            let Some(account) = change.after else {
-                accounts.remove(path)?;
-                continue;
-            };
             let mut leaf = accounts.get(path)?.cloned().unwrap_or_default();
             leaf.account = account;
             if change.wiped {
                 leaf.storage = Trie::default();
             }
-            for (slot, value) in &change.slots {
-                if value.after.is_zero() {
-                    leaf.storage.remove(slot_path(*slot))?;
-                } else {
-                    leaf.storage.insert(slot_path(*slot), value.after)?;
-                }
-            }
+            apply_slots(&mut leaf.storage, change, &mut seen.storage)?;
             accounts.insert(path, leaf)?;
         }
+        for (address, _) in diff.accounts.iter().filter(|(_, change)| change.after.is_none()) {
+            accounts.remove(account_path(*address), &mut seen.accounts)?;
+        }
         Ok(Self { root: accounts.commit(), accounts })
+    }
+
+    /// The nodes, by their hash, that one needs to read `reads` and to apply `diff` knowing nothing
+    /// else of this trie.
+    ///
+    /// # Errors
+    /// [`ViewError::MissingNode`] when a node on the way is known by its hash alone.
+    pub fn witness(&self, reads: &Reads, diff: &StateDiff) -> Result<B256Map<Bytes>, ViewError> {
+        let mut nodes = B256Map::default();
+        for (address, slots) in reads {
+            self.accounts.collect(account_path(*address), &mut nodes)?;
+            self.collect_slots(*address, slots.iter(), &mut nodes)?;
+        }
+        for (address, change) in &diff.accounts {
+            self.accounts.collect(account_path(*address), &mut nodes)?;
+            if change.after.is_some() && !change.wiped {
+                self.collect_slots(*address, change.slots.keys(), &mut nodes)?;
+            }
+        }
+        let mut seen = Seen::default();
+        self.apply_seen(diff, &mut seen)?;
+        seen.accounts.collect(&mut nodes);
+        seen.storage.collect(&mut nodes);
+        Ok(nodes)
+    }
+
+    fn collect_slots<'s>(
+        &self,
+        address: Address,
+        mut slots: impl Iterator<Item = &'s U256>,
+        nodes: &mut B256Map<Bytes>,
+    ) -> Result<(), ViewError> {
+        let Some(leaf) = self.accounts.get(account_path(address))? else { return Ok(()) };
+        slots.try_for_each(|slot| leaf.storage.collect(slot_path(*slot), nodes))
     }
 
     /// Builds a trie from flat state keyed by hash: every account with all of its slots.
@@ -149,9 +204,10 @@ impl StateTrie {
     /// # Errors
     /// [`WitnessError::Node`] when a node is none of such a trie.
     pub(crate) fn from_witness(root: B256, nodes: &B256Map<&Bytes>) -> Result<Self, WitnessError> {
-        let accounts = Trie::from_witness(root, nodes, &mut |value| {
+        let mut slots = Source::new(nodes);
+        let accounts = Trie::from_witness(root, &mut Source::new(nodes), &mut |value| {
             let leaf = TrieAccount::decode(&mut &value[..]).map_err(|_| WitnessError::Node)?;
-            let storage = Trie::from_witness(leaf.storage_root, nodes, &mut |value| {
+            let storage = Trie::from_witness(leaf.storage_root, &mut slots, &mut |value| {
                 U256::decode(&mut &value[..]).map_err(|_| WitnessError::Node)
             })?;
             let account =

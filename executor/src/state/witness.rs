@@ -2,7 +2,8 @@
 //!
 //! Everything in a witness is checked by hash against the parent's state root, so it may come from
 //! anybody. What is missing is an error ([`ViewError::MissingNode`]), never a wrong value. The shape
-//! is that of `debug_executionWitness`: trie nodes, codes, ancestor headers.
+//! is that of `debug_executionWitness`: trie nodes, codes, ancestor headers. How a witness is made is
+//! not here: `record` does it.
 
 use super::{Account, StateTrie, StateView};
 use crate::error::ViewError;
@@ -12,7 +13,40 @@ use alloy_primitives::{
     Address, B256, Bytes, KECCAK256_EMPTY, U256, keccak256,
     map::{B256Map, HashMap},
 };
+use alloy_rlp::Decodable;
 use revm::bytecode::Bytecode;
+use serde::{Deserialize, Serialize};
+
+/// What one needs to execute a block without its state, as `debug_executionWitness` has it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExecutionWitness {
+    /// RLP of trie nodes, of accounts and of storage.
+    pub state: Vec<Bytes>,
+    /// Codes that were read.
+    pub codes: Vec<Bytes>,
+    /// Addresses and slots whose hashes are the paths in the tries. Execution does not need them.
+    #[serde(default)]
+    pub keys: Vec<Bytes>,
+    /// RLP of ancestor headers, oldest first; the last is the parent.
+    #[serde(default)]
+    pub headers: Vec<Bytes>,
+}
+
+impl ExecutionWitness {
+    /// The state before the block.
+    ///
+    /// # Errors
+    /// [`WitnessError`] when a header, node or code does not fit.
+    pub fn to_state(&self) -> Result<WitnessState, WitnessError> {
+        let decode = |rlp: &Bytes| {
+            let mut rest = &rlp[..];
+            let header = Header::decode(&mut rest).ok().filter(|_| rest.is_empty());
+            header.ok_or(WitnessError::Header)
+        };
+        let ancestors = self.headers.iter().map(decode).collect::<Result<_, _>>()?;
+        WitnessState::new(&self.state, &self.codes, ancestors)
+    }
+}
 
 /// A witness that does not hold together. Nothing was executed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -23,6 +57,12 @@ pub enum WitnessError {
     /// An ancestor is not the parent of the header after it.
     #[error("ancestor {0} is not the parent of the next header")]
     Ancestors(u64),
+    /// An ancestor header does not decode.
+    #[error("malformed header")]
+    Header,
+    /// A code that no contract can have.
+    #[error("malformed code")]
+    Code,
     /// A trie node does not decode, or is not what its place in the trie needs.
     #[error("malformed trie node")]
     Node,
@@ -42,7 +82,7 @@ impl WitnessState {
     /// The state after the newest of `ancestors`, which are given in any order.
     ///
     /// # Errors
-    /// [`WitnessError`] when a header or a node does not fit; surplus nodes and codes are ignored.
+    /// [`WitnessError`] when a header, node or code does not fit; surplus ones are ignored.
     pub fn new(
         nodes: &[Bytes],
         codes: &[Bytes],
@@ -64,8 +104,11 @@ impl WitnessState {
         };
         let nodes: B256Map<&Bytes> = nodes.iter().map(|node| (keccak256(node), node)).collect();
         let trie = StateTrie::from_witness(parent.state_root, &nodes)?;
-        let code_of = |code: &Bytes| (keccak256(code), Bytecode::new_raw(code.clone()));
-        let codes = codes.iter().map(code_of).collect();
+        let code_of = |code: &Bytes| {
+            let decoded = Bytecode::new_raw_checked(code.clone());
+            Ok((keccak256(code), decoded.map_err(|_| WitnessError::Code)?))
+        };
+        let codes = codes.iter().map(code_of).collect::<Result<_, _>>()?;
         Ok(Self { trie, codes, block_hashes, parent, parent_hash })
     }
 

@@ -110,7 +110,9 @@ pub(crate) fn in_every_mode(
 
 /// As the builder does it: a few transactions at a time.
 fn pieces(view: &Disk<'_>, input: &BlockInput, dice: &mut Dice) -> Executed {
-    let mut execution = Execution::begin(view, input.rules.clone(), input.env.clone())?;
+    let mode = dice.pick(&[Mode::Sequential, Mode::Automatic, modes()[0], modes()[2]]);
+    let mut execution =
+        Execution::begin(view, input.rules.clone(), input.env.clone(), mode.into())?;
     let mut rest = &input.transactions[..];
     let most = dice.pick(&[1, 3, 20]);
     while !rest.is_empty() {

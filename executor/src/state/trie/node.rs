@@ -3,7 +3,10 @@
 
 use crate::{error::ViewError, state::WitnessError};
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
-use alloy_primitives::{B256, Bytes, keccak256, map::B256Map};
+use alloy_primitives::{
+    B256, Bytes, keccak256,
+    map::{B256Map, HashMap},
+};
 use alloy_rlp::Decodable;
 use alloy_trie::{
     EMPTY_ROOT_HASH, Nibbles, TrieMask,
@@ -74,6 +77,39 @@ enum Removal {
     Emptied,
 }
 
+/// Nodes of the trie before any change, beside the paths of removed keys, that decided the shape of
+/// what remains.
+pub(super) struct Siblings<V>(Vec<Link<V>>);
+
+impl<V> Default for Siblings<V> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<V: LeafValue> Siblings<V> {
+    /// Adds them by their hash.
+    pub(super) fn collect(&self, nodes: &mut B256Map<Bytes>) {
+        self.0.iter().for_each(|cell| cell.collect(nodes));
+    }
+}
+
+impl<V: LeafValue> Cell<V> {
+    fn encoded(&self) -> Bytes {
+        let mut encoded = Vec::new();
+        // Children of a committed node have references, so this encodes one node only.
+        encode(&mut self.node.clone(), &mut encoded);
+        encoded.into()
+    }
+
+    /// Adds this node by its hash, if it is committed and not embedded in its parent.
+    fn collect(&self, nodes: &mut B256Map<Bytes>) {
+        if let Some(hash) = self.reference.as_ref().and_then(RlpNode::as_hash) {
+            nodes.entry(hash).or_insert_with(|| self.encoded());
+        }
+    }
+}
+
 impl<V: LeafValue> Trie<V> {
     pub(super) fn get(&self, path: Nibbles) -> Result<Option<&V>, ViewError> {
         let mut rest = path;
@@ -109,29 +145,34 @@ impl<V: LeafValue> Trie<V> {
     }
 
     /// Removes a key; an absent one changes nothing.
-    pub(super) fn remove(&mut self, path: Nibbles) -> Result<(), ViewError> {
+    pub(super) fn remove(
+        &mut self,
+        path: Nibbles,
+        siblings: &mut Siblings<V>,
+    ) -> Result<(), ViewError> {
         if self.get(path)?.is_none() {
             return Ok(());
         }
         if let Some(link) = &mut self.0
-            && let Removal::Emptied = remove(link, path)?
+            && let Removal::Emptied = remove(link, path, siblings)?
         {
             self.0 = None;
         }
         Ok(())
     }
 
-    /// The part of the trie of `root` that `nodes` hold, leaves decoded by `leaf`. Hashes cannot form
-    /// a cycle, and paths longer than a key are refused, so this ends whatever the nodes are.
+    /// The part of the trie of `root` that the source holds, leaves decoded by `leaf`. Hashes cannot
+    /// form a cycle, paths longer than a key are refused, and nodes that are reached on many paths
+    /// are decoded once: this ends soon whatever the nodes are.
     pub(super) fn from_witness(
         root: B256,
-        nodes: &B256Map<&Bytes>,
+        source: &mut Source<'_, V>,
         leaf: &mut impl FnMut(&[u8]) -> Result<V, WitnessError>,
     ) -> Result<Self, WitnessError> {
         if root == EMPTY_ROOT_HASH {
             return Ok(Self(None));
         }
-        let link = link_of_witness(&RlpNode::word_rlp(&root), KEY_NIBBLES, nodes, leaf)?;
+        let link = link_of_witness(&RlpNode::word_rlp(&root), KEY_NIBBLES, source, leaf)?;
         Ok(Self(Some(link)))
     }
 
@@ -154,21 +195,38 @@ impl<V: LeafValue> Trie<V> {
     /// Encoded nodes from the root towards `path`; nodes embedded in their parent are not repeated.
     pub(super) fn proof(&self, path: Nibbles) -> Result<Vec<Bytes>, ViewError> {
         let mut proof = Vec::new();
+        self.descend(path, |cell| {
+            let encoded = cell.encoded();
+            if proof.is_empty() || encoded.len() >= 32 {
+                proof.push(encoded);
+            }
+        })?;
+        Ok(proof)
+    }
+
+    /// Adds the nodes that [`Self::proof`] lists, by their hash.
+    pub(super) fn collect(
+        &self,
+        path: Nibbles,
+        nodes: &mut B256Map<Bytes>,
+    ) -> Result<(), ViewError> {
+        if let Some(root) = &self.0 {
+            nodes.entry(self.root()).or_insert_with(|| root.encoded());
+        }
+        self.descend(path, |cell| cell.collect(nodes))
+    }
+
+    /// Visits the nodes of a committed trie from the root towards `path`, as far as they go.
+    fn descend(&self, path: Nibbles, mut visit: impl FnMut(&Cell<V>)) -> Result<(), ViewError> {
         let mut rest = path;
         let mut link = self.0.as_ref();
         while let Some(cell) = link {
-            let mut encoded = Vec::new();
-            // Children of a committed node have references, so this encodes one node only.
-            encode(&mut cell.node.clone(), &mut encoded);
-            if proof.is_empty() || encoded.len() >= 32 {
-                proof.push(encoded.into());
+            if matches!(cell.node, Node::Blind) {
+                return Err(ViewError::MissingNode);
             }
+            visit(cell);
             match &cell.node {
-                Node::Leaf { .. } => break,
-                Node::Extension { path, child } => {
-                    if !rest.starts_with(path) {
-                        break;
-                    }
+                Node::Extension { path, child } if rest.starts_with(path) => {
                     rest = rest.slice(path.len()..);
                     link = Some(child);
                 }
@@ -176,38 +234,54 @@ impl<V: LeafValue> Trie<V> {
                     link = children[usize::from(rest.get_unchecked(0))].as_ref();
                     rest = rest.slice(1..);
                 }
-                Node::Blind => return Err(ViewError::MissingNode),
+                Node::Leaf { .. } | Node::Extension { .. } | Node::Blind => break,
             }
         }
-        Ok(proof)
+        Ok(())
     }
 }
 
 /// Nibbles of a key: the keccak-256 of an address or slot.
 const KEY_NIBBLES: usize = 64;
 
+/// Nodes by their hash, and those decoded already, by hash and what remains of the key below them.
+pub(super) struct Source<'n, V> {
+    nodes: &'n B256Map<&'n Bytes>,
+    decoded: HashMap<(B256, usize), Link<V>>,
+}
+
+impl<'n, V> Source<'n, V> {
+    pub(super) fn new(nodes: &'n B256Map<&'n Bytes>) -> Self {
+        Self { nodes, decoded: HashMap::default() }
+    }
+}
+
 /// The node behind a reference, with everything known below it. `left` is what remains of the key.
 fn link_of_witness<V: LeafValue>(
     reference: &RlpNode,
     left: usize,
-    nodes: &B256Map<&Bytes>,
+    source: &mut Source<'_, V>,
     leaf: &mut impl FnMut(&[u8]) -> Result<V, WitnessError>,
 ) -> Result<Link<V>, WitnessError> {
-    let encoded = match reference.as_hash() {
-        Some(hash) => nodes.get(&hash).map(|node| &node[..]),
-        None => Some(reference.as_slice()),
+    let cell = |node| Arc::new(Cell { node, reference: Some(reference.clone()) });
+    let Some(hash) = reference.as_hash() else {
+        return node_of_witness(reference.as_slice(), left, source, leaf).map(cell);
     };
-    let node = match encoded {
-        Some(encoded) => node_of_witness(encoded, left, nodes, leaf)?,
-        None => Node::Blind,
+    if let Some(link) = source.decoded.get(&(hash, left)) {
+        return Ok(link.clone());
+    }
+    let link = match source.nodes.get(&hash).copied() {
+        Some(encoded) => cell(node_of_witness(encoded, left, source, leaf)?),
+        None => cell(Node::Blind),
     };
-    Ok(Arc::new(Cell { node, reference: Some(reference.clone()) }))
+    source.decoded.insert((hash, left), link.clone());
+    Ok(link)
 }
 
 fn node_of_witness<V: LeafValue>(
     mut encoded: &[u8],
     left: usize,
-    nodes: &B256Map<&Bytes>,
+    source: &mut Source<'_, V>,
     leaf: &mut impl FnMut(&[u8]) -> Result<V, WitnessError>,
 ) -> Result<Node<V>, WitnessError> {
     let decoded = TrieNode::decode(&mut encoded).map_err(|_| WitnessError::Node)?;
@@ -218,14 +292,14 @@ fn node_of_witness<V: LeafValue>(
         TrieNode::Extension(ExtensionNode { key, child, .. })
             if !key.is_empty() && key.len() < left =>
         {
-            let child = link_of_witness(&child, left - key.len(), nodes, leaf)?;
+            let child = link_of_witness(&child, left - key.len(), source, leaf)?;
             Ok(Node::Extension { path: key, child })
         }
         TrieNode::Branch(branch) if left > 0 => {
             let mut children: Box<[Option<Link<V>>; 16]> = Box::default();
             for (nibble, child) in branch.as_ref().children() {
                 if let Some(child) = child {
-                    let link = link_of_witness(child, left - 1, nodes, leaf)?;
+                    let link = link_of_witness(child, left - 1, source, leaf)?;
                     children[usize::from(nibble)] = Some(link);
                 }
             }
@@ -297,14 +371,18 @@ fn split<V>(node: &mut Node<V>, path: Nibbles, value: V) {
 }
 
 /// Removes a key that is present.
-fn remove<V: LeafValue>(link: &mut Link<V>, path: Nibbles) -> Result<Removal, ViewError> {
+fn remove<V: LeafValue>(
+    link: &mut Link<V>,
+    path: Nibbles,
+    siblings: &mut Siblings<V>,
+) -> Result<Removal, ViewError> {
     let cell = Arc::make_mut(link);
     cell.reference = None;
     match &mut cell.node {
         Node::Leaf { .. } => return Ok(Removal::Emptied),
         Node::Blind => return Err(ViewError::MissingNode),
         Node::Extension { path: prefix, child } => {
-            remove(child, path.slice(prefix.len()..))?;
+            remove(child, path.slice(prefix.len()..), siblings)?;
             if !matches!(child.node, Node::Branch(_)) {
                 let prefix = *prefix;
                 let below = child.node.clone();
@@ -314,10 +392,10 @@ fn remove<V: LeafValue>(link: &mut Link<V>, path: Nibbles) -> Result<Removal, Vi
         Node::Branch(children) => {
             let child = &mut children[usize::from(path.get_unchecked(0))];
             if let Some(occupied) = child
-                && let Removal::Emptied = remove(occupied, path.slice(1..))?
+                && let Removal::Emptied = remove(occupied, path.slice(1..), siblings)?
             {
                 *child = None;
-                if let Some(collapsed) = collapse(children)? {
+                if let Some(collapsed) = collapse(children, siblings)? {
                     cell.node = collapsed;
                 }
             }
@@ -329,6 +407,7 @@ fn remove<V: LeafValue>(link: &mut Link<V>, path: Nibbles) -> Result<Removal, Vi
 /// What a branch with a single child becomes; `None` while it has two or more.
 fn collapse<V: LeafValue>(
     children: &mut [Option<Link<V>>; 16],
+    siblings: &mut Siblings<V>,
 ) -> Result<Option<Node<V>>, ViewError> {
     let mut occupied = children.iter_mut().enumerate().filter(|(_, child)| child.is_some());
     let (Some((nibble, only)), None) = (occupied.next(), occupied.next()) else {
@@ -338,6 +417,10 @@ fn collapse<V: LeafValue>(
     let Some(child) = only.take() else {
         return Ok(None);
     };
+    // One without reference is new, and may still be changed in place.
+    if child.reference.is_some() {
+        siblings.0.push(child.clone());
+    }
     match &child.node {
         // Whether the child is a leaf decides the shape; its hash alone does not tell.
         Node::Blind => Err(ViewError::MissingNode),
