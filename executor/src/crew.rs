@@ -85,6 +85,7 @@ impl<'v, V: StateView + Sync> Crew<'v, V> {
         progress: &mut Progress,
         counters: &mut Counters,
     ) -> Result<(), ExecuteError> {
+        self.leader.journal_mut().expect(transactions.len());
         if counters.strategy == Strategy::Reference {
             counters.strategy = Strategy::InOrder;
         }
@@ -155,9 +156,13 @@ impl<'v, V: StateView + Sync> Crew<'v, V> {
         let stopwatch = Stopwatch::start();
         let is_free = self.sharing.mode == Mode::Automatic;
         let helpers = self.helpers(transactions);
-        let plan = (!is_free || forecast.time_ns() >= SHARED_NS_MIN)
-            .then(|| Plan::new(rest, &forecast, helpers))
-            .filter(|plan| !is_free || plan.is_worth_it());
+        let plan = if !is_free {
+            Some(Plan::new(rest, &forecast, helpers))
+        } else if forecast.time_ns() < SHARED_NS_MIN {
+            None
+        } else {
+            Plan::if_worth_it(rest, &forecast, helpers)
+        };
         counters.phases.plan += stopwatch.elapsed();
         match plan {
             Some(plan) => self.with_helpers(rest, &plan, &forecast, progress, counters),

@@ -6,8 +6,8 @@ use crate::{
     state::{Account, AccountDiff, SlotDiff, StateDiff, StateView},
 };
 use alloc::{collections::BTreeMap, vec::Vec};
-use alloy_primitives::{KECCAK256_EMPTY, U256, map::AddressMap};
-use revm::state::Account as RevmAccount;
+use alloy_primitives::{Address, KECCAK256_EMPTY, U256};
+use revm::state::{Account as RevmAccount, EvmState};
 
 type Slots = BTreeMap<U256, SlotDiff>;
 
@@ -19,44 +19,71 @@ impl<'v, V: StateView> LaneJournal<'v, V> {
     pub(crate) fn into_diff(self) -> Result<(&'v V, StateDiff), ViewError> {
         let base = self.inner.database;
         let state = self.inner.inner.state;
-        let mut slots = AddressMap::<Vec<(U256, SlotDiff)>>::default();
-        for (address, slot, before) in base.slots {
-            let Some(account) = state.get(&address) else { continue };
-            let value = account.storage.get(&slot);
-            if let Some(value) = value
-                && value.present_value != before
-                && !starts_empty(account)
-            {
-                let change = SlotDiff { before, after: value.present_value };
-                slots.entry(address).or_default().push((slot, change));
+        let slots = changed_slots(&state, base.slots);
+        let mut accounts: Vec<Loaded<'_>> = base
+            .accounts
+            .into_iter()
+            .filter_map(|(address, before)| Some((address, before, state.get(&address)?)))
+            .collect();
+        accounts.sort_unstable_by_key(|loaded| loaded.0);
+        let mut codes = BTreeMap::new();
+        let mut changes = Vec::with_capacity(accounts.len());
+        // Both are in the order of addresses.
+        let mut next_slots = 0;
+        for (address, before, account) in accounts {
+            let from = next_slots;
+            while slots.get(next_slots).is_some_and(|slot| slot.0 == address) {
+                next_slots += 1;
             }
-        }
-        let mut diff = StateDiff::default();
-        let mut accounts = Vec::new();
-        for (address, before) in base.accounts {
-            let Some(account) = state.get(&address) else { continue };
             let slots = if starts_empty(account) {
                 stored(account)
             } else {
-                slots.remove(&address).unwrap_or_default().into_iter().collect()
+                slots[from..next_slots].iter().map(|(_, slot, change)| (*slot, *change)).collect()
             };
-            let change = change(account, before, slots);
-            if change.before == change.after && change.slots.is_empty() && !change.wiped {
-                continue;
-            }
+            let Some(change) = change(account, before, slots) else { continue };
             if let Some(after) = change.after
                 && after.code_hash != KECCAK256_EMPTY
                 && Some(after.code_hash) != before.map(|account| account.code_hash)
             {
                 let code = account.info.code.clone();
                 let code = code.map_or_else(|| base.view.code(after.code_hash), Ok)?;
-                diff.codes.insert(after.code_hash, code);
+                codes.insert(after.code_hash, code);
             }
-            accounts.push((address, change));
+            changes.push((address, change));
         }
-        diff.accounts = accounts.into_iter().collect();
-        Ok((base.view, diff))
+        // In order already, so the map is built without searching.
+        let accounts = changes.into_iter().collect();
+        Ok((base.view, StateDiff { accounts, codes }))
     }
+}
+
+/// An account that was loaded: as it was before the block, and as the journal has it.
+type Loaded<'s> = (Address, Option<Account>, &'s RevmAccount);
+
+/// Slots with another value than before the block, in order.
+fn changed_slots(
+    state: &EvmState,
+    loads: Vec<(Address, U256, U256)>,
+) -> Vec<(Address, U256, SlotDiff)> {
+    let mut changed = Vec::with_capacity(loads.len());
+    // Loads of one account follow each other more often than not.
+    let mut known: Option<(Address, Option<&RevmAccount>)> = None;
+    for (address, slot, before) in loads {
+        let account = match known {
+            Some((last, account)) if last == address => account,
+            _ => state.get(&address),
+        };
+        known = Some((address, account));
+        if let Some(account) = account
+            && let Some(value) = account.storage.get(&slot)
+            && value.present_value != before
+            && !starts_empty(account)
+        {
+            changed.push((address, slot, SlotDiff { before, after: value.present_value }));
+        }
+    }
+    changed.sort_unstable_by_key(|change| (change.0, change.1));
+    changed
 }
 
 /// The storage in the journal is all there is: nothing of the view's shows through.
@@ -74,9 +101,11 @@ fn stored(account: &RevmAccount) -> Slots {
     slots.map(|(slot, value)| (*slot, change(value.present_value))).collect()
 }
 
-fn change(account: &RevmAccount, before: Option<Account>, slots: Slots) -> AccountDiff {
+/// What became of an account; `None` when nothing did.
+fn change(account: &RevmAccount, before: Option<Account>, slots: Slots) -> Option<AccountDiff> {
     let now = current(account);
     let after = (!now.is_empty()).then_some(now);
     let wiped = account.is_selfdestructed() && before.is_some();
-    AccountDiff { before, after, wiped, slots }
+    let is_changed = before != after || !slots.is_empty() || wiped;
+    is_changed.then_some(AccountDiff { before, after, wiped, slots })
 }

@@ -33,6 +33,9 @@ pub(crate) struct LaneJournal<'v, V: StateView> {
     pub(super) trace: Trace,
 }
 
+/// Accounts that room is made for at most; beyond, the map grows as it fills.
+const ROOM_MAX: usize = 1 << 16;
+
 type Load<T> = Result<StateLoad<T>, ViewError>;
 type SkippableLoad<T> = Result<StateLoad<T>, JournalLoadError<ViewError>>;
 
@@ -40,6 +43,13 @@ impl<'v, V: StateView> LaneJournal<'v, V> {
     /// Switches the trace on, for a lane whose results or changes somebody else needs.
     pub(crate) fn set_traced(&mut self) {
         self.trace.is_on = true;
+    }
+
+    /// Makes room for the accounts of this many transactions: moving them later costs more.
+    pub(crate) fn expect(&mut self, transactions: usize) {
+        let accounts = (2 * transactions).min(ROOM_MAX);
+        self.inner.inner.state.reserve(accounts);
+        self.inner.database.accounts.reserve(accounts);
     }
 
     /// Whether the next transactions are watched closely, to learn from them.

@@ -56,9 +56,10 @@ pub(super) struct Trace {
     pub(super) loads_before: (usize, usize),
 }
 
-/// A precompile or its neighbour: warm from the start, so coldness says nothing about it.
+/// A precompile or its neighbour: warm from the start, so coldness says nothing about it. Up to
+/// Osaka they are 0x01 to 0x11 and 0x0100 (EIP-7951).
 pub(super) fn is_low(address: &Address) -> bool {
-    address.0[..18] == [0; 18]
+    address.0[..18] == [0; 18] && address.0[18] < 2
 }
 
 impl Trace {

@@ -100,6 +100,8 @@ pub(super) struct Board<'a> {
     /// The leader's changes since the team was formed.
     log: Mutex<Patch>,
     log_len: AtomicUsize,
+    /// Times the leader could not use a result, or did not get one.
+    misses: AtomicUsize,
 }
 
 impl<'a> Board<'a> {
@@ -117,6 +119,7 @@ impl<'a> Board<'a> {
             leader_at: AtomicUsize::new(0),
             is_over: AtomicBool::new(false),
             log_len: AtomicUsize::new(log.len()),
+            misses: AtomicUsize::new(0),
             log: Mutex::new(log),
         }
     }
@@ -176,6 +179,15 @@ impl<'a> Board<'a> {
         let mut log = self.log();
         log.append(patch);
         self.log_len.store(log.len(), Ordering::Release);
+    }
+
+    /// The leader executed a helper's transaction itself.
+    pub(super) fn miss(&self) {
+        self.misses.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn misses(&self) -> usize {
+        self.misses.load(Ordering::Relaxed)
     }
 
     /// What was published since `seen`, which is moved on.

@@ -11,12 +11,15 @@ use crate::{
     transaction::{Body, Transaction},
 };
 use alloy_primitives::Address;
-use core::mem;
+use core::{mem, time::Duration};
 use revm::context::JournalTr;
 use std::{
     boxed::Box,
     panic::{AssertUnwindSafe, catch_unwind},
 };
+
+/// Before a transaction that takes this long the leader's changes are always read.
+const NEWS_WORTH: Duration = Duration::from_micros(15);
 
 /// A helper between two batches: its journal, and how much of the leader's log is in it.
 pub(crate) struct Helper<'v, V: StateView> {
@@ -43,7 +46,7 @@ impl<'v, V: StateView> Helper<'v, V> {
         let shift = AssertUnwindSafe(move || {
             let lane = Lane::new(kept, rules, env).teachable();
             let transfers = TransferRules::new(rules, env);
-            Shift { desk, board, lane, transfers, seen }.run()
+            Shift { desk, board, lane, transfers, seen, misses: usize::MAX }.run()
         });
         // A panic here is a defect, but only advice is lost: this helper begins anew.
         if let Ok(kept) = catch_unwind(shift) {
@@ -66,6 +69,8 @@ struct Shift<'b, 'v, V: StateView> {
     lane: Lane<'v, V>,
     transfers: TransferRules,
     seen: (usize, usize),
+    /// Misses when the news was read the last time.
+    misses: usize,
 }
 
 impl<'v, V: StateView> Shift<'_, 'v, V> {
@@ -90,10 +95,21 @@ impl<'v, V: StateView> Shift<'_, 'v, V> {
         (self.lane.into_journal(), self.seen)
     }
 
-    fn attempt(&mut self, index: usize) {
+    /// Brings the lane up to date: always before a transaction that is worth it, else only when the
+    /// leader has missed a result since, since a good plan leaves nothing to tell.
+    fn read_news(&mut self, index: usize) {
+        let misses = self.board.misses();
+        if misses == self.misses && self.board.plan.time_of(index) < NEWS_WORTH {
+            return;
+        }
+        self.misses = misses;
         if let Some(news) = self.board.news(&mut self.seen) {
             self.lane.journal_mut().apply_patch(&news);
         }
+    }
+
+    fn attempt(&mut self, index: usize) {
+        self.read_news(index);
         let transaction = &self.board.transactions[index];
         if self.board.sit_down(self.desk, index)
             && let Some(speculation) = self.execute(index, transaction)

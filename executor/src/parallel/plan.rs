@@ -5,8 +5,9 @@
 
 use super::forecast::Forecast;
 use crate::transaction::Transaction;
-use alloy_primitives::map::{DefaultHashBuilder, HashMap, HashSet};
+use alloy_primitives::map::HashMap;
 use core::{
+    hash::{BuildHasherDefault, Hasher},
     ops::Range,
     sync::atomic::{AtomicU16, AtomicUsize, Ordering},
     time::Duration,
@@ -17,6 +18,9 @@ use std::vec::Vec;
 const TAKE_OVER_PERCENT: u64 = 8;
 /// Less than this share for helpers, in percent, is not worth waking them.
 const HELPED_PERCENT_MIN: u64 = 12;
+
+/// Transactions looked at before a large batch is planned.
+const SAMPLE: usize = 256;
 
 /// Of [`Plan::owners`]: the leader.
 const LEADER: u16 = 0;
@@ -42,31 +46,29 @@ pub(crate) struct Plan {
 
 impl Plan {
     pub(crate) fn new(transactions: &[Transaction], forecast: &Forecast, helpers: usize) -> Self {
-        let mut written = HashSet::<u64>::with_capacity_and_hasher(
-            2 * transactions.len(),
-            DefaultHashBuilder::default(),
-        );
-        let mut touched = Vec::<(u64, u32)>::with_capacity(4 * transactions.len());
-        for (index, transaction) in transactions.iter().enumerate() {
-            forecast.keys(index, transaction, |key| {
-                touched.push((key.name, index as u32));
-                if key.is_written {
-                    written.insert(key.name);
-                }
-            });
-        }
-        let mut groups = Groups::new(transactions.len());
-        let mut first = HashMap::<u64, u32>::with_capacity_and_hasher(
-            written.len(),
-            DefaultHashBuilder::default(),
-        );
-        for (name, index) in touched {
-            if written.contains(&name) {
-                let first = *first.entry(name).or_insert(index);
-                groups.join(first, index);
+        let count = transactions.len();
+        Self::assign(group(transactions, forecast, 0..count), forecast, helpers)
+    }
+
+    /// A plan if one helps: looks at a sample first, since a batch in which everything depends on
+    /// everything is common, and planning it would cost a twentieth of executing it.
+    pub(crate) fn if_worth_it(
+        transactions: &[Transaction],
+        forecast: &Forecast,
+        helpers: usize,
+    ) -> Option<Self> {
+        if transactions.len() > 4 * SAMPLE {
+            let sample = group(transactions, forecast, 0..SAMPLE);
+            if Self::assign(sample, forecast, helpers).helped_percent() < HELPED_PERCENT_MIN {
+                return None;
             }
         }
-        Self::assign(groups, forecast, helpers)
+        let plan = Self::new(transactions, forecast, helpers);
+        (plan.helped_percent() >= HELPED_PERCENT_MIN).then_some(plan)
+    }
+
+    fn helped_percent(&self) -> u64 {
+        self.helped_ns * 100 / self.total_ns.max(1)
     }
 
     /// Gives each component, in the order of their first transactions, to whoever has the least to
@@ -77,7 +79,6 @@ impl Plan {
         let times_ns: Vec<u32> =
             forecast.expected.iter().map(|expected| expected.time_ns).collect();
         let mut loads_ns = std::vec![0u64; helpers + 1];
-        let mut largest_ns = 0;
         let mut owners = Vec::with_capacity(count);
         let total_ns: u64 = times_ns.iter().map(|&time| u64::from(time)).sum();
         let component_ns = |component: usize| -> (u64, bool) {
@@ -92,7 +93,6 @@ impl Plan {
             (0..count).map(component_ns).filter(|&it| is_leaders(it)).map(|it| it.0).sum();
         for component in 0..count {
             let (time_ns, leaders_only) = component_ns(component);
-            largest_ns = largest_ns.max(time_ns);
             if is_leaders((time_ns, leaders_only)) {
                 owners.push(AtomicU16::new(LEADER));
                 continue;
@@ -116,11 +116,6 @@ impl Plan {
             times_ns,
             steal_below: AtomicUsize::new(count),
         }
-    }
-
-    /// Whether helpers are expected to shorten the batch enough to be called.
-    pub(crate) fn is_worth_it(&self) -> bool {
-        self.helped_ns * 100 > self.total_ns * HELPED_PERCENT_MIN
     }
 
     pub(crate) fn helpers(&self) -> usize {
@@ -184,6 +179,51 @@ impl Plan {
 
     /// The leader had to wait for a helper: one of that helper's later components becomes its own.
     pub(super) fn rebalance(&self, _desk: usize, _index: usize) {}
+}
+
+/// Hasher of key names, which are hashes under a secret key already.
+#[derive(Clone, Copy, Debug, Default)]
+struct AsItIs(u64);
+
+impl Hasher for AsItIs {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u64(&mut self, name: u64) {
+        self.0 = name;
+    }
+}
+
+/// Groups transactions that touch the same key, where one of them writes it.
+fn group(transactions: &[Transaction], forecast: &Forecast, range: Range<usize>) -> Groups {
+    let count = range.len();
+    // For each key: the first transaction that touches it, and whether anybody writes it.
+    let mut keys = HashMap::<u64, (u32, bool), BuildHasherDefault<AsItIs>>::default();
+    keys.reserve(2 * count);
+    let mut touched = Vec::<(u64, u32)>::with_capacity(4 * count);
+    for index in range {
+        forecast.keys(index, &transactions[index], |key| {
+            let entry = keys.entry(key.name).or_insert((index as u32, false));
+            entry.1 |= key.is_written;
+            if entry.0 != index as u32 {
+                touched.push((key.name, index as u32));
+            }
+        });
+    }
+    let mut groups = Groups::new(count);
+    for (name, index) in touched {
+        if let Some((first, true)) = keys.get(&name) {
+            groups.join(*first, index);
+        }
+    }
+    groups
 }
 
 /// Union-find over transactions, the first of a group being its name.

@@ -157,7 +157,8 @@ impl<'b, 'a, 'v, V: StateView> Shift<'b, 'a, 'v, V> {
         transaction: &Transaction,
     ) -> Result<Result<crate::evm::Outcome, crate::SkipReason>, ExecuteError> {
         let mut rejected = None;
-        if let Some(desk) = self.board.plan.desk_of(index)
+        let desk = self.board.plan.desk_of(index);
+        if let Some(desk) = desk
             && let Some(result) = self.result_of(desk, index)
         {
             self.leader.counters.speculated += 1;
@@ -196,6 +197,9 @@ impl<'b, 'a, 'v, V: StateView> Shift<'b, 'a, 'v, V> {
             journal.correct(&rejected, &mut self.patch);
         }
         self.board.publish(&mut self.patch);
+        if desk.is_some() {
+            self.board.miss();
+        }
         Ok(outcome)
     }
 
