@@ -16,7 +16,7 @@ use alloy_primitives::{Address, B256, Bytes, Log, TxKind, U256};
 use revm::{
     ExecuteEvm,
     context::{
-        TxEnv,
+        Journal, JournalTr, TxEnv,
         result::{EVMError, ExecutionResult, HaltReason},
     },
     context_interface::either::Either,
@@ -179,7 +179,7 @@ fn bisect<V: StateView>(
 
 /// One EVM for many runs of the same call.
 struct Simulator<'v, V: StateView> {
-    engine: Engine<'v, V>,
+    engine: Engine<Journal<Overlay<'v, V>>>,
 }
 
 impl<'v, V: StateView> Simulator<'v, V> {
@@ -190,7 +190,7 @@ impl<'v, V: StateView> Simulator<'v, V> {
         request: &CallRequest,
     ) -> Self {
         let free = request.gas_price_wei == 0;
-        let engine = evm::engine(overlay, rules, env, |cfg| {
+        let engine = evm::engine(Journal::new(overlay), rules, env, |cfg| {
             cfg.disable_nonce_check = true;
             cfg.disable_eip3607 = true;
             cfg.disable_block_gas_limit = true;

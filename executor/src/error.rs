@@ -49,6 +49,12 @@ pub enum ExecuteError {
         /// Hash of the transaction being executed.
         transaction: B256,
     },
+    /// Executing a transaction panicked: a defect of ours or of the view. Nothing of the block counts.
+    #[error("panic while executing transaction {transaction}")]
+    Panic {
+        /// Hash of the transaction being executed.
+        transaction: B256,
+    },
     /// The rules of this Ethereum hardfork are not complete here: only those up to Osaka are.
     #[error("Ethereum rules of {spec:?} are not complete")]
     UnsupportedSpec {

@@ -1,12 +1,12 @@
 //! Wiring of revm: how our environment, transactions and rules become revm's, and back.
 //!
-//! Owns the handler that knows deposits, the mapping of revm's validation errors to skip reasons,
-//! and the system calls of a block. Decides nothing about blocks. One EVM is reused for all
-//! transactions of a block; state is committed to the [`Overlay`] after each.
+//! Owns the handlers, the mapping of revm's validation errors to skip reasons, and the system calls
+//! of a block, all of them over any [`BlockJournal`]: the reference's, which commits to an
+//! [`Overlay`] after each transaction, and the kept one of [`crate::lane`]. Decides nothing about
+//! blocks. One EVM is reused for all transactions of a block.
 
 use crate::{
     block::BlockEnv,
-    dao_fork,
     deposit::Deposit,
     error::{ExecuteError, SkipReason, ViewError},
     receipt::Receipt,
@@ -19,12 +19,14 @@ use alloc::vec::Vec;
 use alloy_consensus::Transaction as _;
 use alloy_eips::{eip2935, eip4788, eip7002, eip7251, eip7691::MAX_BLOBS_PER_BLOCK_ELECTRA};
 use alloy_primitives::{Address, B256, Bytes, Log, U256};
+use core::{cell::Cell, marker::PhantomData};
 use revm::{
-    DatabaseCommit, ExecuteEvm, MainBuilder, MainnetEvm, SystemCallEvm,
+    Database, DatabaseCommit, MainBuilder, MainnetEvm, SystemCallEvm,
     context::{
-        BlockEnv as RevmBlock, CfgEnv, Context, ContextTr, Journal, JournalTr, TxEnv,
+        BlockEnv as RevmBlock, CfgEnv, Context, ContextTr, Journal, JournalTr, LocalContext, TxEnv,
         result::{EVMError, ExecutionResult, HaltReason, InvalidTransaction},
     },
+    context_interface::Transaction as _,
     context_interface::{
         block::BlobExcessGasAndPrice,
         cfg::gas::{GasTracker, InitialAndFloorGas},
@@ -32,11 +34,13 @@ use revm::{
         journaled_state::account::JournaledAccountTr,
         result::ResultGas,
     },
-    handler::{EvmTr, FrameResult, Handler, MainnetContext, MainnetHandler},
+    handler::{EvmTr, FrameResult, Handler, MainnetHandler},
     primitives::{eip4844, hardfork::SpecId},
+    state::EvmState,
 };
 
-pub(crate) type Engine<'v, V> = MainnetEvm<MainnetContext<Overlay<'v, V>>>;
+pub(crate) type Engine<J> =
+    MainnetEvm<Context<RevmBlock, TxEnv, CfgEnv, <J as JournalTr>::Database, J, ()>>;
 type EngineError = EVMError<ViewError>;
 
 /// Blob gas that fits into one Ethereum block of this hardfork, in gas.
@@ -73,41 +77,88 @@ pub(crate) struct Outcome {
     pub(crate) deposit_nonce: Option<u64>,
 }
 
+/// The journal of a block: what a transaction changed becomes part of it, or is dropped, and the
+/// block itself changes accounts between transactions.
+pub(crate) trait BlockJournal:
+    JournalTr<State = EvmState, Database: Database<Error = ViewError>>
+{
+    /// Makes what the last transaction changed the state that the next one sees.
+    fn settle(&mut self);
+
+    /// Drops what is left of a transaction that was not valid.
+    fn abandon(&mut self);
+
+    /// Nonce of an account, between transactions.
+    fn nonce(&mut self, address: Address) -> Result<u64, ViewError>;
+
+    /// Adds to a balance outside any transaction (withdrawals, mints of deposits that cannot run).
+    fn credit(&mut self, address: Address, wei: U256) -> Result<(), ViewError>;
+
+    /// Counts a transaction that did not run.
+    fn count_nonce(&mut self, address: Address) -> Result<(), ViewError>;
+
+    /// Whether touched empty accounts are deleted (EIP-161).
+    fn set_clear_empty(&mut self, clear_empty: bool);
+}
+
+impl<V: StateView> BlockJournal for Journal<Overlay<'_, V>> {
+    fn settle(&mut self) {
+        let state = self.finalize();
+        self.database.commit(state);
+    }
+
+    fn abandon(&mut self) {
+        drop(self.finalize());
+    }
+
+    fn nonce(&mut self, address: Address) -> Result<u64, ViewError> {
+        Ok(self.database.account(address)?.unwrap_or_default().nonce)
+    }
+
+    fn credit(&mut self, address: Address, wei: U256) -> Result<(), ViewError> {
+        self.database.credit(address, wei)
+    }
+
+    fn count_nonce(&mut self, address: Address) -> Result<(), ViewError> {
+        self.database.bump_nonce(address)
+    }
+
+    fn set_clear_empty(&mut self, clear_empty: bool) {
+        self.database.set_clear_empty(clear_empty);
+    }
+}
+
 /// revm set up for one block of one chain.
-pub(crate) struct RuleEvm<'v, V: StateView> {
-    engine: Engine<'v, V>,
+pub(crate) struct RuleEvm<J: BlockJournal> {
+    engine: Engine<J>,
     spec: SpecId,
     is_ethereum: bool,
 }
 
-impl<'v, V: StateView> RuleEvm<'v, V> {
-    pub(crate) fn new(overlay: Overlay<'v, V>, rules: &ChainRules, env: &BlockEnv) -> Self {
+impl<J: BlockJournal> RuleEvm<J> {
+    pub(crate) fn new(journal: J, rules: &ChainRules, env: &BlockEnv) -> Self {
         let is_ethereum = matches!(rules, ChainRules::Ethereum(_));
-        Self { engine: engine(overlay, rules, env, |_| {}), spec: rules.spec(), is_ethereum }
+        Self { engine: engine(journal, rules, env, |_| {}), spec: rules.spec(), is_ethereum }
     }
 
-    pub(crate) fn into_overlay(self) -> Overlay<'v, V> {
-        self.engine.ctx.journaled_state.database
+    pub(crate) fn into_journal(self) -> J {
+        self.engine.ctx.journaled_state
     }
 
-    /// State root as of now, which receipts before Byzantium carry. Costs as much as the root of a
-    /// block, after every transaction; those blocks are few and small.
-    pub(crate) fn state_root(&self) -> Result<B256, ViewError> {
-        let overlay = &self.engine.ctx.journaled_state.database;
-        Ok(overlay.view().trie().apply(&overlay.diff())?.root())
+    pub(crate) fn journal(&self) -> &J {
+        &self.engine.ctx.journaled_state
     }
 
-    /// On Ethereum the DAO fork and EIP-4788 (a rollup has no beacon root to store); EIP-2935 on
-    /// both.
+    pub(crate) fn journal_mut(&mut self) -> &mut J {
+        &mut self.engine.ctx.journaled_state
+    }
+
+    /// EIP-4788 on Ethereum (a rollup has no beacon root to store) and EIP-2935 on both.
     pub(crate) fn begin_block(&mut self, env: &BlockEnv) -> Result<(), ExecuteError> {
         // Its rules are incomplete here: claiming to execute such a block would give a wrong header
         // instead of an error.
         if self.spec > SpecId::OSAKA {
             return Err(ExecuteError::UnsupportedSpec { spec: self.spec });
-        }
-        if self.is_ethereum {
-            let chain_id = self.engine.ctx.cfg.chain_id;
-            dao_fork::apply(&mut self.engine.ctx.journaled_state.database, chain_id, env.number)?;
         }
         if let (true, Some(root)) = (self.is_ethereum, env.parent_beacon_block_root)
             && self.spec.is_enabled_in(SpecId::CANCUN)
@@ -127,17 +178,17 @@ impl<'v, V: StateView> RuleEvm<'v, V> {
         env: &BlockEnv,
         receipts: &[Receipt],
     ) -> Result<Option<B256>, ExecuteError> {
-        let overlay = &mut self.engine.ctx.journaled_state.database;
+        let journal = &mut self.engine.ctx.journaled_state;
         if let (true, Some(reward)) = (self.is_ethereum, block_reward_wei(self.spec)) {
             for ommer in &env.ommers {
                 let distance = (ommer.number + 8).saturating_sub(env.number);
-                overlay.credit(ommer.beneficiary, reward * U256::from(distance) / U256::from(8))?;
+                journal.credit(ommer.beneficiary, reward * U256::from(distance) / U256::from(8))?;
             }
             let inclusion = reward / U256::from(32) * U256::from(env.ommers.len());
-            overlay.credit(env.beneficiary, reward + inclusion)?;
+            journal.credit(env.beneficiary, reward + inclusion)?;
         }
         for withdrawal in env.withdrawals.iter().flatten() {
-            overlay.credit(withdrawal.address, withdrawal.amount_wei())?;
+            journal.credit(withdrawal.address, withdrawal.amount_wei())?;
         }
         if !self.is_ethereum || !self.spec.is_enabled_in(SpecId::PRAGUE) {
             return Ok(None);
@@ -151,11 +202,9 @@ impl<'v, V: StateView> RuleEvm<'v, V> {
 
     /// Calls a system contract and returns its output.
     fn system_call(&mut self, contract: Address, data: Bytes) -> Result<Bytes, ExecuteError> {
-        let result = self.engine.system_call_one(contract, data);
-        let state = self.engine.finalize();
-        match result {
+        match self.engine.system_call_one(contract, data) {
             Ok(result) => {
-                self.engine.ctx.journaled_state.database.commit(state);
+                self.engine.ctx.journaled_state.settle();
                 Ok(result.into_output().unwrap_or_default())
             }
             Err(EVMError::Database(error)) => Err(error.into()),
@@ -163,8 +212,8 @@ impl<'v, V: StateView> RuleEvm<'v, V> {
         }
     }
 
-    /// Executes one transaction and commits it to the overlay. The inner error is an outcome: the
-    /// transaction is invalid here and changed nothing.
+    /// Executes one transaction and settles it. The inner error is an outcome: the transaction is
+    /// invalid here and changed nothing.
     pub(crate) fn transact(
         &mut self,
         transaction: &Transaction,
@@ -173,38 +222,61 @@ impl<'v, V: StateView> RuleEvm<'v, V> {
             Body::Signed(signed) => {
                 self.engine.ctx.tx = signed_env(signed, transaction.sender());
                 let result = MainnetHandler::default().run(&mut self.engine);
-                let state = self.engine.finalize();
-                match result {
-                    Ok(result) => {
-                        self.engine.ctx.journaled_state.database.commit(state);
-                        Ok(Ok(outcome(result, None)))
-                    }
-                    Err(EVMError::Transaction(invalid)) => Ok(Err(skip_reason(invalid))),
-                    Err(error) => Err(fatal(error, transaction.hash())),
-                }
+                self.conclude(result, transaction.hash())
             }
             Body::Deposit(deposit) => self.transact_deposit(deposit, transaction.hash()).map(Ok),
         }
     }
 
-    fn transact_deposit(&mut self, deposit: &Deposit, hash: B256) -> Result<Outcome, ExecuteError> {
-        let overlay = &mut self.engine.ctx.journaled_state.database;
-        let nonce = overlay.account(deposit.from)?.unwrap_or_default().nonce;
-        self.engine.ctx.tx = deposit_env(deposit, nonce);
-        let mut handler = DepositHandler { mint_wei: deposit.mint_wei, marker: Default::default() };
+    /// As [`Self::transact`] for a signed transaction, but its fee stays out of the journal and is
+    /// returned: the beneficiary's balance is not this journal's business.
+    pub(crate) fn transact_without_fee(
+        &mut self,
+        signed: &SignedTransaction,
+        transaction: &Transaction,
+    ) -> Result<(Result<Outcome, SkipReason>, U256), ExecuteError> {
+        self.engine.ctx.tx = signed_env(signed, transaction.sender());
+        let mut handler = FeelessHandler { fee_wei: Cell::new(U256::ZERO), marker: PhantomData };
         let result = handler.run(&mut self.engine);
-        let state = self.engine.finalize();
-        let overlay = &mut self.engine.ctx.journaled_state.database;
+        let fee_wei = handler.fee_wei.get();
+        Ok((self.conclude(result, transaction.hash())?, fee_wei))
+    }
+
+    fn conclude(
+        &mut self,
+        result: Result<ExecutionResult<HaltReason>, EngineError>,
+        hash: B256,
+    ) -> Result<Result<Outcome, SkipReason>, ExecuteError> {
         match result {
             Ok(result) => {
-                overlay.commit(state);
+                self.engine.ctx.journaled_state.settle();
+                Ok(Ok(outcome(result, None)))
+            }
+            Err(EVMError::Transaction(invalid)) => {
+                self.engine.ctx.journaled_state.abandon();
+                Ok(Err(skip_reason(invalid)))
+            }
+            Err(error) => Err(fatal(error, hash)),
+        }
+    }
+
+    fn transact_deposit(&mut self, deposit: &Deposit, hash: B256) -> Result<Outcome, ExecuteError> {
+        let nonce = self.engine.ctx.journaled_state.nonce(deposit.from)?;
+        self.engine.ctx.tx = deposit_env(deposit, nonce);
+        let mut handler = DepositHandler { mint_wei: deposit.mint_wei, marker: PhantomData };
+        let result = handler.run(&mut self.engine);
+        let journal = &mut self.engine.ctx.journaled_state;
+        match result {
+            Ok(result) => {
+                journal.settle();
                 Ok(outcome(result, Some(nonce)))
             }
             // It cannot even start (its gas does not cover its data). It is still included, mints,
             // counts a nonce and uses all of its gas: L1 has taken the ether already.
             Err(EVMError::Transaction(_)) => {
-                overlay.credit(deposit.from, U256::from(deposit.mint_wei))?;
-                overlay.bump_nonce(deposit.from)?;
+                journal.abandon();
+                journal.credit(deposit.from, U256::from(deposit.mint_wei))?;
+                journal.count_nonce(deposit.from)?;
                 Ok(Outcome {
                     success: false,
                     gas_used: deposit.gas_limit,
@@ -218,16 +290,23 @@ impl<'v, V: StateView> RuleEvm<'v, V> {
 }
 
 /// Builds revm for a block; `adjust` changes the configuration for simulation.
-pub(crate) fn engine<'v, V: StateView>(
-    mut overlay: Overlay<'v, V>,
+pub(crate) fn engine<J: BlockJournal>(
+    mut journal: J,
     rules: &ChainRules,
     env: &BlockEnv,
     adjust: impl FnOnce(&mut CfgEnv),
-) -> Engine<'v, V> {
+) -> Engine<J> {
     let spec = rules.spec();
-    overlay.set_clear_empty(spec.is_enabled_in(SpecId::SPURIOUS_DRAGON));
-    let context: MainnetContext<Overlay<'v, V>> =
-        Context::<RevmBlock, TxEnv, CfgEnv, _, Journal<_>, ()>::new(overlay, spec);
+    journal.set_clear_empty(spec.is_enabled_in(SpecId::SPURIOUS_DRAGON));
+    let context = Context {
+        block: RevmBlock::default(),
+        tx: TxEnv::default(),
+        cfg: CfgEnv::new_with_spec(spec),
+        journaled_state: journal,
+        chain: (),
+        local: LocalContext::default(),
+        error: Ok(()),
+    };
     context
         .modify_cfg_chained(|cfg| {
             cfg.set_spec_and_mainnet_gas_params(spec);
@@ -349,15 +428,43 @@ pub(crate) fn skip_reason(invalid: InvalidTransaction) -> SkipReason {
     }
 }
 
-/// Ethereum's handler with the parts replaced in which a deposit differs: nothing is validated or
-/// charged, its gas was bought on L1, and it mints before it runs.
-struct DepositHandler<'v, V> {
-    mint_wei: u128,
-    marker: core::marker::PhantomData<&'v V>,
+/// Ethereum's handler, except that the fee is handed out instead of credited.
+struct FeelessHandler<J> {
+    fee_wei: Cell<U256>,
+    marker: PhantomData<J>,
 }
 
-impl<'v, V: StateView> Handler for DepositHandler<'v, V> {
-    type Evm = Engine<'v, V>;
+impl<J: BlockJournal> Handler for FeelessHandler<J> {
+    type Evm = Engine<J>;
+    type Error = EngineError;
+    type HaltReason = HaltReason;
+
+    /// The amount that revm's `post_execution::reward_beneficiary` credits.
+    fn reward_beneficiary(
+        &self,
+        evm: &mut Self::Evm,
+        result: &mut FrameResult,
+    ) -> Result<(), Self::Error> {
+        let (block, tx, cfg, ..) = evm.ctx().all_mut();
+        let base_fee_wei = u128::from(block.basefee);
+        let price_wei = tx.effective_gas_price(base_fee_wei);
+        let burnt_wei = if cfg.spec.is_enabled_in(SpecId::LONDON) { base_fee_wei } else { 0 };
+        let gas = result.gas();
+        let used = gas.used().saturating_sub(gas.reservoir());
+        self.fee_wei.set(U256::from(price_wei.saturating_sub(burnt_wei) * u128::from(used)));
+        Ok(())
+    }
+}
+
+/// Ethereum's handler with the parts replaced in which a deposit differs: nothing is validated or
+/// charged, its gas was bought on L1, and it mints before it runs.
+struct DepositHandler<J> {
+    mint_wei: u128,
+    marker: PhantomData<J>,
+}
+
+impl<J: BlockJournal> Handler for DepositHandler<J> {
+    type Evm = Engine<J>;
     type Error = EngineError;
     type HaltReason = HaltReason;
 

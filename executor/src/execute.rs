@@ -6,19 +6,20 @@
 
 use crate::{
     block::{
-        BlockEnv, BlockInput, Commitments, ExecutedBlock, Skipped, header, receipts_root,
-        transactions_root,
+        BlockEnv, BlockInput, Commitments, ExecutedBlock, header, receipts_root, transactions_root,
     },
-    counters::{Counters, Phases, Stopwatch},
-    error::{ExecuteError, SkipReason},
-    evm::{self, RuleEvm},
+    counters::{Counters, Stopwatch},
+    crew::Crew,
+    error::ExecuteError,
     knowledge::Knowledge,
-    receipt::Receipt,
+    lane,
+    progress::Progress,
+    reference::Reference,
     rules::ChainRules,
-    state::{Overlay, StateView},
-    transaction::{Body, Transaction},
+    state::StateView,
+    transaction::Transaction,
 };
-use alloc::{sync::Arc, vec::Vec};
+use alloc::{boxed::Box, sync::Arc};
 use core::num::NonZeroUsize;
 
 /// How the transactions of a block are executed. The result does not depend on it.
@@ -74,8 +75,7 @@ pub fn execute_with<V: StateView + Sync>(
     input: &BlockInput,
     options: Options<'_>,
 ) -> Result<ExecutedBlock, ExecuteError> {
-    let _ = options;
-    let mut execution = Execution::begin(view, input.rules.clone(), input.env.clone())?;
+    let mut execution = Execution::begin(view, input.rules.clone(), input.env.clone(), options)?;
     execution.extend(&input.transactions)?;
     execution.seal()
 }
@@ -83,15 +83,16 @@ pub fn execute_with<V: StateView + Sync>(
 /// A block being executed. Dropping it leaves no trace.
 #[allow(missing_debug_implementations, reason = "holds an EVM, which has no Debug")]
 pub struct Execution<'v, V: StateView> {
-    rules: Arc<ChainRules>,
     env: BlockEnv,
-    evm: RuleEvm<'v, V>,
-    gas_used: u64,
-    blob_gas_used: u64,
-    transactions: Vec<Transaction>,
-    receipts: Vec<Receipt>,
-    skipped: Vec<Skipped>,
-    phases: Phases,
+    engine: Engine<'v, V>,
+    progress: Progress,
+    counters: Counters,
+}
+
+/// What executes: the reference, or a lane with or without helpers.
+enum Engine<'v, V: StateView> {
+    Reference(Box<Reference<'v, V>>),
+    Lane(Box<Crew<'v, V>>),
 }
 
 impl<'v, V: StateView + Sync> Execution<'v, V> {
@@ -99,20 +100,23 @@ impl<'v, V: StateView + Sync> Execution<'v, V> {
     ///
     /// # Errors
     /// [`ExecuteError`] when the state cannot be read or a system call fails.
-    pub fn begin(view: &'v V, rules: Arc<ChainRules>, env: BlockEnv) -> Result<Self, ExecuteError> {
-        let mut evm = RuleEvm::new(Overlay::new(view), &rules, &env);
-        evm.begin_block(&env)?;
-        Ok(Self {
-            rules,
-            env,
-            evm,
-            gas_used: 0,
-            blob_gas_used: 0,
-            transactions: Vec::new(),
-            receipts: Vec::new(),
-            skipped: Vec::new(),
-            phases: Phases::default(),
-        })
+    pub fn begin(
+        view: &'v V,
+        rules: Arc<ChainRules>,
+        env: BlockEnv,
+        options: Options<'v>,
+    ) -> Result<Self, ExecuteError> {
+        let stopwatch = Stopwatch::start();
+        let engine = if options.mode == Mode::Sequential || !lane::runs(rules.spec()) {
+            Engine::Reference(Box::new(Reference::begin(view, &rules, &env)?))
+        } else {
+            let mut crew = Crew::new(view, &rules, &env, options);
+            crew.leader().begin_block(&env)?;
+            Engine::Lane(Box::new(crew))
+        };
+        let mut counters = Counters { workers: 1, ..Counters::default() };
+        counters.phases.transactions = stopwatch.elapsed();
+        Ok(Self { progress: Progress::new(rules, &env), env, engine, counters })
     }
 
     /// Executes more transactions, in order, after those of earlier calls. An invalid one changes
@@ -121,105 +125,87 @@ impl<'v, V: StateView + Sync> Execution<'v, V> {
     /// # Errors
     /// [`ExecuteError`] when the state cannot be read or the EVM fails; the block is then lost.
     pub fn extend(&mut self, transactions: &[Transaction]) -> Result<(), ExecuteError> {
-        let stopwatch = Stopwatch::start();
-        transactions.iter().try_for_each(|transaction| self.execute_one(transaction))?;
-        self.phases.transactions += stopwatch.elapsed();
-        Ok(())
-    }
-
-    fn execute_one(&mut self, transaction: &Transaction) -> Result<(), ExecuteError> {
-        if let Err(reason) = self.check_block_space(transaction) {
-            self.skipped.push(Skipped { transaction: transaction.clone(), reason });
-            return Ok(());
-        }
-        let outcome = match self.evm.transact(transaction)? {
-            Ok(outcome) => outcome,
-            Err(reason) => {
-                self.skipped.push(Skipped { transaction: transaction.clone(), reason });
-                return Ok(());
+        self.progress.expect_more(transactions.len());
+        match &mut self.engine {
+            Engine::Reference(reference) => {
+                let stopwatch = Stopwatch::start();
+                reference.extend(transactions, &mut self.progress)?;
+                self.counters.phases.transactions += stopwatch.elapsed();
+                Ok(())
             }
-        };
-        let state_root =
-            self.rules.receipts_have_roots().then(|| self.evm.state_root()).transpose()?;
-        self.gas_used += outcome.gas_used;
-        self.blob_gas_used += transaction.blob_gas();
-        self.transactions.push(transaction.clone());
-        self.receipts.push(Receipt {
-            ty: transaction.ty(),
-            success: outcome.success,
-            state_root,
-            cumulative_gas_used: self.gas_used,
-            logs: outcome.logs,
-            deposit_nonce: outcome.deposit_nonce,
-        });
-        Ok(())
-    }
-
-    /// Deposits always fit: their gas is bounded on L1 and they are mandatory.
-    fn check_block_space(&self, transaction: &Transaction) -> Result<(), SkipReason> {
-        if matches!(transaction.body(), Body::Deposit(_)) {
-            return match *self.rules {
-                ChainRules::Rollup(_) => Ok(()),
-                ChainRules::Ethereum(_) => Err(SkipReason::TypeNotSupported),
-            };
+            Engine::Lane(crew) => crew.extend(transactions, &mut self.progress, &mut self.counters),
         }
-        let gas_left = self.gas_left();
-        let gas_limit = transaction.gas_limit();
-        if gas_limit > gas_left {
-            return Err(SkipReason::BlockGas { gas_limit, gas_left });
-        }
-        if let ChainRules::Rollup(_) = *self.rules
-            && transaction.ty() == 3
-        {
-            return Err(SkipReason::TypeNotSupported);
-        }
-        let blob_gas_max = evm::blob_gas_max(self.rules.spec());
-        if self.blob_gas_used + transaction.blob_gas() > blob_gas_max {
-            return Err(SkipReason::BlockBlobGas);
-        }
-        Ok(())
     }
 
     /// Gas that later transactions can still use.
     #[must_use]
     pub fn gas_left(&self) -> u64 {
-        self.env.gas_limit.saturating_sub(self.gas_used)
+        self.progress.gas_left()
     }
 
     /// Ends the block: withdrawals and closing system calls, the state root, the header.
     ///
     /// # Errors
     /// [`ExecuteError`] when the state cannot be read or a system call fails.
-    pub fn seal(mut self) -> Result<ExecutedBlock, ExecuteError> {
-        let requests_hash = self.evm.end_block(&self.env, &self.receipts)?;
-        let overlay = self.evm.into_overlay();
+    pub fn seal(self) -> Result<ExecutedBlock, ExecuteError> {
+        let Self { env, engine, progress, mut counters } = self;
+        let spec = progress.rules().spec();
         let stopwatch = Stopwatch::start();
-        let (view, diff) = overlay.into_diff();
-        self.phases.diff = stopwatch.elapsed();
+        let (requests_hash, view, diff) = match engine {
+            Engine::Reference(mut reference) => {
+                let requests_hash = reference.evm().end_block(&env, &progress.receipts)?;
+                let (view, diff) = reference.into_diff();
+                (requests_hash, view, diff)
+            }
+            Engine::Lane(mut crew) => {
+                let requests_hash = crew.leader().end_block(&env, &progress.receipts)?;
+                let (view, diff) = crew.into_diff()?;
+                (requests_hash, view, diff)
+            }
+        };
+        counters.phases.diff = stopwatch.elapsed();
         let stopwatch = Stopwatch::start();
         let trie = view.trie().apply(&diff)?;
-        let (receipts_root, logs_bloom) = receipts_root(&self.receipts);
+        let (receipts_root, logs_bloom) = receipts_root(&progress.receipts);
         let commitments = Commitments {
             state_root: trie.root(),
-            transactions_root: transactions_root(&self.transactions),
+            transactions_root: transactions_root(&progress.transactions),
             receipts_root,
             logs_bloom,
-            gas_used: self.gas_used,
-            blob_gas_used: self.blob_gas_used,
+            gas_used: progress.gas_used,
+            blob_gas_used: progress.blob_gas_used,
             requests_hash,
         };
-        let header = header(&self.env, self.rules.spec(), &commitments);
+        let header = header(&env, spec, &commitments);
         let hash = header.hash_slow();
-        self.phases.roots = stopwatch.elapsed();
+        counters.phases.roots = stopwatch.elapsed();
         Ok(ExecutedBlock {
             header,
             hash,
-            transactions: self.transactions,
-            receipts: self.receipts,
-            skipped: self.skipped,
+            transactions: progress.transactions,
+            receipts: progress.receipts,
+            skipped: progress.skipped,
             diff,
             trie,
-            counters: Counters { workers: 1, phases: self.phases, ..Counters::default() },
+            counters,
         })
+    }
+}
+
+/// Runs what executes a transaction; a panic in it becomes an error that names the transaction.
+pub(crate) fn guard<T>(
+    transaction: &Transaction,
+    run: impl FnOnce() -> Result<T, ExecuteError>,
+) -> Result<T, ExecuteError> {
+    #[cfg(feature = "std")]
+    {
+        let run = std::panic::AssertUnwindSafe(run);
+        let panic = ExecuteError::Panic { transaction: transaction.hash() };
+        return std::panic::catch_unwind(run).unwrap_or(Err(panic));
+    }
+    #[cfg(not(feature = "std"))]
+    {
+        let _ = transaction;
+        run()
     }
 }

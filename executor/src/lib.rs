@@ -17,6 +17,7 @@ pub mod access_list;
 pub mod block;
 pub mod call;
 pub mod counters;
+mod crew;
 mod dao_fork;
 pub mod deposit;
 pub mod error;
@@ -25,9 +26,14 @@ mod evm;
 pub mod execute;
 pub mod genesis;
 pub mod knowledge;
+mod lane;
+#[cfg(feature = "std")]
+mod parallel;
+mod progress;
 pub mod receipt;
 #[cfg(feature = "std")]
 mod record;
+mod reference;
 mod requests;
 pub mod rules;
 pub mod state;

@@ -228,6 +228,13 @@ impl Transaction {
         self.as_signed().map_or(0, |signed| signed.effective_gas_price(Some(base_fee_wei)))
     }
 
+    /// Whether it names addresses or slots to warm (EIP-2930).
+    #[must_use]
+    pub fn has_access_list(&self) -> bool {
+        let list = self.as_signed().and_then(|signed| signed.access_list());
+        list.is_some_and(|list| !list.is_empty())
+    }
+
     /// Blob gas the transaction asks for: 0 but for type 3.
     #[must_use]
     pub fn blob_gas(&self) -> u64 {

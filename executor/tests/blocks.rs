@@ -275,7 +275,7 @@ proptest! {
         let input = chain.input(vec![], &offered);
         let whole = executor::execute(&chain.state, &input, Mode::Sequential).unwrap();
         let mut pieces =
-            Execution::begin(&chain.state, input.rules.clone(), input.env.clone()).unwrap();
+            Execution::begin(&chain.state, input.rules.clone(), input.env.clone(), Mode::Sequential.into()).unwrap();
         let mut cuts: Vec<_> = cuts.into_iter().map(|cut| cut.min(input.transactions.len())).collect();
         cuts.push(input.transactions.len());
         cuts.sort_unstable();

@@ -19,7 +19,7 @@ use batcher::{
 };
 use executor::{
     BlockInput, ChainRules, ExecuteError, ExecutedBlock, Execution, Genesis, Header, L1Attributes,
-    L1Origin, RollupRules, SkipReason, Skipped, Transaction,
+    L1Origin, Mode, RollupRules, SkipReason, Skipped, Transaction,
 };
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -268,7 +268,8 @@ impl Builder {
         );
         let view = self.store.view()?;
         let base_fee_wei = input.env.base_fee_wei.unwrap_or(0);
-        let mut execution = Execution::begin(&view, self.rules.clone(), input.env)?;
+        let mut execution =
+            Execution::begin(&view, self.rules.clone(), input.env, Mode::Automatic.into())?;
         execution.extend(&input.transactions)?;
         let offered = self.offered(base_fee_wei, execution.gas_left());
         let budget = self.config.block_time * EXECUTION_SHARE_PERCENT / 100;

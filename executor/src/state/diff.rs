@@ -23,7 +23,7 @@ pub struct AccountDiff {
     /// After the block; `None` where there is none any more.
     pub after: Option<Account>,
     /// All storage from before the block is gone (a self-destruct before EIP-6780); `slots` then
-    /// holds what was written afterwards, and the slots that execution happened to read.
+    /// holds what was stored afterwards, each with zero before.
     pub wiped: bool,
     /// Changed slots.
     pub slots: BTreeMap<U256, SlotDiff>,

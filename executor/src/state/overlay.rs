@@ -147,24 +147,27 @@ impl<'v, V: StateView> Overlay<'v, V> {
     pub(crate) fn diff(&self) -> StateDiff {
         let mut diff = StateDiff::default();
         for (address, entry) in &self.entries {
-            let changed = entry.slots.iter().filter(|(_, slot)| slot.base != slot.now);
-            let slots = changed
-                .map(|(key, slot)| (*key, SlotDiff { before: slot.base, after: slot.now }))
-                .collect::<alloc::collections::BTreeMap<_, _>>();
             let wiped = entry.wiped && entry.base.is_some();
+            // Of a wiped account only what is there now counts: the storage before is gone whole.
+            let before = |slot: &Slot| if wiped { U256::ZERO } else { slot.base };
+            let changed = entry.slots.iter().filter(|(_, slot)| before(slot) != slot.now);
+            let slots = changed
+                .map(|(key, slot)| (*key, SlotDiff { before: before(slot), after: slot.now }))
+                .collect::<alloc::collections::BTreeMap<_, _>>();
             if entry.base == entry.now && slots.is_empty() && !wiped {
                 continue;
+            }
+            let code_hash = |account: Option<Account>| account.map(|account| account.code_hash);
+            if let (before, Some(after)) = (code_hash(entry.base), code_hash(entry.now))
+                && before != Some(after)
+                && let Some(code) = self.codes.get(&after)
+            {
+                diff.codes.insert(after, code.clone());
             }
             let account = AccountDiff { before: entry.base, after: entry.now, wiped, slots };
             diff.accounts.insert(*address, account);
         }
-        diff.codes = self.codes.iter().map(|(hash, code)| (*hash, code.clone())).collect();
         diff
-    }
-
-    /// The view below, and what changed over it.
-    pub(crate) fn into_diff(self) -> (&'v V, StateDiff) {
-        (self.view, self.diff())
     }
 
     fn commit_account(&mut self, address: Address, account: RevmAccount) {
@@ -219,7 +222,12 @@ impl<V: StateView> Database for Overlay<'_, V> {
         if code_hash == KECCAK256_EMPTY {
             return Ok(Bytecode::default());
         }
-        self.codes.get(&code_hash).cloned().map_or_else(|| self.view.code(code_hash), Ok)
+        // The view first: a view that records sees each of its codes that is used, even one that
+        // this block deployed again, which another way of executing reads from the view.
+        match (self.view.code(code_hash), self.codes.get(&code_hash)) {
+            (Err(ViewError::MissingCode(_)), Some(code)) => Ok(code.clone()),
+            (code, _) => code,
+        }
     }
 
     fn storage(&mut self, address: Address, key: U256) -> Result<U256, ViewError> {

@@ -1,0 +1,105 @@
+//! What lies under a lane: the view, and what was loaded from it.
+//!
+//! Every value is loaded once, because the journal above keeps it; so the loads are also the state
+//! before the block, which the diff is taken against. A helper's lane has patches besides: what the
+//! leader has changed since, of which this lane's journal has no copy yet.
+
+use crate::{
+    error::ViewError,
+    state::{Account, StateView},
+};
+use alloc::vec::Vec;
+use alloy_primitives::{
+    Address, B256, KECCAK256_EMPTY, U256,
+    map::{AddressMap, HashMap},
+};
+use revm::{Database, bytecode::Bytecode, state::AccountInfo};
+
+/// A view, and the loads from it.
+pub(crate) struct Base<'v, V> {
+    pub(super) view: &'v V,
+    pub(super) accounts: Vec<(Address, Option<Account>)>,
+    pub(super) slots: Vec<(Address, U256, U256)>,
+    pub(super) account_patches: AddressMap<Account>,
+    pub(super) slot_patches: HashMap<(Address, U256), U256>,
+    /// The account that a helper may not know: fees are credited to it out of its sight.
+    pub(super) tripwire: Option<Address>,
+    pub(super) tripped: bool,
+}
+
+impl<'v, V: StateView> Base<'v, V> {
+    pub(crate) fn new(view: &'v V) -> Self {
+        Self {
+            view,
+            accounts: Vec::new(),
+            slots: Vec::new(),
+            account_patches: AddressMap::default(),
+            slot_patches: HashMap::default(),
+            tripwire: None,
+            tripped: false,
+        }
+    }
+
+    /// The base of a helper's lane; loads of `beneficiary` are noticed.
+    pub(crate) fn of_helper(view: &'v V, beneficiary: Address) -> Self {
+        Self { tripwire: Some(beneficiary), ..Self::new(view) }
+    }
+
+    pub(super) fn load_account(&mut self, address: Address) -> Result<Option<Account>, ViewError> {
+        if self.tripwire == Some(address) {
+            self.tripped = true;
+        }
+        if !self.account_patches.is_empty()
+            && let Some(patch) = self.account_patches.get(&address)
+        {
+            return Ok((!patch.is_empty()).then_some(*patch));
+        }
+        let account = self.view.account(address)?;
+        self.accounts.push((address, account));
+        Ok(account)
+    }
+}
+
+/// revm's form of an account, its code not loaded yet.
+pub(super) fn info(account: Account) -> AccountInfo {
+    AccountInfo {
+        balance: account.balance_wei,
+        nonce: account.nonce,
+        code_hash: account.code_hash,
+        code: None,
+        ..AccountInfo::default()
+    }
+}
+
+/// Our form of an account.
+pub(super) fn account(info: &AccountInfo) -> Account {
+    let code_hash = if info.code_hash.is_zero() { KECCAK256_EMPTY } else { info.code_hash };
+    Account { nonce: info.nonce, balance_wei: info.balance, code_hash }
+}
+
+impl<V: StateView> Database for Base<'_, V> {
+    type Error = ViewError;
+
+    fn basic(&mut self, address: Address) -> Result<Option<AccountInfo>, ViewError> {
+        Ok(self.load_account(address)?.map(info))
+    }
+
+    fn code_by_hash(&mut self, code_hash: B256) -> Result<Bytecode, ViewError> {
+        self.view.code(code_hash)
+    }
+
+    fn storage(&mut self, address: Address, slot: U256) -> Result<U256, ViewError> {
+        if !self.slot_patches.is_empty()
+            && let Some(value) = self.slot_patches.get(&(address, slot))
+        {
+            return Ok(*value);
+        }
+        let value = self.view.slot(address, slot)?;
+        self.slots.push((address, slot, value));
+        Ok(value)
+    }
+
+    fn block_hash(&mut self, number: u64) -> Result<B256, ViewError> {
+        self.view.block_hash(number)
+    }
+}

@@ -1,0 +1,155 @@
+//! What leader and helpers share while a batch of transactions is executed. No result depends on it.
+
+use super::plan::Plan;
+use crate::{
+    error::SkipReason,
+    evm::Outcome,
+    lane::{Access, Patch},
+    transaction::Transaction,
+};
+use alloy_primitives::U256;
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use crossbeam_queue::ArrayQueue;
+use std::{
+    boxed::Box,
+    sync::{Mutex, MutexGuard, PoisonError},
+    vec::Vec,
+};
+
+/// Results that a helper may be ahead by. When they are that many the helper waits; at about a
+/// kilobyte each, they bound a helper's memory to a few megabytes.
+const RESULTS_MAX: usize = 4_096;
+
+/// Of [`Desk::at`]: executing nothing.
+const IDLE: usize = usize::MAX;
+
+/// A transaction that a helper executed.
+pub(super) struct Speculation {
+    pub(super) index: usize,
+    /// `None` when the leader has to execute it itself.
+    pub(super) result: Option<SpeculativeResult>,
+}
+
+/// What became of it, if everything it read is as the helper saw it.
+pub(super) struct SpeculativeResult {
+    pub(super) outcome: Result<Outcome, SkipReason>,
+    pub(super) fee_wei: U256,
+    pub(super) access: Access,
+}
+
+/// One helper's place.
+pub(super) struct Desk {
+    results: ArrayQueue<Box<Speculation>>,
+    at: AtomicUsize,
+}
+
+impl Desk {
+    fn new() -> Self {
+        Self { results: ArrayQueue::new(RESULTS_MAX), at: AtomicUsize::new(IDLE) }
+    }
+
+    /// The next result that the helper has handed over.
+    pub(super) fn take(&self) -> Option<Box<Speculation>> {
+        self.results.pop()
+    }
+
+    /// Whether the helper is executing this transaction right now.
+    pub(super) fn is_at(&self, index: usize) -> bool {
+        self.at.load(Ordering::SeqCst) == index
+    }
+}
+
+/// Everything shared.
+pub(super) struct Board<'a> {
+    pub(super) transactions: &'a [Transaction],
+    pub(super) plan: &'a Plan,
+    pub(super) desks: Vec<Desk>,
+    /// Index the leader has come to.
+    leader_at: AtomicUsize,
+    is_over: AtomicBool,
+    /// The leader's changes since the team was formed.
+    log: Mutex<Patch>,
+    log_len: AtomicUsize,
+}
+
+impl<'a> Board<'a> {
+    pub(super) fn new(transactions: &'a [Transaction], plan: &'a Plan, log: Patch) -> Self {
+        Self {
+            transactions,
+            plan,
+            desks: (0..plan.helpers()).map(|_| Desk::new()).collect(),
+            leader_at: AtomicUsize::new(0),
+            is_over: AtomicBool::new(false),
+            log_len: AtomicUsize::new(log.len()),
+            log: Mutex::new(log),
+        }
+    }
+
+    pub(super) fn into_log(self) -> Patch {
+        self.log.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn leader_comes_to(&self, index: usize) {
+        self.leader_at.store(index, Ordering::SeqCst);
+    }
+
+    pub(super) fn leader_at(&self) -> usize {
+        self.leader_at.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn end(&self) {
+        self.is_over.store(true, Ordering::SeqCst);
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.is_over.load(Ordering::Relaxed)
+    }
+
+    /// The helper of a desk sits down to a transaction, unless the leader is there already. Either
+    /// the leader sees the helper at it, or the helper sees that the leader came first.
+    pub(super) fn sit_down(&self, desk: usize, index: usize) -> bool {
+        self.desks[desk].at.store(index, Ordering::SeqCst);
+        self.leader_at() < index && !self.is_over()
+    }
+
+    pub(super) fn get_up(&self, desk: usize) {
+        self.desks[desk].at.store(IDLE, Ordering::SeqCst);
+    }
+
+    /// Hands a result over, waiting for room; gives up when the leader has ended.
+    pub(super) fn hand_over(&self, desk: usize, speculation: Box<Speculation>) {
+        let mut speculation = speculation;
+        while let Err(returned) = self.desks[desk].results.push(speculation) {
+            if self.is_over() {
+                return;
+            }
+            speculation = returned;
+            std::thread::yield_now();
+        }
+    }
+
+    fn log(&self) -> MutexGuard<'_, Patch> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Publishes changes of the leader's.
+    pub(super) fn publish(&self, patch: &mut Patch) {
+        if patch.is_empty() {
+            return;
+        }
+        let mut log = self.log();
+        log.append(patch);
+        self.log_len.store(log.len(), Ordering::Release);
+    }
+
+    /// What was published since `seen`, which is moved on.
+    pub(super) fn news(&self, seen: &mut (usize, usize)) -> Option<Patch> {
+        if self.log_len.load(Ordering::Acquire) == seen.0 + seen.1 {
+            return None;
+        }
+        let log = self.log();
+        let news = log.since(*seen);
+        *seen = log.lengths();
+        Some(news)
+    }
+}

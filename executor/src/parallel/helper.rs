@@ -1,0 +1,126 @@
+//! A helper: executes the transactions of its components ahead of the leader. Nothing it does
+//! counts until the leader has compared it.
+
+use super::board::{Board, Speculation, SpeculativeResult};
+use crate::{
+    block::BlockEnv,
+    execute::guard,
+    lane::{Base, Lane, LaneJournal, Transfer, TransferRules},
+    rules::ChainRules,
+    state::StateView,
+    transaction::{Body, Transaction},
+};
+use alloy_primitives::Address;
+use core::mem;
+use revm::context::JournalTr;
+use std::{
+    boxed::Box,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
+
+/// A helper between two batches: its journal, and how much of the leader's log is in it.
+pub(crate) struct Helper<'v, V: StateView> {
+    journal: LaneJournal<'v, V>,
+    view: &'v V,
+    seen: (usize, usize),
+}
+
+impl<'v, V: StateView> Helper<'v, V> {
+    pub(super) fn new(view: &'v V, beneficiary: Address) -> Self {
+        Self { journal: journal(view, beneficiary), view, seen: (0, 0) }
+    }
+
+    /// Works until the batch is over.
+    pub(super) fn work(
+        &mut self,
+        desk: usize,
+        board: &Board<'_>,
+        rules: &ChainRules,
+        env: &BlockEnv,
+    ) {
+        let kept = mem::replace(&mut self.journal, journal(self.view, env.beneficiary));
+        let seen = mem::take(&mut self.seen);
+        let shift = AssertUnwindSafe(move || {
+            let lane = Lane::new(kept, rules, env);
+            let transfers = TransferRules::new(rules, env);
+            Shift { desk, board, lane, transfers, seen }.run()
+        });
+        // A panic here is a defect, but only advice is lost: this helper begins anew.
+        if let Ok(kept) = catch_unwind(shift) {
+            (self.journal, self.seen) = kept;
+        }
+        board.get_up(desk);
+    }
+}
+
+fn journal<V: StateView>(view: &V, beneficiary: Address) -> LaneJournal<'_, V> {
+    let mut journal = LaneJournal::new(Base::of_helper(view, beneficiary));
+    journal.set_traced();
+    journal
+}
+
+/// A helper at work.
+struct Shift<'b, 'v, V: StateView> {
+    desk: usize,
+    board: &'b Board<'b>,
+    lane: Lane<'v, V>,
+    transfers: TransferRules,
+    seen: (usize, usize),
+}
+
+impl<'v, V: StateView> Shift<'_, 'v, V> {
+    fn run(mut self) -> (LaneJournal<'v, V>, (usize, usize)) {
+        let board = self.board;
+        let mut next = 0;
+        while let Some(index) = board.plan.next_of(self.desk, next.max(board.leader_at() + 1)) {
+            if board.is_over() {
+                break;
+            }
+            next = index + 1;
+            self.attempt(index);
+        }
+        while let Some(component) = board.plan.steal(self.desk, board.leader_at()) {
+            for index in board.plan.transactions_of(component) {
+                if board.is_over() {
+                    break;
+                }
+                self.attempt(index);
+            }
+        }
+        (self.lane.into_journal(), self.seen)
+    }
+
+    fn attempt(&mut self, index: usize) {
+        if let Some(news) = self.board.news(&mut self.seen) {
+            self.lane.journal_mut().apply_patch(&news);
+        }
+        let transaction = &self.board.transactions[index];
+        if self.board.sit_down(self.desk, index)
+            && let Some(speculation) = self.execute(index, transaction)
+        {
+            self.board.hand_over(self.desk, Box::new(speculation));
+        }
+        self.board.get_up(self.desk);
+    }
+
+    /// Plain transfers are executed for this lane alone: comparing one costs what executing it does.
+    fn execute(&mut self, index: usize, transaction: &Transaction) -> Option<Speculation> {
+        let Body::Signed(signed) = transaction.body() else { return None };
+        if let Some(transfer) = Transfer::of(signed, transaction.sender(), &self.transfers) {
+            let done = self.lane.journal_mut().transfer_plainly(&transfer, None);
+            if done.unwrap_or(false) {
+                return None;
+            }
+        }
+        let lane = &mut self.lane;
+        lane.journal_mut().begin_trace(transaction.has_access_list());
+        let outcome = guard(transaction, || lane.transact_without_fee(signed, transaction));
+        // An error here may come from values that are not the final ones: the leader will see.
+        let access = lane.journal_mut().take_access();
+        let result = outcome
+            .ok()
+            .zip(access)
+            .map(|((outcome, fee_wei), access)| SpeculativeResult { outcome, fee_wei, access });
+        Some(Speculation { index, result })
+    }
+}

@@ -1,0 +1,19 @@
+//! Executing a block on several threads: a leader in order, helpers ahead of it.
+//!
+//! The leader walks the transactions in their order and is the only one whose lane counts. A helper
+//! executes transactions that the plan gave to it, ahead of the leader, on a lane of its own, and
+//! hands over what each read and wrote. When the leader comes to such a transaction it compares
+//! every value read with its own state: all equal, and it takes the result over, which costs a
+//! fraction of executing; one different, and it executes the transaction itself, as it would have
+//! without helpers. So the state after every transaction is that of sequential execution, whatever
+//! the plan or the helpers did, and a wrong prediction costs at most the helper's time.
+//!
+//! The leader never waits for a helper longer than executing the transaction itself would take.
+
+mod board;
+mod helper;
+mod plan;
+mod team;
+
+pub(crate) use plan::Plan;
+pub(crate) use team::{Leader, Team};

@@ -1,0 +1,223 @@
+//! The leader at work with its helpers.
+
+use super::{
+    board::{Board, Speculation, SpeculativeResult},
+    helper::Helper,
+    plan::Plan,
+};
+use crate::{
+    block::BlockEnv,
+    counters::Counters,
+    error::ExecuteError,
+    execute::guard,
+    lane::{Lane, Patch, TransferRules},
+    progress::Progress,
+    state::StateView,
+    transaction::Transaction,
+};
+use alloy_primitives::Address;
+use rayon_core::{ThreadPool, ThreadPoolBuilder};
+use std::{
+    boxed::Box,
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+    vec::Vec,
+};
+
+/// The leader waits this long for a helper that is executing the transaction it has come to, and
+/// once more as long as the transaction is predicted to take; then it executes it itself.
+const PATIENCE: Duration = Duration::from_micros(20);
+
+/// The leader of a batch.
+pub(crate) struct Leader<'a, 'v, V: StateView> {
+    pub(crate) lane: &'a mut Lane<'v, V>,
+    pub(crate) transfers: TransferRules,
+    pub(crate) progress: &'a mut Progress,
+    pub(crate) counters: &'a mut Counters,
+}
+
+/// The helpers of a block, and what they have to be told.
+pub(crate) struct Team<'v, V: StateView> {
+    helpers: Vec<Helper<'v, V>>,
+    log: Patch,
+}
+
+impl<'v, V: StateView + Sync> Team<'v, V> {
+    /// A team for a block that the leader may have begun alone.
+    pub(crate) fn new(leader: &mut Lane<'v, V>) -> Self {
+        leader.journal_mut().set_traced();
+        Self { helpers: Vec::new(), log: leader.journal().all_changes() }
+    }
+
+    pub(crate) fn expect_helpers(&mut self, view: &'v V, count: usize, beneficiary: Address) {
+        while self.helpers.len() < count {
+            self.helpers.push(Helper::new(view, beneficiary));
+        }
+    }
+
+    /// Executes a batch.
+    pub(crate) fn run(
+        &mut self,
+        leader: Leader<'_, 'v, V>,
+        transactions: &[Transaction],
+        plan: &Plan,
+        env: &BlockEnv,
+    ) -> Result<(), ExecuteError> {
+        let board = Board::new(transactions, plan, core::mem::take(&mut self.log));
+        let rules = leader.progress.rules().clone();
+        let Some(pool) = threads(plan.helpers()) else {
+            // No thread can be had: the leader does everything itself.
+            return Shift::new(leader, &board).run();
+        };
+        let helpers = &mut self.helpers[..plan.helpers()];
+        let result = pool.in_place_scope(|scope| {
+            for (desk, helper) in helpers.iter_mut().enumerate() {
+                let (board, rules) = (&board, &rules);
+                scope.spawn(move |_| helper.work(desk, board, rules, env));
+            }
+            let _end = EndOfBatch(&board);
+            Shift::new(leader, &board).run()
+        });
+        self.log = board.into_log();
+        result
+    }
+}
+
+/// Tells the helpers that the batch is over, also when the leader stops with an error or a panic:
+/// nobody may wait for it for ever.
+struct EndOfBatch<'b>(&'b Board<'b>);
+
+impl Drop for EndOfBatch<'_> {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
+/// The threads for this many helpers, kept for the life of the process: starting one costs as much
+/// as twenty transactions. At most one pool for each number of helpers ever asked for.
+fn threads(helpers: usize) -> Option<Arc<ThreadPool>> {
+    static POOLS: Mutex<BTreeMap<usize, Arc<ThreadPool>>> = Mutex::new(BTreeMap::new());
+    let mut pools = POOLS.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(pool) = pools.get(&helpers) {
+        return Some(pool.clone());
+    }
+    let named = |index| std::format!("executor-{index}");
+    let pool = ThreadPoolBuilder::new().num_threads(helpers).thread_name(named).build().ok()?;
+    let pool = Arc::new(pool);
+    pools.insert(helpers, pool.clone());
+    Some(pool)
+}
+
+/// The leader's walk over a batch.
+struct Shift<'b, 'a, 'v, V: StateView> {
+    leader: Leader<'a, 'v, V>,
+    board: &'b Board<'b>,
+    /// Results that arrived before their turn.
+    early: Vec<Option<Box<Speculation>>>,
+    patch: Patch,
+}
+
+impl<'b, 'a, 'v, V: StateView> Shift<'b, 'a, 'v, V> {
+    fn new(leader: Leader<'a, 'v, V>, board: &'b Board<'b>) -> Self {
+        let early = (0..board.transactions.len()).map(|_| None).collect();
+        Self { leader, board, early, patch: Patch::default() }
+    }
+
+    fn run(mut self) -> Result<(), ExecuteError> {
+        for (index, transaction) in self.board.transactions.iter().enumerate() {
+            self.board.leader_comes_to(index);
+            let outcome = match self.leader.progress.admit(transaction) {
+                Ok(()) => self.turn(index, transaction)?,
+                Err(reason) => Err(reason),
+            };
+            self.leader.progress.record(transaction, outcome, None);
+        }
+        Ok(())
+    }
+
+    /// One transaction: a helper's result if there is one that holds, else executed here.
+    fn turn(
+        &mut self,
+        index: usize,
+        transaction: &Transaction,
+    ) -> Result<Result<crate::evm::Outcome, crate::SkipReason>, ExecuteError> {
+        let mut rejected = None;
+        if let Some(desk) = self.board.plan.desk_of(index)
+            && let Some(result) = self.result_of(desk, index)
+        {
+            self.leader.counters.speculated += 1;
+            let journal = self.leader.lane.journal_mut();
+            match result.result {
+                Some(result) if journal.agrees(&result.access) => {
+                    self.leader.counters.accepted += 1;
+                    return self.take_over(result);
+                }
+                Some(result) => {
+                    self.leader.counters.conflicts += 1;
+                    rejected = Some(result.access);
+                }
+                None => {}
+            }
+            self.leader.counters.re_executions += 1;
+        }
+        let lane = &mut *self.leader.lane;
+        let transfers = &self.leader.transfers;
+        let outcome = guard(transaction, || lane.execute(transaction, transfers))?;
+        let journal = lane.journal_mut();
+        journal.take_changes(&mut self.patch);
+        if let Some(rejected) = rejected {
+            journal.correct(&rejected, &mut self.patch);
+        }
+        self.board.publish(&mut self.patch);
+        Ok(outcome)
+    }
+
+    fn take_over(
+        &mut self,
+        result: SpeculativeResult,
+    ) -> Result<Result<crate::evm::Outcome, crate::SkipReason>, ExecuteError> {
+        let journal = self.leader.lane.journal_mut();
+        journal.take_over(&result.access);
+        if result.outcome.is_ok() {
+            journal.credit_fee(self.leader.transfers.beneficiary, result.fee_wei)?;
+        }
+        if self.board.desks.len() > 1 {
+            journal.correct(&result.access, &mut self.patch);
+            self.board.publish(&mut self.patch);
+        }
+        Ok(result.outcome)
+    }
+
+    /// The result of a transaction, if its helper has it or is about to.
+    fn result_of(&mut self, desk: usize, index: usize) -> Option<Box<Speculation>> {
+        self.collect(desk);
+        if let Some(result) = self.early[index].take() {
+            return Some(result);
+        }
+        if !self.board.desks[desk].is_at(index) {
+            // It may have been handed over between the two looks.
+            self.collect(desk);
+            return self.early[index].take();
+        }
+        let patience = PATIENCE + self.board.plan.time_of(index);
+        let started = Instant::now();
+        self.board.plan.rebalance(desk, index);
+        while self.early[index].is_none() {
+            let is_at = self.board.desks[desk].is_at(index);
+            self.collect(desk);
+            if !is_at || started.elapsed() > patience {
+                break;
+            }
+            core::hint::spin_loop();
+        }
+        self.early[index].take()
+    }
+
+    fn collect(&mut self, desk: usize) {
+        while let Some(result) = self.board.desks[desk].take() {
+            let index = result.index;
+            self.early[index] = Some(result);
+        }
+    }
+}
