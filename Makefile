@@ -12,15 +12,17 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup run build test test-contracts lint clean check-tools toolchain postgres
+.PHONY: help setup run build test test-contracts lint bench bench-executor clean check-tools toolchain postgres
 
 WEFT_DATA ?= ../shared/data
 override WEFT_DATA := $(abspath $(WEFT_DATA))
 WEFT_SKIP_LOG := $(CURDIR)/target/skipped.log
 export WEFT_DATA WEFT_SKIP_LOG
 
-# Arguments for `make run`, and flags for every cargo build (.ci/run passes --locked).
+# Arguments for `make run` and the benchmarks, and flags for every cargo build (.ci/run passes
+# --locked).
 RUN_ARGS ?=
+BENCH_ARGS ?=
 CARGO_FLAGS ?=
 
 NODE_STAMP := contracts/node_modules/.weft-setup
@@ -76,6 +78,11 @@ lint: setup ## Check formatting, clippy and the documentation; a warning is an e
 	cd contracts && $(FORGE) fmt --check
 	cargo clippy --workspace --all-targets $(CARGO_FLAGS) -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps $(CARGO_FLAGS)
+
+bench: bench-executor ## Run every benchmark
+
+bench-executor: check-tools toolchain ## Measure the executor in every mode (BENCH_ARGS="--help" says what can be chosen)
+	cargo run --release $(CARGO_FLAGS) -p executor --example bench -- $(BENCH_ARGS)
 
 clean: ## Remove everything built; what setup installed stays
 	cargo clean

@@ -2,5 +2,5 @@
 //! knowledge costs time, never correctness.
 
 /// Knowledge shared by the blocks of one chain.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Knowledge {}

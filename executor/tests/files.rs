@@ -6,9 +6,12 @@
 
 use crate::support::data;
 use alloy::{
-    consensus::{SignableTransaction, TxEip1559, TxEip2930, TxEip4844, TxLegacy},
-    eips::eip2930::{AccessList, AccessListItem},
-    primitives::{Address, B256, Bloom, Bytes, Signature, TxKind, U64, U256},
+    consensus::{SignableTransaction, TxEip1559, TxEip2930, TxEip4844, TxEip7702, TxLegacy},
+    eips::{
+        eip2930::{AccessList, AccessListItem},
+        eip7702::{Authorization, SignedAuthorization},
+    },
+    primitives::{Address, B256, Bloom, Bytes, Signature, TxKind, U64, U256, keccak256},
 };
 use executor::{
     Account, BlockEnv, BlockInput, ChainRules, EthereumRules, MemoryState, StateDiff, Transaction,
@@ -34,7 +37,7 @@ pub(crate) struct File {
     pub(crate) signatures: Vec<SignatureOf>,
 }
 
-#[derive(Deserialize)]
+#[derive(Clone, Deserialize)]
 pub(crate) struct Env {
     pub(crate) number: u64,
     pub(crate) coinbase: Address,
@@ -47,7 +50,7 @@ pub(crate) struct Env {
     pub(crate) spec: String,
 }
 
-#[derive(Deserialize)]
+#[derive(Clone, Deserialize)]
 pub(crate) struct Prestate {
     pub(crate) balance: U256,
     pub(crate) nonce: u64,
@@ -55,7 +58,7 @@ pub(crate) struct Prestate {
     pub(crate) storage: BTreeMap<U256, U256>,
 }
 
-#[derive(Deserialize)]
+#[derive(Clone, Deserialize)]
 pub(crate) struct Tx {
     pub(crate) ty: u8,
     pub(crate) from: Address,
@@ -69,6 +72,8 @@ pub(crate) struct Tx {
     pub(crate) al: Vec<(Address, Vec<U256>)>,
     pub(crate) blobs: Vec<B256>,
     pub(crate) blob_fee: u128,
+    #[serde(skip)]
+    pub(crate) auths: Vec<SignedAuthorization>,
 }
 
 #[derive(Deserialize)]
@@ -86,9 +91,141 @@ pub(crate) struct SignatureOf {
     pub(crate) hash: B256,
 }
 
-/// The file of this name below the folder of public chain data.
+/// The file of this name below the folder of public chain data, in either layout.
 pub(crate) fn read(name: &str) -> Option<File> {
-    Some(serde_json::from_slice(&data(name)?).unwrap())
+    let bytes = data(name)?;
+    Some(if name == PRAGUE {
+        common(serde_json::from_slice(&bytes).unwrap())
+    } else {
+        serde_json::from_slice(&bytes).unwrap()
+    })
+}
+
+/// The one file in another layout.
+const PRAGUE: &str = "mainnet-blocks/22546209.json.xz";
+
+/// Its layout: codes inline, no signatures, nothing expected.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct PragueFile {
+    block: PragueEnv,
+    transactions: Vec<PragueTx>,
+    pre_state: BTreeMap<Address, PragueAccount>,
+}
+
+#[derive(Deserialize)]
+struct PragueEnv {
+    number: u64,
+    coinbase: Address,
+    timestamp: u64,
+    gas_limit: u64,
+    basefee: u64,
+    difficulty: U256,
+    prevrandao: B256,
+    excess_blob_gas: Option<u64>,
+    block_hashes: BTreeMap<u64, B256>,
+}
+
+#[derive(Deserialize)]
+struct PragueAccount {
+    balance: U256,
+    nonce: u64,
+    code: Option<Bytes>,
+    storage: BTreeMap<U256, U256>,
+}
+
+#[derive(Deserialize)]
+struct PragueTx {
+    tx_type: u8,
+    caller: Address,
+    to: Option<Address>,
+    nonce: u64,
+    value: U256,
+    data: Bytes,
+    gas_limit: u64,
+    gas_price: u128,
+    gas_priority_fee: Option<u128>,
+    access_list: Vec<PragueAccess>,
+    blob_hashes: Vec<B256>,
+    max_fee_per_blob_gas: u128,
+    authorization_list: Vec<PragueAuthorization>,
+}
+
+#[derive(Deserialize)]
+struct PragueAccess {
+    address: Address,
+    #[serde(alias = "storageKeys")]
+    storage_keys: Vec<U256>,
+}
+
+#[derive(Deserialize)]
+struct PragueAuthorization {
+    chain_id: U256,
+    address: Address,
+    nonce: u64,
+    y_parity: u8,
+    r: U256,
+    s: U256,
+}
+
+fn common(file: PragueFile) -> File {
+    let mut codes = BTreeMap::new();
+    let mut account = |given: PragueAccount| {
+        let code = given.code.filter(|code| !code.is_empty());
+        let code_hash = code.map(|code| {
+            let hash = keccak256(&code);
+            codes.insert(hash, code);
+            hash
+        });
+        let PragueAccount { balance, nonce, storage, .. } = given;
+        Prestate { balance, nonce, code_hash, storage }
+    };
+    let accounts = file.pre_state.into_iter();
+    let accounts = accounts.map(|(address, given)| (address, account(given))).collect();
+    let env = file.block;
+    File {
+        accounts,
+        codes,
+        hashes: env.block_hashes,
+        txs: file.transactions.into_iter().map(common_tx).collect(),
+        expected: None,
+        signatures: Vec::new(),
+        env: Env {
+            number: env.number,
+            coinbase: env.coinbase,
+            ts: env.timestamp,
+            gas_limit: env.gas_limit,
+            basefee: env.basefee,
+            difficulty: env.difficulty,
+            prevrandao: env.prevrandao,
+            excess_blob: env.excess_blob_gas,
+            spec: "PRAGUE".to_owned(),
+        },
+    }
+}
+
+fn common_tx(tx: PragueTx) -> Tx {
+    let authorization = |given: PragueAuthorization| {
+        let PragueAuthorization { chain_id, address, nonce, y_parity, r, s } = given;
+        let inner = Authorization { chain_id, address, nonce };
+        SignedAuthorization::new_unchecked(inner, y_parity, r, s)
+    };
+    let access = |given: PragueAccess| (given.address, given.storage_keys);
+    Tx {
+        ty: tx.tx_type,
+        from: tx.caller,
+        to: tx.to,
+        nonce: tx.nonce,
+        value: tx.value,
+        data: tx.data,
+        gas: tx.gas_limit,
+        gas_price: tx.gas_price,
+        prio: tx.gas_priority_fee,
+        al: tx.access_list.into_iter().map(access).collect(),
+        blobs: tx.blob_hashes,
+        blob_fee: tx.max_fee_per_blob_gas,
+        auths: tx.authorization_list.into_iter().map(authorization).collect(),
+    }
 }
 
 fn spec(name: &str) -> SpecId {
@@ -154,7 +291,7 @@ fn sign(tx: &Tx, given: Option<&SignatureOf>) -> SignedTransaction {
         }
         .into_signed(signature)
         .into(),
-        _ => TxEip4844 {
+        3 => TxEip4844 {
             chain_id: 1,
             nonce,
             gas_limit,
@@ -165,6 +302,20 @@ fn sign(tx: &Tx, given: Option<&SignatureOf>) -> SignedTransaction {
             access_list,
             blob_versioned_hashes: tx.blobs.clone(),
             max_fee_per_blob_gas: tx.blob_fee,
+            input,
+        }
+        .into_signed(signature)
+        .into(),
+        _ => TxEip7702 {
+            chain_id: 1,
+            nonce,
+            gas_limit,
+            max_fee_per_gas: gas_price,
+            max_priority_fee_per_gas,
+            to: tx.to.unwrap(),
+            value,
+            access_list,
+            authorization_list: tx.auths.clone(),
             input,
         }
         .into_signed(signature)

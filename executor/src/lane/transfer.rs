@@ -93,13 +93,15 @@ impl<V: StateView> LaneJournal<'_, V> {
         beneficiary: Option<Address>,
     ) -> Result<bool, ViewError> {
         let Some(from) = self.visit(transfer.from)? else { return Ok(false) };
-        let Some(to) = self.visit(transfer.to)? else { return Ok(false) };
         if from.nonce != transfer.nonce
             || from.code_hash != KECCAK256_EMPTY
-            || to.code_hash != KECCAK256_EMPTY
             || from.balance_wei < transfer.cost_max_wei
-            || to.balance_wei.checked_add(transfer.value).is_none()
         {
+            return Ok(false);
+        }
+        // Only now: revm reads the recipient of no transaction that is not valid.
+        let Some(to) = self.visit(transfer.to)? else { return Ok(false) };
+        if to.code_hash != KECCAK256_EMPTY || to.balance_wei.checked_add(transfer.value).is_none() {
             return Ok(false);
         }
         self.change(transfer.from, |account| {

@@ -1,0 +1,63 @@
+//! What the executor knows before a block: nothing, what the other blocks taught, or everything.
+//!
+//! A run teaches, so every run gets a copy. Copying is not timed: a node keeps its knowledge.
+
+use crate::{Failure, measure::KnowledgeOf, workload::Workload};
+use executor::{BlockInput, Knowledge, Mode, Options, execute_with};
+use std::num::NonZeroUsize;
+
+/// A block teaches by at most this many of its transactions, the first ones. It bounds the time for
+/// teaching; every kind of transaction of the large workloads occurs among them many times.
+const LESSON_TRANSACTIONS_MAX: usize = 1_000;
+
+/// Enough to make the parallel engine run, which is what observes accesses.
+const TEACHER: Mode = Mode::Parallel { workers: NonZeroUsize::new(2).unwrap() };
+
+/// The states of knowledge that one workload is measured with.
+#[derive(Debug)]
+pub(crate) struct Teaching {
+    others: Knowledge,
+    this: Knowledge,
+}
+
+impl Teaching {
+    /// Learns from every workload of the family in its order, but for one, which is the measured
+    /// one; and from that one alone.
+    pub(crate) fn leaving_out(family: &[Workload], measured: usize) -> Result<Self, Failure> {
+        let others = Knowledge::default();
+        for (index, workload) in family.iter().enumerate() {
+            if index != measured {
+                learn(&others, workload, LESSON_TRANSACTIONS_MAX)?;
+            }
+        }
+        let this = Knowledge::default();
+        learn(&this, &family[measured], usize::MAX)?;
+        Ok(Self { others, this })
+    }
+
+    /// A fresh copy for one run.
+    pub(crate) fn knowledge(&self, of: KnowledgeOf) -> Knowledge {
+        match of {
+            KnowledgeOf::Cold => Knowledge::default(),
+            KnowledgeOf::OtherBlocks => self.others.clone(),
+            KnowledgeOf::Oracle => self.this.clone(),
+        }
+    }
+}
+
+/// TO CONNECT: the block's own access sets as a hint, once [`Options`] takes them. Until then the
+/// oracle is knowledge that has executed this very block before.
+pub(crate) fn oracle_options(mode: Mode, knowledge: &Knowledge) -> Options<'_> {
+    Options { mode, knowledge: Some(knowledge) }
+}
+
+fn learn(knowledge: &Knowledge, from: &Workload, transactions_max: usize) -> Result<(), Failure> {
+    let options = Options { mode: TEACHER, knowledge: Some(knowledge) };
+    let taught = &from.input.transactions;
+    let transactions = taught[..taught.len().min(transactions_max)].to_vec();
+    let input =
+        BlockInput { rules: from.input.rules.clone(), env: from.input.env.clone(), transactions };
+    execute_with(&from.state, &input, options)
+        .map(|_| ())
+        .map_err(|error| format!("{}: {error}", from.name))
+}

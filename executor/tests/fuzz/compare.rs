@@ -1,0 +1,166 @@
+//! One block in every mode, compared with the reference in everything but the counters.
+//!
+//! Owns what counts as equal, and the words in which a difference is reported. A panic is a
+//! difference. Does not draw blocks; a block that hangs is the campaign's to notice.
+
+use super::{dice::Dice, scenario::Block};
+use alloy::primitives::{Address, B256, U256};
+use executor::{
+    Account, BlockInput, ExecuteError, ExecutedBlock, Execution, Knowledge, MemoryState, Mode,
+    Options, StateTrie, StateView, ViewError, execute_with,
+};
+use revm::bytecode::Bytecode;
+use std::{
+    any::Any,
+    cell::Cell,
+    fmt::Debug,
+    num::NonZeroUsize,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
+
+/// A state in which one account may be unreadable: what a helper reads in vain, and the block never
+/// needs, must not fail it.
+#[derive(Debug)]
+pub(crate) struct Disk<'s> {
+    /// The state.
+    pub(crate) state: &'s MemoryState,
+    /// Cannot be read.
+    pub(crate) unreadable: Option<Address>,
+}
+
+impl StateView for Disk<'_> {
+    fn account(&self, address: Address) -> Result<Option<Account>, ViewError> {
+        if self.unreadable == Some(address) {
+            return Err(ViewError::Store("unreadable".into()));
+        }
+        self.state.account(address)
+    }
+
+    fn slot(&self, address: Address, slot: U256) -> Result<U256, ViewError> {
+        self.state.slot(address, slot)
+    }
+
+    fn code(&self, code_hash: B256) -> Result<Bytecode, ViewError> {
+        self.state.code(code_hash)
+    }
+
+    fn block_hash(&self, number: u64) -> Result<B256, ViewError> {
+        self.state.block_hash(number)
+    }
+
+    fn trie(&self) -> &StateTrie {
+        self.state.trie()
+    }
+}
+
+thread_local! {
+    static GUARDED: Cell<bool> = const { Cell::new(false) };
+}
+
+type Executed = Result<ExecutedBlock, ExecuteError>;
+
+/// Executes without letting a panic out.
+fn guarded(name: &str, run: impl FnOnce() -> Executed) -> Result<Executed, String> {
+    GUARDED.set(true);
+    let result = catch_unwind(AssertUnwindSafe(run));
+    GUARDED.set(false);
+    result.map_err(|panic| format!("{name}: panic: {}", words(&*panic)))
+}
+
+/// Whether this thread's panics are caught, and reported as differences.
+pub(crate) fn is_guarded() -> bool {
+    GUARDED.get()
+}
+
+fn words(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref().copied()).unwrap_or("without words")
+}
+
+/// The modes that must equal the reference.
+fn modes() -> [Mode; 4] {
+    let parallel =
+        |workers: usize| Mode::Parallel { workers: NonZeroUsize::MIN.saturating_add(workers - 1) };
+    [parallel(2), parallel(3), parallel(8), Mode::Automatic]
+}
+
+/// Executes the block in every mode; the reference's result, or the first difference.
+pub(crate) fn in_every_mode(
+    state: &MemoryState,
+    block: &Block,
+    knowledge: &Knowledge,
+    dice: &mut Dice,
+) -> Result<Executed, String> {
+    let view = Disk { state, unreadable: block.unreadable };
+    let input = &block.input;
+    let reference = guarded("sequential", || execute_with(&view, input, Mode::Sequential.into()))?;
+    for mode in modes() {
+        let knowledge = block.knows.then_some(knowledge);
+        let options = Options { mode, knowledge };
+        let name = format!("{mode:?}");
+        let result = guarded(&name, || execute_with(&view, input, options))?;
+        same_result(&reference, &result).map_err(|difference| format!("{name}: {difference}"))?;
+    }
+    if dice.chance(30) {
+        let result = guarded("pieces", || pieces(&view, input, dice))?;
+        same_result(&reference, &result).map_err(|difference| format!("pieces: {difference}"))?;
+    }
+    Ok(reference)
+}
+
+/// As the builder does it: a few transactions at a time.
+fn pieces(view: &Disk<'_>, input: &BlockInput, dice: &mut Dice) -> Executed {
+    let mode = dice.pick(&[Mode::Sequential, Mode::Automatic, modes()[0], modes()[2]]);
+    let mut execution =
+        Execution::begin(view, input.rules.clone(), input.env.clone(), mode.into())?;
+    let mut rest = &input.transactions[..];
+    let most = dice.pick(&[1, 3, 20]);
+    while !rest.is_empty() {
+        let (piece, after) = rest.split_at(rest.len().min(dice.range(0, most) as usize));
+        execution.extend(piece)?;
+        rest = after;
+    }
+    execution.seal()
+}
+
+fn same_result(reference: &Executed, result: &Executed) -> Result<(), String> {
+    match (reference, result) {
+        (Ok(reference), Ok(result)) => same_block(reference, result),
+        // Which error comes first is not promised, only that there is one.
+        (Err(_), Err(_)) => Ok(()),
+        (Ok(_), Err(error)) => Err(format!("fails: {error}")),
+        (Err(error), Ok(_)) => Err(format!("succeeds, and the reference fails: {error}")),
+    }
+}
+
+fn same_block(reference: &ExecutedBlock, result: &ExecutedBlock) -> Result<(), String> {
+    same_lists("skipped", &reference.skipped, &result.skipped)?;
+    same_lists("transactions", &reference.transactions, &result.transactions)?;
+    same_lists("receipts", &reference.receipts, &result.receipts)?;
+    for (address, expected) in &reference.diff.accounts {
+        let found = result.diff.accounts.get(address);
+        same(&format!("diff of {address}"), &Some(expected), &found)?;
+    }
+    let accounts = |block: &ExecutedBlock| block.diff.accounts.keys().copied().collect::<Vec<_>>();
+    same_lists("accounts of the diff", &accounts(reference), &accounts(result))?;
+    let codes = |block: &ExecutedBlock| block.diff.codes.keys().copied().collect::<Vec<_>>();
+    same_lists("codes of the diff", &codes(reference), &codes(result))?;
+    same("diff", &reference.diff, &result.diff)?;
+    same("header", &reference.header, &result.header)?;
+    same("hash", &reference.hash, &result.hash)?;
+    same("root of the trie", &reference.trie.root(), &result.trie.root())
+}
+
+fn same<T: PartialEq + Debug>(what: &str, expected: &T, found: &T) -> Result<(), String> {
+    if expected == found {
+        return Ok(());
+    }
+    Err(format!("{what}:\n  expected {expected:?}\n  found    {found:?}"))
+}
+
+fn same_lists<T: PartialEq + Debug>(what: &str, expected: &[T], found: &[T]) -> Result<(), String> {
+    for index in 0..expected.len().max(found.len()) {
+        same(&format!("{what} {index}"), &expected.get(index), &found.get(index))?;
+    }
+    Ok(())
+}
