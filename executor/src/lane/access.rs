@@ -306,6 +306,7 @@ impl<V: StateView> LaneJournal<'_, V> {
             self.load_unvisited(beneficiary)?;
             return self.credit_fee(beneficiary, fee_wei);
         };
+        clear_destroyed(known);
         // revm leaves a balance that would overflow as it is.
         if let Some(balance_wei) = known.info.balance.checked_add(fee_wei) {
             known.info.balance = balance_wei;
@@ -319,6 +320,14 @@ impl<V: StateView> LaneJournal<'_, V> {
         let account = self.inner.database.load_account(address)?.unwrap_or_default();
         self.inner.inner.state.insert(address, unvisited(account));
         Ok(())
+    }
+}
+
+/// What revm does when it loads an account that an earlier transaction destroyed.
+pub(super) fn clear_destroyed(account: &mut RevmAccount) {
+    if is_destroyed(account) {
+        account.selfdestruct();
+        account.unmark_selfdestructed_locally();
     }
 }
 

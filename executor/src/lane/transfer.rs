@@ -4,7 +4,7 @@
 //! without code; everything else, and every doubt, is revm's. Equal to revm by the tests that
 //! compare every mode with the reference.
 
-use super::{base, journal::LaneJournal, trace::is_low};
+use super::{access::clear_destroyed, base, journal::LaneJournal, trace::is_low};
 use crate::{error::ViewError, state::StateView, transaction::SignedTransaction};
 use alloy_consensus::Transaction as _;
 use alloy_primitives::{Address, KECCAK256_EMPTY, TxKind, U256};
@@ -115,16 +115,14 @@ impl<V: StateView> LaneJournal<'_, V> {
         Ok(true)
     }
 
-    /// The account as the next transaction finds it; `None` when revm has to look at it first.
+    /// The account as the next transaction finds it.
     fn visit(&mut self, address: Address) -> Result<Option<crate::Account>, ViewError> {
         if !self.state().contains_key(&address) {
             self.load_unvisited(address)?;
         }
         let Self { inner, trace } = self;
-        let Some(account) = inner.inner.state.get(&address) else { return Ok(None) };
-        if account.is_selfdestructed_locally() {
-            return Ok(None);
-        }
+        let Some(account) = inner.inner.state.get_mut(&address) else { return Ok(None) };
+        clear_destroyed(account);
         trace.note_account(address, account, true);
         Ok(Some(base::account(&account.info)))
     }
