@@ -9,6 +9,7 @@
 )]
 
 mod access_list;
+mod access_list_oracle;
 mod blockchain_tests;
 mod blocks;
 mod ethers;
