@@ -17,17 +17,33 @@ use crate::{
 use revm::context::JournalTr;
 
 #[cfg(feature = "std")]
-use crate::{execute::Mode, parallel};
+use crate::{
+    execute::Mode,
+    knowledge::Knowledge,
+    parallel::{self, Forecast, Lesson, Plan},
+};
+#[cfg(feature = "std")]
+use alloc::borrow::Cow;
+
+/// Calls that take less than this are not worth a helper, in nanoseconds: waking one takes about a
+/// tenth of it.
+#[cfg(feature = "std")]
+const SHARED_NS_MIN: u64 = 400_000;
 
 /// The leader, and what is needed to call helpers.
 pub(crate) struct Crew<'v, V: StateView> {
     leader: Lane<'v, V>,
     transfers: TransferRules,
-    #[cfg_attr(not(feature = "std"), allow(dead_code, reason = "no threads, no choice"))]
-    options: Options<'v>,
     #[cfg(feature = "std")]
+    sharing: Sharing<'v, V>,
+}
+
+/// What is needed to call helpers.
+#[cfg(feature = "std")]
+struct Sharing<'v, V: StateView> {
+    mode: Mode,
+    knowledge: Cow<'v, Knowledge>,
     team: Option<parallel::Team<'v, V>>,
-    #[cfg(feature = "std")]
     env: BlockEnv,
 }
 
@@ -38,14 +54,20 @@ impl<'v, V: StateView + Sync> Crew<'v, V> {
         env: &BlockEnv,
         options: Options<'v>,
     ) -> Self {
+        #[cfg(not(feature = "std"))]
+        let _ = options;
         Self {
-            leader: Lane::new(LaneJournal::new(Base::new(view)), rules, env),
+            leader: Lane::new(LaneJournal::new(Base::new(view)), rules, env).teachable(),
             transfers: TransferRules::new(rules, env),
-            options,
             #[cfg(feature = "std")]
-            team: None,
-            #[cfg(feature = "std")]
-            env: env.clone(),
+            sharing: Sharing {
+                mode: options.mode,
+                knowledge: options
+                    .knowledge
+                    .map_or_else(|| Cow::Owned(Knowledge::default()), Cow::Borrowed),
+                team: None,
+                env: env.clone(),
+            },
         }
     }
 
@@ -63,51 +85,118 @@ impl<'v, V: StateView + Sync> Crew<'v, V> {
         progress: &mut Progress,
         counters: &mut Counters,
     ) -> Result<(), ExecuteError> {
-        #[cfg(feature = "std")]
-        if let Some(plan) = self.plan(transactions, counters) {
-            return self.extend_with_helpers(transactions, &plan, progress, counters);
-        }
-        let stopwatch = Stopwatch::start();
         if counters.strategy == Strategy::Reference {
             counters.strategy = Strategy::InOrder;
         }
+        #[cfg(feature = "std")]
+        if self.helpers(transactions) > 0 {
+            return self.share(transactions, progress, counters);
+        }
+        let stopwatch = Stopwatch::start();
         for transaction in transactions {
-            let outcome = match progress.admit(transaction) {
-                Ok(()) => guard(transaction, || self.leader.execute(transaction, &self.transfers))?,
-                Err(reason) => Err(reason),
-            };
-            progress.record(transaction, outcome, None);
+            self.execute(transaction, progress)?;
         }
         counters.phases.transactions += stopwatch.elapsed();
         Ok(())
     }
 
-    /// A plan to share the work, where that is asked for or worth it.
-    #[cfg(feature = "std")]
-    fn plan(
+    fn execute(
         &mut self,
-        transactions: &[Transaction],
-        counters: &mut Counters,
-    ) -> Option<parallel::Plan> {
-        let stopwatch = Stopwatch::start();
-        let plan = match self.options.mode {
-            Mode::Sequential => None,
-            Mode::Parallel { workers } => {
-                let helpers = workers.get() - 1;
-                (helpers > 0 && !transactions.is_empty())
-                    .then(|| parallel::Plan::new(transactions, helpers))
-            }
-            Mode::Automatic => parallel::Plan::if_worth_it(transactions),
+        transaction: &Transaction,
+        progress: &mut Progress,
+    ) -> Result<(), ExecuteError> {
+        let outcome = match progress.admit(transaction) {
+            Ok(()) => guard(transaction, || self.leader.execute(transaction, &self.transfers))?,
+            Err(reason) => Err(reason),
         };
-        counters.phases.plan += stopwatch.elapsed();
-        plan
+        progress.record(transaction, outcome, None);
+        Ok(())
+    }
+}
+
+#[cfg(feature = "std")]
+impl<'v, V: StateView + Sync> Crew<'v, V> {
+    /// Helpers that could be called for a batch; cheap to say.
+    fn helpers(&self, transactions: &[Transaction]) -> usize {
+        match self.sharing.mode {
+            Mode::Sequential => 0,
+            Mode::Parallel { .. } if transactions.is_empty() => 0,
+            Mode::Parallel { workers } => workers.get() - 1,
+            Mode::Automatic => {
+                let time_ns = parallel::calls_ns_max(transactions);
+                if time_ns < SHARED_NS_MIN { 0 } else { cores().saturating_sub(1) }
+            }
+        }
     }
 
-    #[cfg(feature = "std")]
-    fn extend_with_helpers(
+    fn forecast(&self, transactions: &[Transaction]) -> Forecast {
+        let journal = self.leader.journal();
+        Forecast::new(transactions, &self.sharing.knowledge, |address| journal.code_hash(address))
+    }
+
+    /// Executes a batch: first in order what has to be learned, then, if that is worth it, the rest
+    /// with helpers.
+    fn share(
         &mut self,
         transactions: &[Transaction],
-        plan: &parallel::Plan,
+        progress: &mut Progress,
+        counters: &mut Counters,
+    ) -> Result<(), ExecuteError> {
+        let stopwatch = Stopwatch::start();
+        let mut forecast = self.forecast(transactions);
+        counters.phases.plan += stopwatch.elapsed();
+        let (lesson, rest) = transactions.split_at(forecast.lesson());
+        if !lesson.is_empty() {
+            self.in_order(lesson, &forecast, progress, counters)?;
+            let stopwatch = Stopwatch::start();
+            forecast = self.forecast(rest);
+            counters.phases.plan += stopwatch.elapsed();
+        }
+        let stopwatch = Stopwatch::start();
+        let is_free = self.sharing.mode == Mode::Automatic;
+        let helpers = self.helpers(transactions);
+        let plan = (!is_free || forecast.time_ns() >= SHARED_NS_MIN)
+            .then(|| Plan::new(rest, &forecast, helpers))
+            .filter(|plan| !is_free || plan.is_worth_it());
+        counters.phases.plan += stopwatch.elapsed();
+        match plan {
+            Some(plan) => self.with_helpers(rest, &plan, &forecast, progress, counters),
+            None => self.in_order(rest, &forecast, progress, counters),
+        }
+    }
+
+    fn in_order(
+        &mut self,
+        transactions: &[Transaction],
+        forecast: &Forecast,
+        progress: &mut Progress,
+        counters: &mut Counters,
+    ) -> Result<(), ExecuteError> {
+        let stopwatch = Stopwatch::start();
+        let has_team = self.sharing.team.is_some();
+        for (index, transaction) in transactions.iter().enumerate() {
+            let learns = forecast.learns(index);
+            self.leader.journal_mut().set_observed(learns, has_team);
+            let gas_before = progress.gas_used;
+            self.execute(transaction, progress)?;
+            if let (true, Some(function)) = (learns, forecast.function(index)) {
+                let gas_used = progress.gas_used - gas_before;
+                let lesson = Lesson::of(self.leader.journal());
+                lesson.teach(&self.sharing.knowledge, function, transaction, gas_used);
+            }
+            if let Some(team) = &mut self.sharing.team {
+                team.note(self.leader.journal_mut());
+            }
+        }
+        counters.phases.transactions += stopwatch.elapsed();
+        Ok(())
+    }
+
+    fn with_helpers(
+        &mut self,
+        transactions: &[Transaction],
+        plan: &Plan,
+        forecast: &Forecast,
         progress: &mut Progress,
         counters: &mut Counters,
     ) -> Result<(), ExecuteError> {
@@ -116,20 +205,25 @@ impl<'v, V: StateView + Sync> Crew<'v, V> {
         counters.workers = counters.workers.max(plan.helpers() + 1);
         counters.components += plan.components();
         let view = self.leader.journal().view();
-        let team = self.team.get_or_insert_with(|| parallel::Team::new(&mut self.leader));
-        team.expect_helpers(view, plan.helpers(), self.env.beneficiary);
-        let result = team.run(
-            parallel::Leader {
-                lane: &mut self.leader,
-                transfers: self.transfers,
-                progress,
-                counters,
-            },
-            transactions,
-            plan,
-            &self.env,
-        );
+        let Sharing { knowledge, team, env, .. } = &mut self.sharing;
+        let team = team.get_or_insert_with(|| parallel::Team::new(&mut self.leader));
+        team.expect_helpers(view, plan.helpers(), env.beneficiary);
+        let leader = parallel::Leader {
+            lane: &mut self.leader,
+            transfers: self.transfers,
+            progress,
+            counters,
+            knowledge,
+        };
+        let result = team.run(leader, transactions, plan, forecast, env);
         counters.phases.transactions += stopwatch.elapsed();
         result
     }
+}
+
+/// Cores that this process may use.
+#[cfg(feature = "std")]
+fn cores() -> usize {
+    static CORES: std::sync::OnceLock<usize> = std::sync::OnceLock::new();
+    *CORES.get_or_init(|| std::thread::available_parallelism().map_or(1, Into::into))
 }

@@ -145,6 +145,10 @@ impl<J: BlockJournal> RuleEvm<J> {
         self.engine.ctx.journaled_state
     }
 
+    pub(crate) fn engine_mut(&mut self) -> &mut Engine<J> {
+        &mut self.engine
+    }
+
     pub(crate) fn journal(&self) -> &J {
         &self.engine.ctx.journaled_state
     }

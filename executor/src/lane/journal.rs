@@ -42,6 +42,29 @@ impl<'v, V: StateView> LaneJournal<'v, V> {
         self.trace.is_on = true;
     }
 
+    /// Whether the next transactions are watched closely, to learn from them.
+    pub(crate) fn set_observed(&mut self, observed: bool, has_team: bool) {
+        self.trace.is_on = observed || has_team;
+        self.trace.notes_hashes = observed;
+    }
+
+    /// Slots that the last transaction touched, and whether it changed them.
+    pub(crate) fn observed_slots(&self) -> Vec<(Address, U256, bool)> {
+        let state = self.state();
+        let is_changed = |read: &SlotRead| {
+            let account = state.get(&read.address);
+            let value = account.and_then(|account| account.storage.get(&read.slot));
+            value.is_none_or(|value| value.present_value != read.before)
+        };
+        let slots = self.trace.slots.iter();
+        slots.map(|read| (read.address, read.slot, is_changed(read))).collect()
+    }
+
+    /// Hashes of 64 bytes that the last transaction computed.
+    pub(crate) fn observed_hashes(&self) -> &[(B256, B256, B256)] {
+        &self.trace.hashes
+    }
+
     /// Forgets the trace of the transaction before.
     pub(crate) fn begin_trace(&mut self, has_access_list: bool) {
         let Base { accounts, slots, .. } = &self.inner.database;
@@ -51,6 +74,14 @@ impl<'v, V: StateView> LaneJournal<'v, V> {
     /// The view below.
     pub(crate) fn view(&self) -> &'v V {
         self.inner.database.view
+    }
+
+    /// Code hash of an account, for a forecast; `None` where it cannot be read.
+    pub(crate) fn code_hash(&self, address: Address) -> Option<B256> {
+        if let Some(account) = self.state().get(&address) {
+            return Some(account.info.code_hash);
+        }
+        Some(self.view().account(address).ok()??.code_hash)
     }
 
     pub(super) fn state(&self) -> &EvmState {

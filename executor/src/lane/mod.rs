@@ -15,6 +15,7 @@ mod access;
 mod base;
 mod diff;
 mod journal;
+mod keccak;
 mod trace;
 mod transfer;
 
@@ -64,6 +65,12 @@ impl TransferRules {
 }
 
 impl<V: StateView> Lane<'_, V> {
+    /// Makes the EVM note hashes when it is asked to; for the lane that learns.
+    pub(crate) fn teachable(mut self) -> Self {
+        keccak::install(self.engine_mut());
+        self
+    }
+
     /// Executes a transaction as the leader: its fee is credited, its changes count.
     pub(crate) fn execute(
         &mut self,

@@ -8,7 +8,7 @@
 use super::base;
 use crate::state::Account;
 use alloc::vec::Vec;
-use alloy_primitives::{Address, U256, map::HashSet};
+use alloy_primitives::{Address, B256, U256, map::HashSet};
 use revm::state::Account as RevmAccount;
 
 /// An account that was loaded, as it was before the transaction.
@@ -39,6 +39,10 @@ pub(super) struct Payment {
 pub(super) struct Trace {
     /// Off where nobody asks: in order, without helpers.
     pub(super) is_on: bool,
+    /// Whether hashes are noted, for learning.
+    pub(super) notes_hashes: bool,
+    /// Hashes of 64 bytes: the two words, and the hash.
+    pub(super) hashes: Vec<(B256, B256, B256)>,
     /// With an access list, coldness says nothing: note every load.
     pub(super) notes_warm: bool,
     pub(super) accounts: Vec<AccountRead>,
@@ -66,6 +70,7 @@ impl Trace {
         self.slots.clear();
         self.exact_balances.clear();
         self.payments.clear();
+        self.hashes.clear();
     }
 
     pub(super) fn note_account(&mut self, address: Address, account: &RevmAccount, is_cold: bool) {

@@ -1,13 +1,15 @@
 //! What leader and helpers share while a batch of transactions is executed. No result depends on it.
 
-use super::plan::Plan;
+use super::{forecast::Forecast, plan::Plan};
 use crate::{
     error::SkipReason,
     evm::Outcome,
-    lane::{Access, Patch},
+    knowledge::{Call, Function, Knowledge, Observation},
+    lane::{Access, LaneJournal, Patch},
+    state::StateView,
     transaction::Transaction,
 };
-use alloy_primitives::U256;
+use alloy_primitives::{Address, B256, TxKind, U256};
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crossbeam_queue::ArrayQueue;
 use std::{
@@ -28,6 +30,33 @@ pub(super) struct Speculation {
     pub(super) index: usize,
     /// `None` when the leader has to execute it itself.
     pub(super) result: Option<SpeculativeResult>,
+    pub(super) lesson: Option<Lesson>,
+}
+
+/// What a transaction did, to learn from if it turns out to be true.
+pub(crate) struct Lesson {
+    slots: Vec<(Address, U256, bool)>,
+    hashes: Vec<(B256, B256, B256)>,
+}
+
+impl Lesson {
+    /// Of the last transaction of a lane, which was observed.
+    pub(crate) fn of<V: StateView>(journal: &LaneJournal<'_, V>) -> Self {
+        Self { slots: journal.observed_slots(), hashes: journal.observed_hashes().to_vec() }
+    }
+
+    pub(crate) fn teach(
+        &self,
+        knowledge: &Knowledge,
+        function: Function,
+        transaction: &Transaction,
+        gas_used: u64,
+    ) {
+        let TxKind::Call(to) = transaction.kind() else { return };
+        let call = Call { sender: transaction.sender(), to, input: transaction.input() };
+        let Self { slots, hashes } = self;
+        knowledge.learn(function, &call, &Observation { slots, hashes, gas_used });
+    }
 }
 
 /// What became of it, if everything it read is as the helper saw it.
@@ -63,6 +92,7 @@ impl Desk {
 pub(super) struct Board<'a> {
     pub(super) transactions: &'a [Transaction],
     pub(super) plan: &'a Plan,
+    pub(super) forecast: &'a Forecast,
     pub(super) desks: Vec<Desk>,
     /// Index the leader has come to.
     leader_at: AtomicUsize,
@@ -73,10 +103,16 @@ pub(super) struct Board<'a> {
 }
 
 impl<'a> Board<'a> {
-    pub(super) fn new(transactions: &'a [Transaction], plan: &'a Plan, log: Patch) -> Self {
+    pub(super) fn new(
+        transactions: &'a [Transaction],
+        plan: &'a Plan,
+        forecast: &'a Forecast,
+        log: Patch,
+    ) -> Self {
         Self {
             transactions,
             plan,
+            forecast,
             desks: (0..plan.helpers()).map(|_| Desk::new()).collect(),
             leader_at: AtomicUsize::new(0),
             is_over: AtomicBool::new(false),

@@ -1,7 +1,7 @@
 //! A helper: executes the transactions of its components ahead of the leader. Nothing it does
 //! counts until the leader has compared it.
 
-use super::board::{Board, Speculation, SpeculativeResult};
+use super::board::{Board, Lesson, Speculation, SpeculativeResult};
 use crate::{
     block::BlockEnv,
     execute::guard,
@@ -41,7 +41,7 @@ impl<'v, V: StateView> Helper<'v, V> {
         let kept = mem::replace(&mut self.journal, journal(self.view, env.beneficiary));
         let seen = mem::take(&mut self.seen);
         let shift = AssertUnwindSafe(move || {
-            let lane = Lane::new(kept, rules, env);
+            let lane = Lane::new(kept, rules, env).teachable();
             let transfers = TransferRules::new(rules, env);
             Shift { desk, board, lane, transfers, seen }.run()
         });
@@ -112,15 +112,18 @@ impl<'v, V: StateView> Shift<'_, 'v, V> {
                 return None;
             }
         }
+        let learns = self.board.forecast.learns(index);
         let lane = &mut self.lane;
+        lane.journal_mut().set_observed(learns, true);
         lane.journal_mut().begin_trace(transaction.has_access_list());
         let outcome = guard(transaction, || lane.transact_without_fee(signed, transaction));
+        let lesson = learns.then(|| Lesson::of(lane.journal()));
         // An error here may come from values that are not the final ones: the leader will see.
         let access = lane.journal_mut().take_access();
         let result = outcome
             .ok()
             .zip(access)
             .map(|((outcome, fee_wei), access)| SpeculativeResult { outcome, fee_wei, access });
-        Some(Speculation { index, result })
+        Some(Speculation { index, result, lesson })
     }
 }

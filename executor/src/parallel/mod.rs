@@ -11,9 +11,12 @@
 //! The leader never waits for a helper longer than executing the transaction itself would take.
 
 mod board;
+mod forecast;
 mod helper;
 mod plan;
 mod team;
 
+pub(crate) use board::Lesson;
+pub(crate) use forecast::{Forecast, calls_ns_max};
 pub(crate) use plan::Plan;
 pub(crate) use team::{Leader, Team};

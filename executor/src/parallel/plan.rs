@@ -3,8 +3,9 @@
 //!
 //! Advice only. A component that is cut wrong costs conflicts; one that is too large, parallelism.
 
-use crate::transaction::{Body, Transaction};
-use alloy_primitives::{Address, TxKind, map::HashMap};
+use super::forecast::Forecast;
+use crate::transaction::Transaction;
+use alloy_primitives::map::{DefaultHashBuilder, HashMap, HashSet};
 use core::{
     ops::Range,
     sync::atomic::{AtomicU16, AtomicUsize, Ordering},
@@ -12,12 +13,20 @@ use core::{
 };
 use std::vec::Vec;
 
+/// Taking a result over costs about this share of executing the transaction, in percent.
+const TAKE_OVER_PERCENT: u64 = 8;
+/// Less than this share for helpers, in percent, is not worth waking them.
+const HELPED_PERCENT_MIN: u64 = 12;
+
 /// Of [`Plan::owners`]: the leader.
 const LEADER: u16 = 0;
 
 /// A plan for a batch of transactions.
 pub(crate) struct Plan {
     helpers: usize,
+    /// Expected time of what helpers got, and of everything.
+    helped_ns: u64,
+    total_ns: u64,
     /// Component of each transaction.
     component_of: Vec<u32>,
     /// Transactions by component, in order; `starts` says where each begins.
@@ -32,53 +41,74 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    pub(crate) fn new(transactions: &[Transaction], helpers: usize) -> Self {
-        let mut groups = Groups::new(transactions.len());
-        let mut keys = HashMap::<Address, u32>::default();
+    pub(crate) fn new(transactions: &[Transaction], forecast: &Forecast, helpers: usize) -> Self {
+        let mut written = HashSet::<u64>::with_capacity_and_hasher(
+            2 * transactions.len(),
+            DefaultHashBuilder::default(),
+        );
+        let mut touched = Vec::<(u64, u32)>::with_capacity(4 * transactions.len());
         for (index, transaction) in transactions.iter().enumerate() {
-            let sender = *keys.entry(transaction.sender()).or_insert(index as u32);
-            groups.join(index as u32, sender);
-            if let TxKind::Call(to) = transaction.kind()
-                && !transaction.input().is_empty()
-            {
-                let other = *keys.entry(to).or_insert(index as u32);
-                groups.join(index as u32, other);
+            forecast.keys(index, transaction, |key| {
+                touched.push((key.name, index as u32));
+                if key.is_written {
+                    written.insert(key.name);
+                }
+            });
+        }
+        let mut groups = Groups::new(transactions.len());
+        let mut first = HashMap::<u64, u32>::with_capacity_and_hasher(
+            written.len(),
+            DefaultHashBuilder::default(),
+        );
+        for (name, index) in touched {
+            if written.contains(&name) {
+                let first = *first.entry(name).or_insert(index);
+                groups.join(first, index);
             }
         }
-        let times_ns = transactions.iter().map(time_ns).collect();
-        Self::assign(transactions, groups, times_ns, helpers)
+        Self::assign(groups, forecast, helpers)
     }
 
-    pub(crate) fn if_worth_it(_transactions: &[Transaction]) -> Option<Self> {
-        None
-    }
-
-    fn assign(
-        transactions: &[Transaction],
-        mut groups: Groups,
-        times_ns: Vec<u32>,
-        helpers: usize,
-    ) -> Self {
+    /// Gives each component, in the order of their first transactions, to whoever has the least to
+    /// do; the leader also takes over the results of all others.
+    fn assign(mut groups: Groups, forecast: &Forecast, helpers: usize) -> Self {
         let (component_of, starts, members) = groups.finish();
         let count = starts.len() - 1;
-        let mut loads = std::vec![0u64; helpers + 1];
+        let times_ns: Vec<u32> =
+            forecast.expected.iter().map(|expected| expected.time_ns).collect();
+        let mut loads_ns = std::vec![0u64; helpers + 1];
+        let mut largest_ns = 0;
         let mut owners = Vec::with_capacity(count);
+        let total_ns: u64 = times_ns.iter().map(|&time| u64::from(time)).sum();
+        let component_ns = |component: usize| -> (u64, bool) {
+            let members = &members[starts[component] as usize..starts[component + 1] as usize];
+            let time = members.iter().map(|&index| u64::from(times_ns[index as usize])).sum();
+            let expected = |index: &u32| &forecast.expected[*index as usize];
+            (time, members.iter().any(|index| expected(index).leaders_only))
+        };
+        // What only the leader can do, and what is so large that nobody else gets it, comes first.
+        let is_leaders = |(time, only): (u64, bool)| only || time * 2 > total_ns;
+        loads_ns[0] =
+            (0..count).map(component_ns).filter(|&it| is_leaders(it)).map(|it| it.0).sum();
         for component in 0..count {
-            let range = starts[component] as usize..starts[component + 1] as usize;
-            let members = &members[range];
-            let time: u64 = members.iter().map(|&index| u64::from(times_ns[index as usize])).sum();
-            let leaders_only =
-                members.iter().any(|&index| is_leaders(&transactions[index as usize]));
-            let least = (0..=helpers).min_by_key(|&worker| loads[worker]).unwrap_or(0);
-            let owner = if leaders_only { 0 } else { least };
-            loads[owner] += time;
+            let (time_ns, leaders_only) = component_ns(component);
+            largest_ns = largest_ns.max(time_ns);
+            if is_leaders((time_ns, leaders_only)) {
+                owners.push(AtomicU16::new(LEADER));
+                continue;
+            }
+            let owner = (0..=helpers).min_by_key(|&worker| loads_ns[worker]).unwrap_or(0);
+            loads_ns[owner] += time_ns;
             if owner != 0 {
-                loads[0] += time / 10;
+                loads_ns[0] += time_ns * TAKE_OVER_PERCENT / 100;
             }
             owners.push(AtomicU16::new(owner as u16));
         }
+        let helped_ns = loads_ns[1..].iter().sum();
         Self {
             helpers,
+            helped_ns,
+            total_ns,
             component_of,
             members,
             starts,
@@ -86,6 +116,11 @@ impl Plan {
             times_ns,
             steal_below: AtomicUsize::new(count),
         }
+    }
+
+    /// Whether helpers are expected to shorten the batch enough to be called.
+    pub(crate) fn is_worth_it(&self) -> bool {
+        self.helped_ns * 100 > self.total_ns * HELPED_PERCENT_MIN
     }
 
     pub(crate) fn helpers(&self) -> usize {
@@ -149,21 +184,6 @@ impl Plan {
 
     /// The leader had to wait for a helper: one of that helper's later components becomes its own.
     pub(super) fn rebalance(&self, _desk: usize, _index: usize) {}
-}
-
-/// Transactions that only the leader executes: they create or delegate accounts, or are mandatory.
-fn is_leaders(transaction: &Transaction) -> bool {
-    match transaction.body() {
-        Body::Deposit(_) => true,
-        Body::Signed(_) => transaction.kind().is_create() || transaction.ty() == 4,
-    }
-}
-
-fn time_ns(transaction: &Transaction) -> u32 {
-    if transaction.input().is_empty() {
-        return 200;
-    }
-    (transaction.gas_limit() / 20).min(1_000_000) as u32
 }
 
 /// Union-find over transactions, the first of a group being its name.

@@ -1,7 +1,8 @@
 //! The leader at work with its helpers.
 
 use super::{
-    board::{Board, Speculation, SpeculativeResult},
+    board::{Board, Lesson, Speculation, SpeculativeResult},
+    forecast::Forecast,
     helper::Helper,
     plan::Plan,
 };
@@ -10,12 +11,13 @@ use crate::{
     counters::Counters,
     error::ExecuteError,
     execute::guard,
-    lane::{Lane, Patch, TransferRules},
+    knowledge::{Function, Knowledge},
+    lane::{Lane, LaneJournal, Patch, TransferRules},
     progress::Progress,
     state::StateView,
     transaction::Transaction,
 };
-use alloy_primitives::Address;
+use alloy_primitives::{Address, map::HashMap};
 use rayon_core::{ThreadPool, ThreadPoolBuilder};
 use std::{
     boxed::Box,
@@ -35,6 +37,7 @@ pub(crate) struct Leader<'a, 'v, V: StateView> {
     pub(crate) transfers: TransferRules,
     pub(crate) progress: &'a mut Progress,
     pub(crate) counters: &'a mut Counters,
+    pub(crate) knowledge: &'a Knowledge,
 }
 
 /// The helpers of a block, and what they have to be told.
@@ -56,15 +59,21 @@ impl<'v, V: StateView + Sync> Team<'v, V> {
         }
     }
 
+    /// Notes what the leader changed while it executed a transaction alone.
+    pub(crate) fn note(&mut self, journal: &mut LaneJournal<'v, V>) {
+        journal.take_changes(&mut self.log);
+    }
+
     /// Executes a batch.
     pub(crate) fn run(
         &mut self,
         leader: Leader<'_, 'v, V>,
         transactions: &[Transaction],
         plan: &Plan,
+        forecast: &Forecast,
         env: &BlockEnv,
     ) -> Result<(), ExecuteError> {
-        let board = Board::new(transactions, plan, core::mem::take(&mut self.log));
+        let board = Board::new(transactions, plan, forecast, core::mem::take(&mut self.log));
         let rules = leader.progress.rules().clone();
         let Some(pool) = threads(plan.helpers()) else {
             // No thread can be had: the leader does everything itself.
@@ -116,12 +125,14 @@ struct Shift<'b, 'a, 'v, V: StateView> {
     /// Results that arrived before their turn.
     early: Vec<Option<Box<Speculation>>>,
     patch: Patch,
+    /// Results accepted and rejected, by function.
+    verdicts: HashMap<Function, (u32, u32)>,
 }
 
 impl<'b, 'a, 'v, V: StateView> Shift<'b, 'a, 'v, V> {
     fn new(leader: Leader<'a, 'v, V>, board: &'b Board<'b>) -> Self {
         let early = (0..board.transactions.len()).map(|_| None).collect();
-        Self { leader, board, early, patch: Patch::default() }
+        Self { leader, board, early, patch: Patch::default(), verdicts: HashMap::default() }
     }
 
     fn run(mut self) -> Result<(), ExecuteError> {
@@ -132,6 +143,9 @@ impl<'b, 'a, 'v, V: StateView> Shift<'b, 'a, 'v, V> {
                 Err(reason) => Err(reason),
             };
             self.leader.progress.record(transaction, outcome, None);
+        }
+        for (function, (accepted, rejected)) in &self.verdicts {
+            self.leader.knowledge.judge(function, *accepted, *rejected);
         }
         Ok(())
     }
@@ -147,30 +161,59 @@ impl<'b, 'a, 'v, V: StateView> Shift<'b, 'a, 'v, V> {
             && let Some(result) = self.result_of(desk, index)
         {
             self.leader.counters.speculated += 1;
+            let Speculation { result, lesson, .. } = *result;
             let journal = self.leader.lane.journal_mut();
-            match result.result {
+            match result {
                 Some(result) if journal.agrees(&result.access) => {
                     self.leader.counters.accepted += 1;
+                    self.judge(index, true);
+                    if let (Some(lesson), Ok(outcome)) = (lesson, &result.outcome) {
+                        self.learn(index, transaction, &lesson, outcome.gas_used);
+                    }
                     return self.take_over(result);
                 }
                 Some(result) => {
                     self.leader.counters.conflicts += 1;
+                    self.judge(index, false);
                     rejected = Some(result.access);
                 }
                 None => {}
             }
             self.leader.counters.re_executions += 1;
         }
+        let learns = self.board.forecast.learns(index);
         let lane = &mut *self.leader.lane;
         let transfers = &self.leader.transfers;
+        lane.journal_mut().set_observed(learns, true);
         let outcome = guard(transaction, || lane.execute(transaction, transfers))?;
-        let journal = lane.journal_mut();
+        if let (true, Ok(outcome)) = (learns, &outcome) {
+            let lesson = Lesson::of(self.leader.lane.journal());
+            self.learn(index, transaction, &lesson, outcome.gas_used);
+        }
+        let journal = self.leader.lane.journal_mut();
         journal.take_changes(&mut self.patch);
         if let Some(rejected) = rejected {
             journal.correct(&rejected, &mut self.patch);
         }
         self.board.publish(&mut self.patch);
         Ok(outcome)
+    }
+
+    fn learn(&self, index: usize, transaction: &Transaction, lesson: &Lesson, gas_used: u64) {
+        if let Some(function) = self.board.forecast.function(index) {
+            lesson.teach(self.leader.knowledge, function, transaction, gas_used);
+        }
+    }
+
+    fn judge(&mut self, index: usize, accepted: bool) {
+        if let Some(function) = self.board.forecast.function(index) {
+            let verdict = self.verdicts.entry(function).or_default();
+            if accepted {
+                verdict.0 += 1;
+            } else {
+                verdict.1 += 1;
+            }
+        }
     }
 
     fn take_over(

@@ -1,0 +1,221 @@
+//! How the keys of a transaction follow from its sender and arguments.
+//!
+//! A key is an expression over words: `keccak(caller, 3)` is the balance of the caller in a token
+//! whose balances are at position 3. Expressions are taken from the hashes that a transaction
+//! computed, and compared by name, without hashing: two transactions share a slot when its name is
+//! the same in both. Keys that do not occur in most observations are not predicted.
+
+use super::TEMPLATE_KEYS_MAX;
+use alloc::{boxed::Box, vec::Vec};
+use alloy_primitives::{Address, B256, U256};
+use core::hash::BuildHasher;
+
+/// Deepest nesting of hashes in a key: a mapping in a mapping in a mapping.
+const DEPTH_MAX: usize = 3;
+
+/// A slot this far behind a hash belongs to it: a field of a struct, an element of an array.
+const OFFSET_MAX: u64 = 256;
+
+/// Words of the input that an expression may name.
+const ARGUMENTS_MAX: usize = 16;
+
+/// The call that a transaction is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Call<'a> {
+    pub(crate) sender: Address,
+    pub(crate) to: Address,
+    pub(crate) input: &'a [u8],
+}
+
+impl Call<'_> {
+    /// The word of an argument, zero where there is none.
+    fn argument(&self, index: usize) -> B256 {
+        let mut word = B256::ZERO;
+        if let Some(bytes) = self.input.get(4 + index * 32..) {
+            let length = bytes.len().min(32);
+            word[..length].copy_from_slice(&bytes[..length]);
+        }
+        word
+    }
+
+    fn arguments(&self) -> usize {
+        (self.input.len().saturating_sub(4) / 32).min(ARGUMENTS_MAX)
+    }
+}
+
+/// What a transaction did.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Observation<'a> {
+    /// Touched slots, and whether their value changed.
+    pub(crate) slots: &'a [(Address, U256, bool)],
+    /// Hashes of 64 bytes that it computed: the two words, and the hash.
+    pub(crate) hashes: &'a [(B256, B256, B256)],
+    pub(crate) gas_used: u64,
+}
+
+/// A word that a key is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Word {
+    Sender,
+    To,
+    Argument(u8),
+    Fixed(B256),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Slot {
+    Word(Word),
+    Hash(Box<Self>, Box<Self>),
+    Offset(Box<Self>, u64),
+}
+
+/// A key as an expression.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Key {
+    contract: Word,
+    slot: Slot,
+}
+
+#[derive(Clone, Debug)]
+struct SeenKey {
+    key: Key,
+    seen: u32,
+    written: u32,
+}
+
+/// A predicted key: a name that is the same for the same slot, and whether it is written.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PredictedKey {
+    pub(crate) name: u64,
+    pub(crate) is_written: bool,
+}
+
+/// What is known of one function.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Template {
+    keys: Vec<SeenKey>,
+    observations: u32,
+    gas_used: u64,
+    accepted: u32,
+    rejected: u32,
+}
+
+impl Template {
+    /// Observations so far.
+    pub(crate) fn observations(&self) -> u32 {
+        self.observations
+    }
+
+    /// Gas that a call used, on average with a preference for late ones.
+    pub(crate) fn gas_used(&self) -> u64 {
+        self.gas_used
+    }
+
+    /// Whether results of helpers were mostly useless.
+    pub(crate) fn is_hopeless(&self) -> bool {
+        self.rejected > 3 && self.rejected > self.accepted
+    }
+
+    pub(crate) fn judge(&mut self, accepted: u32, rejected: u32) {
+        self.accepted = self.accepted / 2 + accepted;
+        self.rejected = self.rejected / 2 + rejected;
+    }
+
+    /// The keys that a call will touch.
+    pub(crate) fn predict<'t>(
+        &'t self,
+        call: &'t Call<'_>,
+        hasher: &'t impl BuildHasher,
+    ) -> impl Iterator<Item = PredictedKey> + 't {
+        let usual = self.keys.iter().filter(|key| key.seen * 2 > self.observations);
+        usual.map(move |seen| PredictedKey {
+            name: hasher
+                .hash_one((value(seen.key.contract, call), name(&seen.key.slot, call, hasher))),
+            is_written: seen.written > 0,
+        })
+    }
+
+    pub(super) fn learn(&mut self, call: &Call<'_>, observation: &Observation<'_>) {
+        // Old observations fade, so that a function which changed its ways is learned anew.
+        if self.observations >= 16 {
+            self.observations /= 2;
+            self.keys.retain_mut(|key| {
+                key.seen /= 2;
+                key.written = key.written.div_ceil(2);
+                key.seen > 0
+            });
+        }
+        self.observations += 1;
+        self.gas_used = if self.gas_used == 0 {
+            observation.gas_used
+        } else {
+            (self.gas_used * 3 + observation.gas_used) / 4
+        };
+        for (address, slot, is_written) in observation.slots.iter().take(TEMPLATE_KEYS_MAX) {
+            let contract = word(address.into_word(), call);
+            let slot = explain(B256::from(*slot), call, observation.hashes, DEPTH_MAX);
+            let key = Key { contract, slot };
+            let written = u32::from(*is_written);
+            if let Some(seen) = self.keys.iter_mut().find(|seen| seen.key == key) {
+                seen.seen += 1;
+                seen.written += written;
+            } else if self.keys.len() < TEMPLATE_KEYS_MAX {
+                self.keys.push(SeenKey { key, seen: 1, written });
+            }
+        }
+    }
+}
+
+/// The shortest account of a word's origin.
+fn word(word: B256, call: &Call<'_>) -> Word {
+    if word == call.sender.into_word() {
+        return Word::Sender;
+    }
+    if word == call.to.into_word() {
+        return Word::To;
+    }
+    let arguments = call.arguments();
+    match (0..arguments).find(|&index| call.argument(index) == word) {
+        // Small numbers are positions far more often than arguments.
+        Some(index) if word[..28] != [0; 28] => Word::Argument(index as u8),
+        _ => Word::Fixed(word),
+    }
+}
+
+fn explain(slot: B256, call: &Call<'_>, hashes: &[(B256, B256, B256)], depth: usize) -> Slot {
+    if depth > 0 {
+        if let Some((first, second, _)) = hashes.iter().find(|(_, _, hash)| *hash == slot) {
+            return Slot::Hash(
+                Box::new(explain(*first, call, hashes, depth - 1)),
+                Box::new(explain(*second, call, hashes, depth - 1)),
+            );
+        }
+        let number = U256::from_be_bytes(slot.0);
+        let behind = |hash: &B256| number.wrapping_sub(U256::from_be_bytes(hash.0));
+        let near = hashes.iter().find(|(_, _, hash)| behind(hash) < U256::from(OFFSET_MAX));
+        if let Some((_, _, hash)) = near {
+            let base = explain(*hash, call, hashes, depth);
+            return Slot::Offset(Box::new(base), behind(hash).saturating_to());
+        }
+    }
+    Slot::Word(word(slot, call))
+}
+
+fn value(word: Word, call: &Call<'_>) -> B256 {
+    match word {
+        Word::Sender => call.sender.into_word(),
+        Word::To => call.to.into_word(),
+        Word::Argument(index) => call.argument(usize::from(index)),
+        Word::Fixed(word) => word,
+    }
+}
+
+fn name(slot: &Slot, call: &Call<'_>, hasher: &impl BuildHasher) -> u64 {
+    match slot {
+        Slot::Word(word) => hasher.hash_one(value(*word, call)),
+        Slot::Hash(first, second) => {
+            hasher.hash_one((1u8, name(first, call, hasher), name(second, call, hasher)))
+        }
+        Slot::Offset(base, offset) => hasher.hash_one((2u8, name(base, call, hasher), offset)),
+    }
+}
