@@ -2,7 +2,7 @@
 //! a false one is an error or a wrong guess, and nothing worse.
 
 use crate::{
-    files, modes, prestate_file,
+    files, modes,
     support::{Chain, deposit, ether, request, sign, signer, transfer},
 };
 use alloy::{
@@ -90,17 +90,12 @@ fn real_blocks_and_workloads_happen_as_their_lists_claim() {
         totals.1 += list.accounts().len();
         totals.2 += list.encoded().len();
     };
-    for number in [12_520_364, 17_666_333, 19_932_148, 19_933_122] {
+    for number in [12_520_364, 17_666_333, 19_932_148, 19_933_122, 22_546_209] {
         let Some(file) = files::read(&format!("mainnet-blocks/{number}.json.xz")) else { return };
         let (view, input) = (files::state(&file), files::input(&file));
         let block = executor::execute(&view, &input, Mode::Sequential).unwrap();
         add(&check(&view, &input, &block), block.transactions.len());
     }
-    let Some((view, input)) = prestate_file::read("mainnet-blocks/22546209.json.xz") else {
-        return;
-    };
-    let block = executor::execute(&view, &input, Mode::Sequential).unwrap();
-    add(&check(&view, &input, &block), block.transactions.len());
     for name in ["hybrid_30", "uni_20pools"] {
         let Some(mut file) = files::read(&format!("workloads/{name}.json.xz")) else { return };
         file.txs.truncate(200);

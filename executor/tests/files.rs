@@ -326,6 +326,8 @@ fn sign(tx: &Tx, given: Option<&SignatureOf>) -> SignedTransaction {
 /// The state before the block.
 pub(crate) fn state(file: &File) -> MemoryState {
     let mut diff = StateDiff::default();
+    // Before EIP-161 an empty account can exist, and a call of it is then cheaper.
+    let has_empty = !spec(&file.env.spec).is_enabled_in(SpecId::SPURIOUS_DRAGON);
     for (address, given) in &file.accounts {
         let account = Account {
             nonce: given.nonce,
@@ -334,7 +336,7 @@ pub(crate) fn state(file: &File) -> MemoryState {
         };
         let slots = given.storage.iter().filter(|(_, value)| !value.is_zero());
         let slots = slots.map(|(slot, &after)| (*slot, SlotDiff { before: U256::ZERO, after }));
-        let after = (!account.is_empty()).then_some(account);
+        let after = (has_empty || !account.is_empty()).then_some(account);
         let change = AccountDiff { before: None, after, wiped: false, slots: slots.collect() };
         diff.accounts.insert(*address, change);
     }

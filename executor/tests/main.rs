@@ -9,6 +9,7 @@
 )]
 
 mod access_list;
+mod access_list_oracle;
 mod blockchain_tests;
 mod blocks;
 mod ethers;
@@ -17,7 +18,6 @@ mod fuzz;
 mod mainnet_blocks;
 mod modes;
 mod modes_agree;
-mod prestate_file;
 mod support;
 mod trie;
 mod witness;

@@ -3,8 +3,9 @@
 //! block must have its real gas used, bloom and receipts root, and be the same block.
 
 use crate::{
+    access_list,
     files::{self, File, input, state},
-    modes, prestate_file,
+    modes,
 };
 use alloy::primitives::{Address, B256, Bytes, U256, address, b256};
 use executor::{
@@ -109,9 +110,9 @@ fn real_blocks_give_their_gas_bloom_and_receipts_in_every_mode() {
 
 #[test]
 fn a_prague_block_is_the_same_in_every_mode() {
-    let read = prestate_file::read("mainnet-blocks/22546209.json.xz");
-    let Some((state, input)) = read else { return };
-    let block = modes::execute(&state, &input);
+    let Some(file) = read(22_546_209) else { return };
+    let input = input(&file);
+    let block = modes::execute(&state(&file), &input);
     let (included, skipped) = (block.receipts.len(), block.skipped.len());
     assert_eq!((included, skipped), (input.transactions.len(), 0));
     println!("block 22546209: {included} transactions, {} gas", block.header.gas_used);
@@ -151,7 +152,9 @@ fn dao_fork_block(chain_id: u64, number: u64) -> [U256; 3] {
     }
     let mut before = MemoryState::default();
     before.apply(&diff).unwrap();
-    let block = modes::execute(&before, &empty_block(chain_id, number, SpecId::HOMESTEAD));
+    let input = empty_block(chain_id, number, SpecId::HOMESTEAD);
+    let block = modes::execute(&before, &input);
+    access_list::check(&before, &input, &block);
     before.apply_block(&block);
     [the_dao, last_child, recipient].map(|address| {
         before.account(address).unwrap().map_or(U256::MAX, |account| account.balance_wei)

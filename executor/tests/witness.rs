@@ -164,7 +164,8 @@ impl RollupWitness {
         execute(&witness.to_state().unwrap(), &self.input, Mode::Sequential)
     }
 
-    /// Without any one node or code, execution fails with the error that says so.
+    /// Without any one node or code, execution fails with the error that says so; a code that the
+    /// block deploys again may come from there.
     fn check_nothing_is_surplus(&self) {
         assert_same(&self.block, &self.execute(&self.witness).unwrap(), "whole witness");
         for index in 0..self.witness.state.len() {
@@ -176,8 +177,14 @@ impl RollupWitness {
         for index in 0..self.witness.codes.len() {
             let mut fewer = self.witness.clone();
             fewer.codes.remove(index);
-            let error = self.execute(&fewer).unwrap_err();
-            assert!(matches!(error, ExecuteError::View(ViewError::MissingCode(_))), "{error}");
+            match self.execute(&fewer) {
+                Err(ExecuteError::View(ViewError::MissingCode(_))) => {}
+                other => {
+                    assert_same(&self.block, &other.unwrap(), "with its own code");
+                    let code = keccak256(&self.witness.codes[index]);
+                    assert!(self.block.diff.codes.contains_key(&code));
+                }
+            }
         }
     }
 }
@@ -217,6 +224,18 @@ fn blockhash_takes_the_headers_it_reached_into_the_witness() {
     let error = called.execute(&without(0)).unwrap_err();
     assert!(matches!(error, ExecuteError::View(ViewError::MissingBlockHash(1))));
     assert!(matches!(without(1).to_state(), Err(WitnessError::Ancestors(_))));
+}
+
+/// The code of the contract that is called is also deployed, before the call, by the same block.
+#[test]
+fn a_code_that_the_block_deploys_again_is_in_the_witness() {
+    let mut recorded = Recorded::new();
+    recorded.advance(vec![], &[create(0, STORE_INIT)]);
+    let contract = signer(0).address().create(0);
+    let again = [create(1, STORE_INIT), call(1, 1, contract, words(&[1, 1]))];
+    let block = recorded.advance(vec![], &again);
+    assert!(block.witness.codes.contains(&bytes!("6020355f355500")));
+    block.check_nothing_is_surplus();
 }
 
 #[test]

@@ -6,6 +6,7 @@
 use super::BlockAccessList;
 use crate::{
     block::{BlockEnv, BlockInput, ExecutedBlock},
+    dao_fork,
     error::{ExecuteError, ViewError},
     evm::RuleEvm,
     rules::ChainRules,
@@ -46,7 +47,12 @@ pub fn access_list<V: StateView>(
 ) -> Result<BlockAccessList, ExecuteError> {
     let (rules, env) = (&*input.rules, &input.env);
     let mut replay = Replay::new(view, rules, env);
-    replay.step(|evm| evm.begin_block(env))?;
+    replay.step(|evm| {
+        if let ChainRules::Ethereum(rules) = rules {
+            dao_fork::apply(&mut evm.journal_mut().database, rules.chain_id, env.number)?;
+        }
+        evm.begin_block(env)
+    })?;
     for transaction in &block.transactions {
         let outcome = replay.step(|evm| evm.transact(transaction))?;
         outcome.map_err(|_| ExecuteError::Evm { transaction: transaction.hash() })?;
@@ -54,6 +60,8 @@ pub fn access_list<V: StateView>(
     replay.step(|evm| evm.end_block(env, &block.receipts))?;
     Ok(replay.finish())
 }
+
+type Evm<'l, 'v, V> = RuleEvm<Journal<Overlay<'l, Layer<'v, V>>>>;
 
 struct Replay<'v, V> {
     rules: &'v ChainRules,
@@ -82,9 +90,10 @@ impl<'v, V: StateView> Replay<'v, V> {
     /// One step of the block on an overlay of its own, so that the diff is the step's.
     fn step<T>(
         &mut self,
-        run: impl FnOnce(&mut RuleEvm<Journal<Overlay<'_, Layer<'v, V>>>>) -> Result<T, ExecuteError>,
+        run: impl FnOnce(&mut Evm<'_, 'v, V>) -> Result<T, ExecuteError>,
     ) -> Result<T, ExecuteError> {
-        let mut evm = RuleEvm::new(Journal::new(Overlay::new(&self.layer)), self.rules, self.env);
+        let journal = Journal::new(Overlay::new(&self.layer));
+        let mut evm = RuleEvm::new(journal, self.rules, self.env);
         let result = run(&mut evm)?;
         let overlay = evm.into_journal().database;
         let (reads, diff) = (overlay.reads(), overlay.diff());

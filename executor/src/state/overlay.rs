@@ -222,7 +222,12 @@ impl<V: StateView> Database for Overlay<'_, V> {
         if code_hash == KECCAK256_EMPTY {
             return Ok(Bytecode::default());
         }
-        self.codes.get(&code_hash).cloned().map_or_else(|| self.view.code(code_hash), Ok)
+        // The view first: a view that records sees each of its codes that is used, even one that
+        // this block deployed again, which another way of executing reads from the view.
+        match (self.view.code(code_hash), self.codes.get(&code_hash)) {
+            (Err(ViewError::MissingCode(_)), Some(code)) => Ok(code.clone()),
+            (code, _) => code,
+        }
     }
 
     fn storage(&mut self, address: Address, key: U256) -> Result<U256, ViewError> {
