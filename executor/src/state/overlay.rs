@@ -136,11 +136,14 @@ impl<'v, V: StateView> Overlay<'v, V> {
     pub(crate) fn into_diff(self) -> (&'v V, StateDiff) {
         let mut diff = StateDiff::default();
         for (address, entry) in self.entries {
-            let changed = entry.slots.into_iter().filter(|(_, slot)| slot.base != slot.now);
-            let slots = changed
-                .map(|(key, slot)| (key, SlotDiff { before: slot.base, after: slot.now }))
-                .collect::<alloc::collections::BTreeMap<_, _>>();
             let wiped = entry.wiped && entry.base.is_some();
+            // A wiped account starts from nothing: what it holds now is a change, also where the
+            // value is the one from before the block.
+            let changed = entry.slots.into_iter().filter_map(|(key, slot)| {
+                let before = if wiped && !slot.now.is_zero() { U256::ZERO } else { slot.base };
+                (before != slot.now).then_some((key, SlotDiff { before, after: slot.now }))
+            });
+            let slots = changed.collect::<alloc::collections::BTreeMap<_, _>>();
             if entry.base == entry.now && slots.is_empty() && !wiped {
                 continue;
             }

@@ -189,3 +189,20 @@ fn a_delegation_is_set_replaced_and_cleared() {
     let (_, state) = execute(&world, cleared);
     assert!(code(&state).is_empty());
 }
+
+#[test]
+fn a_contract_reborn_with_what_it_held_before_the_block_holds_it() {
+    let world = world_with(SpecId::SHANGHAI, true);
+    let nest = nest();
+    let five = U256::from(5);
+    assert_eq!(world.state.slot(nest.address, U256::ZERO).unwrap(), five);
+    let mut die = Program::default();
+    die.load(U256::ZERO).selfdestruct(person(0));
+    let mut birth = Program::default();
+    birth.create(Some(nest.salt), 0, &nest.init);
+    let (block, state) =
+        execute(&world, vec![call(nest.address, &die), call(nest.factory, &birth)]);
+    assert!(block.receipts.iter().all(|receipt| receipt.success));
+    assert_eq!(state.slot(nest.address, U256::ZERO).unwrap(), five, "read before it died");
+    assert_eq!(state.slot(nest.address, U256::ONE).unwrap(), five, "not read before");
+}
