@@ -79,7 +79,7 @@ impl Assembler {
     /// The code, with every label in its place.
     pub(crate) fn finish(mut self) -> Bytes {
         for (at, label) in self.uses {
-            let target = u16::try_from(self.bound[label]).expect("every label is bound");
+            let target = u16::try_from(self.bound[label]).unwrap();
             self.code[at..at + 2].copy_from_slice(&target.to_be_bytes());
         }
         self.code.into()

@@ -200,7 +200,8 @@ impl<'w> Post<'w> {
     }
 
     fn deposit(&mut self, intent: &Intent, mint_wei: u128) -> Transaction {
-        *self.nonces.next(self.world, intent.from) += 1;
+        let next = self.nonces.next(self.world, intent.from);
+        *next = next.saturating_add(1);
         let source = [U256::from(self.world.number), U256::from(self.sent)];
         Transaction::from_deposit(Deposit {
             source_hash: alloy::primitives::keccak256(source.map(B256::from).concat()),
@@ -237,7 +238,7 @@ impl<'w> Post<'w> {
             }
             list.push(authorizations::signed(wanted.key, wanted.chain_id, wanted.target, nonce));
             if wanted.nonce_off == 0 && [0, CHAIN_ID].contains(&wanted.chain_id) {
-                *next += 1;
+                *next = nonce.saturating_add(1);
             }
         }
         list

@@ -156,8 +156,7 @@ fn storage(a: &mut Assembler, instruction: u8, next: Label) {
         _ => return,
     };
     match instruction {
-        STORE | TSTORE => acc(a),
-        STORE_WORD => acc(a),
+        STORE | TSTORE | STORE_WORD => acc(a),
         ADD_TO => {
             acc(a);
             byte(a, 1);

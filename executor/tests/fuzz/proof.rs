@@ -8,23 +8,31 @@ use super::{
     dice::Dice,
     intent::{Delegation, Intent, Post},
     interpreter::Program,
-    world::{self, COUNTER, FORWARDER, GAUGE, PROXIES, Size, TOKENS, World, person},
+    world::{self, COUNTER, FORWARDER, GAUGE, Nest, PROXIES, Size, TOKENS, World, person},
 };
 use alloy::primitives::{Address, B256, Bytes, U256};
-use executor::{
-    BlockEnv, BlockInput, ChainRules, EthereumRules, ExecutedBlock, MemoryState, Mode, StateView,
-};
+use executor::{BlockEnv, BlockInput, ExecutedBlock, MemoryState, Mode, StateView};
 use revm::{bytecode::opcode as op, primitives::hardfork::SpecId};
-use std::sync::Arc;
 
-/// A world under these rules. Its slots are random; a test sets those it reads.
-fn world(spec: SpecId) -> World {
-    let rules = ChainRules::Ethereum(EthereumRules { chain_id: world::CHAIN_ID, spec });
-    let drawn = |stream| world::draw(&mut Dice::new(7, stream), Size::Village);
-    let mut found = (0..200).map(drawn).find(|world| world.spec() == spec).unwrap();
-    found.rules = Arc::new(rules);
+/// The first nest that the interpreter's copy makes with a constructor that writes.
+fn nest() -> &'static Nest {
+    &world::nests()[2]
+}
+
+/// A drawn world of this hardfork, in which the nest is taken or free.
+fn world_with(spec: SpecId, taken: bool) -> World {
+    let drawn = (0..).map(|stream| world::draw(&mut Dice::new(7, stream), Size::Village));
+    let fits = |world: &World| {
+        let account = world.state.account(nest().address).unwrap();
+        world.spec() == spec && account.is_some_and(|account| account.nonce > 0) == taken
+    };
+    let mut found = drawn.into_iter().find(fits).unwrap();
     found.beneficiary = person(9_999);
     found
+}
+
+fn world(spec: SpecId) -> World {
+    world_with(spec, false)
 }
 
 fn execute(world: &World, intents: Vec<Intent>) -> (ExecutedBlock, MemoryState) {
@@ -130,8 +138,7 @@ fn a_nest_is_born_dies_and_is_born_again() {
     // Before EIP-6780 it dies with its storage; afterwards it does not die in a later transaction.
     for (spec, dies) in [(SpecId::SHANGHAI, true), (SpecId::OSAKA, false)] {
         let world = world(spec);
-        let free = |address| world.state.account(address).unwrap().is_none();
-        let nest = world::nests()[2..4].iter().find(|nest| free(nest.address)).unwrap();
+        let nest = nest();
         let mut birth = Program::default();
         birth.create(Some(nest.salt), 0, &nest.init).store(U256::from(5));
         let mut die = Program::default();
@@ -181,4 +188,21 @@ fn a_delegation_is_set_replaced_and_cleared() {
     let cleared = [set, vec![delegate(Address::ZERO, person(1))]].concat();
     let (_, state) = execute(&world, cleared);
     assert!(code(&state).is_empty());
+}
+
+#[test]
+fn a_contract_reborn_with_what_it_held_before_the_block_holds_it() {
+    let world = world_with(SpecId::SHANGHAI, true);
+    let nest = nest();
+    let five = U256::from(5);
+    assert_eq!(world.state.slot(nest.address, U256::ZERO).unwrap(), five);
+    let mut die = Program::default();
+    die.load(U256::ZERO).selfdestruct(person(0));
+    let mut birth = Program::default();
+    birth.create(Some(nest.salt), 0, &nest.init);
+    let (block, state) =
+        execute(&world, vec![call(nest.address, &die), call(nest.factory, &birth)]);
+    assert!(block.receipts.iter().all(|receipt| receipt.success));
+    assert_eq!(state.slot(nest.address, U256::ZERO).unwrap(), five, "read before it died");
+    assert_eq!(state.slot(nest.address, U256::ONE).unwrap(), five, "not read before");
 }

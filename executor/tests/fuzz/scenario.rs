@@ -88,7 +88,9 @@ const CROWD: Mixture = &[
 #[derive(Debug)]
 pub(crate) struct Scenario {
     dice: Dice,
-    world: Option<World>,
+    world: World,
+    /// The last block gave no state to go on from.
+    stands_still: bool,
 }
 
 /// A drawn block.
@@ -107,7 +109,9 @@ pub(crate) struct Block {
 impl Scenario {
     /// The group number `group` of a seed.
     pub(crate) fn new(seed: u64, group: u64) -> Self {
-        Self { dice: Dice::new(seed, group), world: None }
+        let mut dice = Dice::new(seed, group);
+        let world = new_world(&mut dice);
+        Self { dice, world, stands_still: false }
     }
 
     /// The draws, for what is decided after a block is drawn.
@@ -117,17 +121,17 @@ impl Scenario {
 
     /// The world of the block that was drawn last.
     pub(crate) fn world(&self) -> &World {
-        self.world.as_ref().expect("a block was drawn")
+        &self.world
     }
 
     /// Draws the next block.
     pub(crate) fn draw(&mut self) -> Block {
         let dice = &mut self.dice;
-        if self.world.is_none() || dice.chance(40) {
-            let size = if dice.chance(12) { Size::City } else { Size::Village };
-            self.world = Some(world::draw(dice, size));
+        if self.stands_still || dice.chance(40) {
+            self.world = new_world(dice);
         }
-        let world = self.world.as_ref().expect("drawn above");
+        self.stands_still = true;
+        let world = &self.world;
         let is_city = world.senders.len() as u64 > world::CROWD;
         let (mixture, length) = mixture(dice, is_city);
         let sequences = sequences(dice, world, mixture, length);
@@ -143,12 +147,16 @@ impl Scenario {
 
     /// Moves on to the state after the block.
     pub(crate) fn follow(&mut self, block: &ExecutedBlock) {
-        if let Some(world) = &mut self.world {
-            world.state.apply_block(block);
-            world.number = block.header.number;
-            world.hash = block.hash;
-        }
+        self.world.state.apply_block(block);
+        self.world.number = block.header.number;
+        self.world.hash = block.hash;
+        self.stands_still = false;
     }
+}
+
+fn new_world(dice: &mut Dice) -> World {
+    let size = if dice.chance(12) { Size::City } else { Size::Village };
+    world::draw(dice, size)
 }
 
 /// What a block is made of, and of how many transactions about.
