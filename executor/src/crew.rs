@@ -76,6 +76,10 @@ impl<'v, V: StateView + Sync> Crew<'v, V> {
     }
 
     pub(crate) fn into_diff(self) -> Result<(&'v V, StateDiff), ViewError> {
+        #[cfg(feature = "std")]
+        if let Some(team) = self.sharing.team {
+            team.retire();
+        }
         self.leader.into_journal().into_diff()
     }
 

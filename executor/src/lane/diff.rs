@@ -1,6 +1,6 @@
 //! The state diff of a block that a lane executed: what was loaded, compared with what is there now.
 
-use super::{access::current, journal::LaneJournal};
+use super::{Base, access::current, journal::LaneJournal};
 use crate::{
     error::ViewError,
     state::{Account, AccountDiff, SlotDiff, StateDiff, StateView},
@@ -19,42 +19,52 @@ impl<'v, V: StateView> LaneJournal<'v, V> {
     pub(crate) fn into_diff(self) -> Result<(&'v V, StateDiff), ViewError> {
         let base = self.inner.database;
         let state = self.inner.inner.state;
-        let slots = changed_slots(&state, base.slots);
-        let mut accounts: Vec<Loaded<'_>> = base
-            .accounts
-            .into_iter()
-            .filter_map(|(address, before)| Some((address, before, state.get(&address)?)))
-            .collect();
-        accounts.sort_unstable_by_key(|loaded| loaded.0);
-        let mut codes = BTreeMap::new();
-        let mut changes = Vec::with_capacity(accounts.len());
-        // Both are in the order of addresses.
-        let mut next_slots = 0;
-        for (address, before, account) in accounts {
-            let from = next_slots;
-            while slots.get(next_slots).is_some_and(|slot| slot.0 == address) {
-                next_slots += 1;
-            }
-            let slots = if starts_empty(account) {
-                stored(account)
-            } else {
-                slots[from..next_slots].iter().map(|(_, slot, change)| (*slot, *change)).collect()
-            };
-            let Some(change) = change(account, before, slots) else { continue };
-            if let Some(after) = change.after
-                && after.code_hash != KECCAK256_EMPTY
-                && Some(after.code_hash) != before.map(|account| account.code_hash)
-            {
-                let code = account.info.code.clone();
-                let code = code.map_or_else(|| base.view.code(after.code_hash), Ok)?;
-                codes.insert(after.code_hash, code);
-            }
-            changes.push((address, change));
-        }
-        // In order already, so the map is built without searching.
-        let accounts = changes.into_iter().collect();
-        Ok((base.view, StateDiff { accounts, codes }))
+        let (view, diff) = diff(base, &state)?;
+        super::spare::give_back(state);
+        Ok((view, diff))
     }
+}
+
+/// The change from a base to the state of a journal over it.
+fn diff<'v, V: StateView>(
+    base: Base<'v, V>,
+    state: &EvmState,
+) -> Result<(&'v V, StateDiff), ViewError> {
+    let slots = changed_slots(state, base.slots);
+    let mut accounts: Vec<Loaded<'_>> = base
+        .accounts
+        .into_iter()
+        .filter_map(|(address, before)| Some((address, before, state.get(&address)?)))
+        .collect();
+    accounts.sort_unstable_by_key(|loaded| loaded.0);
+    let mut codes = BTreeMap::new();
+    let mut changes = Vec::with_capacity(accounts.len());
+    // Both are in the order of addresses.
+    let mut next_slots = 0;
+    for (address, before, account) in accounts {
+        let from = next_slots;
+        while slots.get(next_slots).is_some_and(|slot| slot.0 == address) {
+            next_slots += 1;
+        }
+        let slots = if starts_empty(account) {
+            stored(account)
+        } else {
+            slots[from..next_slots].iter().map(|(_, slot, change)| (*slot, *change)).collect()
+        };
+        let Some(change) = change(account, before, slots) else { continue };
+        if let Some(after) = change.after
+            && after.code_hash != KECCAK256_EMPTY
+            && Some(after.code_hash) != before.map(|account| account.code_hash)
+        {
+            let code = account.info.code.clone();
+            let code = code.map_or_else(|| base.view.code(after.code_hash), Ok)?;
+            codes.insert(after.code_hash, code);
+        }
+        changes.push((address, change));
+    }
+    // In order already, so the map is built without searching.
+    let accounts = changes.into_iter().collect();
+    Ok((base.view, StateDiff { accounts, codes }))
 }
 
 /// An account that was loaded: as it was before the block, and as the journal has it.

@@ -5,6 +5,7 @@
 
 use super::{
     base::Base,
+    spare,
     trace::{Payment, SlotRead, Trace},
 };
 use crate::{error::ViewError, evm::BlockJournal, state::StateView};
@@ -81,6 +82,12 @@ impl<'v, V: StateView> LaneJournal<'v, V> {
         self.trace.begin(has_access_list, (accounts.len(), slots.len()));
     }
 
+    /// Ends this lane; the memory of its journal serves another one.
+    #[cfg(feature = "std")]
+    pub(crate) fn retire(self) {
+        spare::give_back(self.inner.inner.state);
+    }
+
     /// The view below.
     pub(crate) fn view(&self) -> &'v V {
         self.inner.database.view
@@ -150,7 +157,9 @@ impl<'v, V: StateView> JournalTr for LaneJournal<'v, V> {
         Self: 'a;
 
     fn new(database: Base<'v, V>) -> Self {
-        Self { inner: Journal::new(database), trace: Trace::default() }
+        let mut inner = Journal::new(database);
+        inner.inner.state = spare::take();
+        Self { inner, trace: Trace::default() }
     }
 
     fn db_and_state(&self) -> (&Self::Database, &Self::State) {

@@ -33,6 +33,11 @@ impl<'v, V: StateView> Helper<'v, V> {
         Self { journal: journal(view, beneficiary), view, seen: (0, 0) }
     }
 
+    /// Ends this helper.
+    pub(super) fn retire(self) {
+        self.journal.retire();
+    }
+
     /// Works until the batch is over.
     pub(super) fn work(
         &mut self,

@@ -76,8 +76,8 @@ impl Plan {
     fn assign(mut groups: Groups, forecast: &Forecast, helpers: usize) -> Self {
         let (component_of, starts, members) = groups.finish();
         let count = starts.len() - 1;
-        let times_ns: Vec<u32> =
-            forecast.expected.iter().map(|expected| expected.time_ns).collect();
+        let expected = &forecast.expected[..component_of.len()];
+        let times_ns: Vec<u32> = expected.iter().map(|expected| expected.time_ns).collect();
         let mut loads_ns = std::vec![0u64; helpers + 1];
         let mut owners = Vec::with_capacity(count);
         let total_ns: u64 = times_ns.iter().map(|&time| u64::from(time)).sum();

@@ -59,6 +59,11 @@ impl<'v, V: StateView + Sync> Team<'v, V> {
         }
     }
 
+    /// Ends the team.
+    pub(crate) fn retire(self) {
+        self.helpers.into_iter().for_each(Helper::retire);
+    }
+
     /// Notes what the leader changed while it executed a transaction alone.
     pub(crate) fn note(&mut self, journal: &mut LaneJournal<'v, V>) {
         journal.take_changes(&mut self.log);

@@ -1,0 +1,44 @@
+//! Journal memory between blocks. A block of many accounts fills megabytes; taking them from the
+//! operating system and giving them back for every block costs a tenth of executing it.
+
+use revm::state::EvmState;
+
+#[cfg(feature = "std")]
+use std::sync::{Mutex, PoisonError};
+#[cfg(feature = "std")]
+use std::vec::Vec;
+
+/// Journals kept; one for each lane of a block or two. More are dropped.
+#[cfg(feature = "std")]
+const SPARES_MAX: usize = 32;
+
+/// Accounts that a kept journal has room for at most, about 60 MB. A larger one is dropped.
+#[cfg(feature = "std")]
+const ACCOUNTS_MAX: usize = 1 << 18;
+
+#[cfg(feature = "std")]
+static SPARES: Mutex<Vec<EvmState>> = Mutex::new(Vec::new());
+
+/// An empty state, with memory if there is some.
+pub(super) fn take() -> EvmState {
+    #[cfg(feature = "std")]
+    if let Some(spare) = SPARES.lock().unwrap_or_else(PoisonError::into_inner).pop() {
+        return spare;
+    }
+    EvmState::default()
+}
+
+/// Keeps the memory of a state that is not needed any more.
+pub(super) fn give_back(state: EvmState) {
+    #[cfg(feature = "std")]
+    if (1..=ACCOUNTS_MAX).contains(&state.capacity()) {
+        let mut state = state;
+        state.clear();
+        let mut spares = SPARES.lock().unwrap_or_else(PoisonError::into_inner);
+        if spares.len() < SPARES_MAX {
+            spares.push(state);
+        }
+    }
+    #[cfg(not(feature = "std"))]
+    drop(state);
+}
