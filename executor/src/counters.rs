@@ -43,6 +43,8 @@ pub struct Phases {
     pub plan: Duration,
     /// Transactions, with the system calls around them.
     pub transactions: Duration,
+    /// Of that, the leader's waiting for helpers: in the middle of a block, and for their end.
+    pub waiting: Duration,
     /// Collecting the state diff.
     pub diff: Duration,
     /// State root, transactions root, receipts root, header.

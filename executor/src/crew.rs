@@ -25,10 +25,10 @@ use crate::{
 #[cfg(feature = "std")]
 use alloc::borrow::Cow;
 
-/// Calls that take less than this are not worth a helper, in nanoseconds: waking one takes about a
-/// tenth of it.
+/// Calls that are expected to take less than this are not worth a helper, in nanoseconds: waking it,
+/// planning and collecting take up to a tenth of it, and the other core has other work.
 #[cfg(feature = "std")]
-const SHARED_NS_MIN: u64 = 400_000;
+const SHARED_NS_MIN: u64 = 1_000_000;
 
 /// The leader, and what is needed to call helpers.
 pub(crate) struct Crew<'v, V: StateView> {

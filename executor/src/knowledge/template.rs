@@ -8,7 +8,7 @@
 use super::TEMPLATE_KEYS_MAX;
 use alloc::{boxed::Box, vec::Vec};
 use alloy_primitives::{Address, B256, U256};
-use core::hash::BuildHasher;
+use core::hash::{BuildHasher, Hash, Hasher};
 
 /// Deepest nesting of hashes in a key: a mapping in a mapping in a mapping.
 const DEPTH_MAX: usize = 3;
@@ -54,7 +54,7 @@ pub(crate) struct Observation<'a> {
 }
 
 /// A word that a key is made of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Word {
     Sender,
     To,
@@ -62,7 +62,7 @@ enum Word {
     Fixed(B256),
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Slot {
     Word(Word),
     Hash(Box<Self>, Box<Self>),
@@ -70,7 +70,7 @@ enum Slot {
 }
 
 /// A key as an expression.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Key {
     contract: Word,
     slot: Slot,
@@ -79,6 +79,8 @@ struct Key {
 #[derive(Clone, Debug)]
 struct SeenKey {
     key: Key,
+    /// Of the key, to find it among the others without looking into each.
+    fingerprint: u64,
     seen: u32,
     written: u32,
 }
@@ -151,54 +153,105 @@ impl Template {
         } else {
             (self.gas_used * 3 + observation.gas_used) / 4
         };
+        let origins = Origins::new(call, observation.hashes);
         for (address, slot, is_written) in observation.slots.iter().take(TEMPLATE_KEYS_MAX) {
-            let contract = word(address.into_word(), call);
-            let slot = explain(B256::from(*slot), call, observation.hashes, DEPTH_MAX);
+            let contract = origins.word(address.into_word());
+            let slot = origins.explain(B256::from(*slot), DEPTH_MAX);
             let key = Key { contract, slot };
+            let mut hasher = Fingerprint::default();
+            key.hash(&mut hasher);
+            let fingerprint = hasher.finish();
             let written = u32::from(*is_written);
-            if let Some(seen) = self.keys.iter_mut().find(|seen| seen.key == key) {
+            let is_it = |seen: &&mut SeenKey| seen.fingerprint == fingerprint && seen.key == key;
+            if let Some(seen) = self.keys.iter_mut().find(is_it) {
                 seen.seen += 1;
                 seen.written += written;
             } else if self.keys.len() < TEMPLATE_KEYS_MAX {
-                self.keys.push(SeenKey { key, seen: 1, written });
+                self.keys.push(SeenKey { key, fingerprint, seen: 1, written });
             }
         }
     }
 }
 
-/// The shortest account of a word's origin.
-fn word(word: B256, call: &Call<'_>) -> Word {
-    if word == call.sender.into_word() {
-        return Word::Sender;
+/// Where the words of an observed transaction can come from.
+struct Origins<'a> {
+    sender: B256,
+    to: B256,
+    arguments: Vec<B256>,
+    hashes: &'a [(B256, B256, B256)],
+}
+
+impl<'a> Origins<'a> {
+    fn new(call: &Call<'_>, hashes: &'a [(B256, B256, B256)]) -> Self {
+        Self {
+            sender: call.sender.into_word(),
+            to: call.to.into_word(),
+            arguments: (0..call.arguments()).map(|index| call.argument(index)).collect(),
+            hashes,
+        }
     }
-    if word == call.to.into_word() {
-        return Word::To;
-    }
-    let arguments = call.arguments();
-    match (0..arguments).find(|&index| call.argument(index) == word) {
+
+    /// The shortest account of a word's origin.
+    fn word(&self, word: B256) -> Word {
         // Small numbers are positions far more often than arguments.
-        Some(index) if word[..28] != [0; 28] => Word::Argument(index as u8),
-        _ => Word::Fixed(word),
+        if word[..28] == [0; 28] {
+            return Word::Fixed(word);
+        }
+        if word == self.sender {
+            return Word::Sender;
+        }
+        if word == self.to {
+            return Word::To;
+        }
+        let argument = self.arguments.iter().position(|argument| *argument == word);
+        argument.map_or(Word::Fixed(word), |index| Word::Argument(index as u8))
+    }
+
+    fn explain(&self, slot: B256, depth: usize) -> Slot {
+        // A hash has no run of zeros in front; positions do.
+        if depth > 0 && slot[..8] != [0; 8] {
+            for (first, second, hash) in self.hashes {
+                if hash[..16] != slot[..16] {
+                    continue;
+                }
+                let offset = U256::from_be_bytes(slot.0).wrapping_sub(U256::from_be_bytes(hash.0));
+                if offset >= U256::from(OFFSET_MAX) {
+                    continue;
+                }
+                let first = Box::new(self.explain(*first, depth - 1));
+                let second = Box::new(self.explain(*second, depth - 1));
+                let base = Slot::Hash(first, second);
+                if offset.is_zero() {
+                    return base;
+                }
+                return Slot::Offset(Box::new(base), offset.saturating_to());
+            }
+        }
+        Slot::Word(self.word(slot))
     }
 }
 
-fn explain(slot: B256, call: &Call<'_>, hashes: &[(B256, B256, B256)], depth: usize) -> Slot {
-    if depth > 0 {
-        if let Some((first, second, _)) = hashes.iter().find(|(_, _, hash)| *hash == slot) {
-            return Slot::Hash(
-                Box::new(explain(*first, call, hashes, depth - 1)),
-                Box::new(explain(*second, call, hashes, depth - 1)),
-            );
-        }
-        let number = U256::from_be_bytes(slot.0);
-        let behind = |hash: &B256| number.wrapping_sub(U256::from_be_bytes(hash.0));
-        let near = hashes.iter().find(|(_, _, hash)| behind(hash) < U256::from(OFFSET_MAX));
-        if let Some((_, _, hash)) = near {
-            let base = explain(*hash, call, hashes, depth);
-            return Slot::Offset(Box::new(base), behind(hash).saturating_to());
+/// A quick hasher for keys of one template, whose equality is checked besides.
+#[derive(Default)]
+struct Fingerprint(u64);
+
+impl Hasher for Fingerprint {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for chunk in bytes.chunks(8) {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            self.write_u64(u64::from_le_bytes(word));
         }
     }
-    Slot::Word(word(slot, call))
+
+    fn write_u64(&mut self, word: u64) {
+        // The multiplier of splitmix64.
+        self.0 = (self.0.rotate_left(23) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
 }
 
 fn value(word: Word, call: &Call<'_>) -> B256 {

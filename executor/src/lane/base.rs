@@ -8,11 +8,12 @@ use crate::{
     error::ViewError,
     state::{Account, StateView},
 };
-use alloc::vec::Vec;
+use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use alloy_primitives::{
     Address, B256, KECCAK256_EMPTY, U256,
     map::{AddressMap, HashMap},
 };
+use core::sync::atomic::{AtomicBool, Ordering};
 use revm::{Database, bytecode::Bytecode, state::AccountInfo};
 
 /// A view, and the loads from it.
@@ -25,7 +26,14 @@ pub(crate) struct Base<'v, V> {
     /// The account that a helper may not know: fees are credited to it out of its sight.
     pub(super) tripwire: Option<Address>,
     pub(super) tripped: bool,
+    /// Set when nobody needs the transaction any more that a helper executes.
+    pub(super) abandoned: Option<Arc<AtomicBool>>,
 }
+
+/// The transaction is abandoned. Ends a helper's execution of it; nobody else ever sees it.
+#[derive(Debug, thiserror::Error)]
+#[error("abandoned")]
+struct Abandoned;
 
 impl<'v, V: StateView> Base<'v, V> {
     pub(crate) fn new(view: &'v V) -> Self {
@@ -37,12 +45,25 @@ impl<'v, V: StateView> Base<'v, V> {
             slot_patches: HashMap::default(),
             tripwire: None,
             tripped: false,
+            abandoned: None,
         }
     }
 
-    /// The base of a helper's lane; loads of `beneficiary` are noticed.
-    pub(crate) fn of_helper(view: &'v V, beneficiary: Address) -> Self {
-        Self { tripwire: Some(beneficiary), ..Self::new(view) }
+    /// The base of a helper's lane; loads of `beneficiary` are noticed, and execution ends soon after
+    /// `abandoned` is set.
+    #[cfg(feature = "std")]
+    pub(crate) fn of_helper(view: &'v V, beneficiary: Address, abandoned: Arc<AtomicBool>) -> Self {
+        Self { tripwire: Some(beneficiary), abandoned: Some(abandoned), ..Self::new(view) }
+    }
+
+    /// Fails when the transaction is abandoned; asked at every access to the state.
+    pub(super) fn go_on(&self) -> Result<(), ViewError> {
+        match &self.abandoned {
+            Some(abandoned) if abandoned.load(Ordering::Relaxed) => {
+                Err(ViewError::Store(Box::new(Abandoned)))
+            }
+            _ => Ok(()),
+        }
     }
 
     pub(super) fn load_account(&mut self, address: Address) -> Result<Option<Account>, ViewError> {

@@ -176,6 +176,7 @@ impl<'v, V: StateView> JournalTr for LaneJournal<'v, V> {
         slot: U256,
         skip_cold_load: bool,
     ) -> SkippableLoad<U256> {
+        self.inner.database.go_on()?;
         let load = self.inner.sload_skip_cold_load(address, slot, skip_cold_load)?;
         let read = SlotRead { address, slot, before: load.data };
         self.trace.note_slot(read, load.is_cold);
@@ -438,6 +439,7 @@ impl<'v, V: StateView> JournalTr for LaneJournal<'v, V> {
         if !load_code {
             trace.note_exact_balance(address);
         }
+        database.go_on()?;
         let spec = inner.cfg.spec;
         let load = inner.load_account_optional(database, address, load_code, skip_cold_load)?;
         trace.note_account(address, load.data, load.is_cold);

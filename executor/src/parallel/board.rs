@@ -14,7 +14,7 @@ use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crossbeam_queue::ArrayQueue;
 use std::{
     boxed::Box,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     vec::Vec,
 };
 
@@ -70,11 +70,18 @@ pub(super) struct SpeculativeResult {
 pub(super) struct Desk {
     results: ArrayQueue<Box<Speculation>>,
     at: AtomicUsize,
+    abandoned: Arc<AtomicBool>,
 }
 
 impl Desk {
-    fn new() -> Self {
-        Self { results: ArrayQueue::new(RESULTS_MAX), at: AtomicUsize::new(IDLE) }
+    fn new(abandoned: Arc<AtomicBool>) -> Self {
+        Self { results: ArrayQueue::new(RESULTS_MAX), at: AtomicUsize::new(IDLE), abandoned }
+    }
+
+    /// Ends what the helper is executing: the leader does it itself, or the batch is over. A helper
+    /// that has just gone on to another transaction loses that one, which costs time only.
+    pub(super) fn abandon(&self) {
+        self.abandoned.store(true, Ordering::Relaxed);
     }
 
     /// The next result that the helper has handed over.
@@ -110,12 +117,13 @@ impl<'a> Board<'a> {
         plan: &'a Plan,
         forecast: &'a Forecast,
         log: Patch,
+        helpers: impl Iterator<Item = Arc<AtomicBool>>,
     ) -> Self {
         Self {
             transactions,
             plan,
             forecast,
-            desks: (0..plan.helpers()).map(|_| Desk::new()).collect(),
+            desks: helpers.map(Desk::new).collect(),
             leader_at: AtomicUsize::new(0),
             is_over: AtomicBool::new(false),
             log_len: AtomicUsize::new(log.len()),
@@ -138,6 +146,7 @@ impl<'a> Board<'a> {
 
     pub(super) fn end(&self) {
         self.is_over.store(true, Ordering::SeqCst);
+        self.desks.iter().for_each(Desk::abandon);
     }
 
     pub(super) fn is_over(&self) -> bool {
@@ -147,6 +156,7 @@ impl<'a> Board<'a> {
     /// The helper of a desk sits down to a transaction, unless the leader is there already. Either
     /// the leader sees the helper at it, or the helper sees that the leader came first.
     pub(super) fn sit_down(&self, desk: usize, index: usize) -> bool {
+        self.desks[desk].abandoned.store(false, Ordering::Relaxed);
         self.desks[desk].at.store(index, Ordering::SeqCst);
         self.leader_at() < index && !self.is_over()
     }

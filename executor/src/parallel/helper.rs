@@ -16,6 +16,7 @@ use revm::context::JournalTr;
 use std::{
     boxed::Box,
     panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, atomic::AtomicBool},
 };
 
 /// Before a transaction that takes this long the leader's changes are always read.
@@ -26,11 +27,19 @@ pub(crate) struct Helper<'v, V: StateView> {
     journal: LaneJournal<'v, V>,
     view: &'v V,
     seen: (usize, usize),
+    abandoned: Arc<AtomicBool>,
 }
 
 impl<'v, V: StateView> Helper<'v, V> {
     pub(super) fn new(view: &'v V, beneficiary: Address) -> Self {
-        Self { journal: journal(view, beneficiary), view, seen: (0, 0) }
+        let abandoned = Arc::new(AtomicBool::new(false));
+        let journal = journal(view, beneficiary, abandoned.clone());
+        Self { journal, view, seen: (0, 0), abandoned }
+    }
+
+    /// What ends the execution of the transaction that this helper is at.
+    pub(super) fn abandoned(&self) -> Arc<AtomicBool> {
+        self.abandoned.clone()
     }
 
     /// Ends this helper.
@@ -46,7 +55,8 @@ impl<'v, V: StateView> Helper<'v, V> {
         rules: &ChainRules,
         env: &BlockEnv,
     ) {
-        let kept = mem::replace(&mut self.journal, journal(self.view, env.beneficiary));
+        let spare = journal(self.view, env.beneficiary, self.abandoned.clone());
+        let kept = mem::replace(&mut self.journal, spare);
         let seen = mem::take(&mut self.seen);
         let shift = AssertUnwindSafe(move || {
             let lane = Lane::new(kept, rules, env).teachable();
@@ -61,8 +71,12 @@ impl<'v, V: StateView> Helper<'v, V> {
     }
 }
 
-fn journal<V: StateView>(view: &V, beneficiary: Address) -> LaneJournal<'_, V> {
-    let mut journal = LaneJournal::new(Base::of_helper(view, beneficiary));
+fn journal<V: StateView>(
+    view: &V,
+    beneficiary: Address,
+    abandoned: Arc<AtomicBool>,
+) -> LaneJournal<'_, V> {
+    let mut journal = LaneJournal::new(Base::of_helper(view, beneficiary, abandoned));
     journal.set_traced();
     journal
 }

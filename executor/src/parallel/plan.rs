@@ -17,7 +17,7 @@ use std::vec::Vec;
 /// Taking a result over costs about this share of executing the transaction, in percent.
 const TAKE_OVER_PERCENT: u64 = 8;
 /// Less than this share for helpers, in percent, is not worth waking them.
-const HELPED_PERCENT_MIN: u64 = 12;
+const HELPED_PERCENT_MIN: u64 = 15;
 
 /// Transactions looked at before a large batch is planned.
 const SAMPLE: usize = 256;
@@ -176,9 +176,6 @@ impl Plan {
             }
         }
     }
-
-    /// The leader had to wait for a helper: one of that helper's later components becomes its own.
-    pub(super) fn rebalance(&self, _desk: usize, _index: usize) {}
 }
 
 /// Hasher of key names, which are hashes under a secret key already.

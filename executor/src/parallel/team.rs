@@ -78,21 +78,29 @@ impl<'v, V: StateView + Sync> Team<'v, V> {
         forecast: &Forecast,
         env: &BlockEnv,
     ) -> Result<(), ExecuteError> {
-        let board = Board::new(transactions, plan, forecast, core::mem::take(&mut self.log));
+        let helpers = &mut self.helpers[..plan.helpers()];
+        let log = core::mem::take(&mut self.log);
+        let abandoned = helpers.iter().map(Helper::abandoned);
+        let board = Board::new(transactions, plan, forecast, log, abandoned);
         let rules = leader.progress.rules().clone();
         let Some(pool) = threads(plan.helpers()) else {
             // No thread can be had: the leader does everything itself.
             return Shift::new(leader, &board).run();
         };
-        let helpers = &mut self.helpers[..plan.helpers()];
+        let mut shift = Shift::new(leader, &board);
+        let mut ended = Instant::now();
         let result = pool.in_place_scope(|scope| {
             for (desk, helper) in helpers.iter_mut().enumerate() {
                 let (board, rules) = (&board, &rules);
                 scope.spawn(move |_| helper.work(desk, board, rules, env));
             }
-            let _end = EndOfBatch(&board);
-            Shift::new(leader, &board).run()
+            let end = EndOfBatch(&board);
+            let result = shift.run();
+            drop(end);
+            ended = Instant::now();
+            result
         });
+        shift.leader.counters.phases.waiting += ended.elapsed();
         self.log = board.into_log();
         result
     }
@@ -140,7 +148,7 @@ impl<'b, 'a, 'v, V: StateView> Shift<'b, 'a, 'v, V> {
         Self { leader, board, early, patch: Patch::default(), verdicts: HashMap::default() }
     }
 
-    fn run(mut self) -> Result<(), ExecuteError> {
+    fn run(&mut self) -> Result<(), ExecuteError> {
         for (index, transaction) in self.board.transactions.iter().enumerate() {
             self.board.leader_comes_to(index);
             let outcome = match self.leader.progress.admit(transaction) {
@@ -254,7 +262,6 @@ impl<'b, 'a, 'v, V: StateView> Shift<'b, 'a, 'v, V> {
         }
         let patience = PATIENCE + self.board.plan.time_of(index);
         let started = Instant::now();
-        self.board.plan.rebalance(desk, index);
         while self.early[index].is_none() {
             let is_at = self.board.desks[desk].is_at(index);
             self.collect(desk);
@@ -263,7 +270,12 @@ impl<'b, 'a, 'v, V: StateView> Shift<'b, 'a, 'v, V> {
             }
             core::hint::spin_loop();
         }
-        self.early[index].take()
+        self.leader.counters.phases.waiting += started.elapsed();
+        let result = self.early[index].take();
+        if result.is_none() && self.board.desks[desk].is_at(index) {
+            self.board.desks[desk].abandon();
+        }
+        result
     }
 
     fn collect(&mut self, desk: usize) {
