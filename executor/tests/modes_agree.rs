@@ -7,7 +7,7 @@ use crate::fuzz::Campaign;
 use std::time::Instant;
 
 /// Blocks of the run.
-const BLOCKS: u64 = 12_000;
+const BLOCKS: u64 = 8_000;
 
 #[test]
 fn every_mode_gives_the_block_of_the_reference() {
