@@ -45,7 +45,7 @@ fn record<C: Chain>(ctx: &RpcContext<C>, number: u64) -> Result<ExecutionWitness
     let parent = header(ctx, before)?.0;
     let gone = RpcError::StateUnavailable { number: before };
     let trie = ctx.chain.state_trie(before)?.ok_or(gone)?;
-    let before = Before { view: view(ctx, before)?, trie };
+    let state = Before { view: view(ctx, before)?, trie };
     let rules = ctx.chain.rules().clone();
     let (prevrandao, timestamp) = (block.header.mix_hash, block.header.timestamp);
     let parent = (&parent, block.header.parent_hash);
@@ -57,11 +57,11 @@ fn record<C: Chain>(ctx: &RpcContext<C>, number: u64) -> Result<ExecutionWitness
         found.map(|(header, _)| header)
     };
     // In order: helpers may read what the block does not need.
-    let recorded = record_witness(&before, &input, Mode::Sequential, ancestor);
+    let recorded = record_witness(&state, &input, Mode::Sequential, ancestor);
     if let Some(error) = failure {
         return Err(error.into());
     }
-    let (executed, witness) = recorded.map_err(unrecorded)?;
+    let (executed, witness) = recorded.map_err(|error| unrecorded(error, before))?;
     if executed.hash != block.hash {
         // The block was undone between two reads, and the state is another block's.
         tracing::warn!(number, stored = %block.hash, executed = %executed.hash, "no witness");
@@ -70,9 +70,10 @@ fn record<C: Chain>(ctx: &RpcContext<C>, number: u64) -> Result<ExecutionWitness
     Ok(witness)
 }
 
-/// What an old block needs may be gone; that is no failure of the node.
-fn unrecorded(error: ExecuteError) -> RpcError {
+/// What the block after an old one needs may be gone; that is no failure of the node.
+fn unrecorded(error: ExecuteError, before: u64) -> RpcError {
     match error {
+        ExecuteError::View(ViewError::MissingNode) => RpcError::StateUnavailable { number: before },
         ExecuteError::View(ViewError::MissingBlockHash(number)) => {
             RpcError::StateUnavailable { number }
         }

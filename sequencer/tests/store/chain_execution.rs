@@ -1,4 +1,5 @@
-//! Blocks executed on views of the store: whatever threads read a view, the block is the same.
+//! Blocks executed on views of the store: whatever threads read a view, the block is the same, and
+//! what it read can be had again later.
 
 use crate::chain_model::genesis;
 use alloy::{
@@ -6,11 +7,22 @@ use alloy::{
     primitives::{Address, B256, Bytes, Signature, TxKind, U256, bytes},
 };
 use executor::{
-    BlockInput, ExecutedBlock, Genesis, Knowledge, L1Origin, Mode, Options, Transaction,
-    counters::Strategy, execute_with, genesis::GenesisAccount,
+    BlockEnv, BlockInput, ExecutedBlock, ExecutionWitness, Genesis, Header, Knowledge, L1Origin,
+    Mode, Options, Transaction, counters::Strategy, execute, execute_with, genesis::GenesisAccount,
 };
-use sequencer::store::ChainStore;
-use std::num::NonZeroUsize;
+use sequencer::{
+    node::NodeChain,
+    rpc::{RpcContext, RpcOptions, serve},
+    store::ChainStore,
+    txpool::{self, Pool},
+};
+use serde_json::{Value, json};
+use std::{
+    num::NonZeroUsize,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+use tokio::{net::TcpListener, sync::watch};
 
 const CALLERS: u64 = 400;
 const CALLS_EACH: u64 = 2;
@@ -65,6 +77,24 @@ fn calls(genesis: &Genesis, round: u64) -> Vec<Transaction> {
     (0..CALLERS * CALLS_EACH).map(call).collect()
 }
 
+/// The block after number `round`, which is the head.
+fn input(genesis: &Genesis, store: &ChainStore, round: u64) -> BlockInput {
+    let origin = L1Origin {
+        number: genesis.l1.origin_number,
+        hash: genesis.l1.origin_hash,
+        parent_hash: B256::ZERO,
+        timestamp: genesis.timestamp,
+        base_fee_wei: 1,
+        blob_base_fee_wei: 1,
+        prevrandao: B256::repeat_byte(0x22),
+    };
+    let (parent, hash) = store.header(round).unwrap().unwrap();
+    let (rules, timestamp) = (genesis.chain_rules(), parent.timestamp + 1);
+    let input =
+        BlockInput::rollup(&rules, (&parent, hash), (&origin, round), timestamp, Vec::new());
+    input.with_transactions(calls(genesis, round))
+}
+
 fn assert_same(one: &ExecutedBlock, other: &ExecutedBlock) {
     assert_eq!(one.header, other.header);
     assert_eq!(one.hash, other.hash);
@@ -76,26 +106,12 @@ fn assert_same(one: &ExecutedBlock, other: &ExecutedBlock) {
 #[test]
 fn threads_that_share_a_view_give_the_block_of_one_thread() {
     let genesis = peopled();
-    let rules = genesis.chain_rules();
     let directory = tempfile::tempdir().unwrap();
     let store = ChainStore::open(directory.path(), &genesis).unwrap();
     let knowledge = Knowledge::default();
-    let origin = L1Origin {
-        number: genesis.l1.origin_number,
-        hash: genesis.l1.origin_hash,
-        parent_hash: B256::ZERO,
-        timestamp: genesis.timestamp,
-        base_fee_wei: 1,
-        blob_base_fee_wei: 1,
-        prevrandao: B256::repeat_byte(0x22),
-    };
     // The second block meets rows that a commit wrote, and what the first one taught.
     for round in 0..2 {
-        let (parent, hash) = store.header(round).unwrap().unwrap();
-        let timestamp = parent.timestamp + 1;
-        let input =
-            BlockInput::rollup(&rules, (&parent, hash), (&origin, round), timestamp, Vec::new())
-                .with_transactions(calls(&genesis, round));
+        let input = input(&genesis, &store, round);
         let view = store.view().unwrap();
         let one = execute_with(&view, &input, Mode::Sequential.into()).unwrap();
         assert!(one.receipts.iter().all(|receipt| receipt.success));
@@ -108,5 +124,43 @@ fn threads_that_share_a_view_give_the_block_of_one_thread() {
         assert_same(&one, &execute_with(&view, &input, options).unwrap());
         println!("block {}: {:?}", round + 1, four.counters);
         store.commit(&four).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn witnesses_of_old_blocks_come_from_tries_rebuilt_after_a_restart() {
+    const BLOCKS: u64 = 3;
+    let genesis = peopled();
+    let directory = tempfile::tempdir().unwrap();
+    let store = ChainStore::open(directory.path(), &genesis).unwrap();
+    for round in 0..BLOCKS {
+        let input = input(&genesis, &store, round);
+        let block = execute(&store.view().unwrap(), &input, Mode::Automatic).unwrap();
+        store.commit(&block).unwrap();
+    }
+    drop(store);
+    let store = ChainStore::open(directory.path(), &genesis).unwrap();
+    assert!(!store.view_at(1).unwrap().unwrap().has_trie());
+
+    let (_l1, heads) = watch::channel(batcher::poster::Heads::default());
+    let chain = NodeChain::new(&genesis, store.clone(), heads, Duration::from_secs(1));
+    let pool = Arc::new(Mutex::new(Pool::new(txpool::Config::default())));
+    let context = Arc::new(RpcContext::new(chain, pool, RpcOptions::default()));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let _server = tokio::spawn(serve(listener, context, std::future::pending()));
+    for number in 1..=BLOCKS {
+        let (method, params) = ("debug_executionWitness", json!([format!("{number:#x}")]));
+        let body = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
+        let answer = reqwest::Client::new().post(&url).body(body.to_string()).send().await.unwrap();
+        let mut answer: Value = answer.json().await.unwrap();
+        let witness: ExecutionWitness = serde_json::from_value(answer["result"].take()).unwrap();
+        let state = witness.to_state().unwrap();
+        let block = store.block(number).unwrap().unwrap();
+        let Header { mix_hash, timestamp, .. } = block.header;
+        let rules = genesis.chain_rules();
+        let env = BlockEnv::rollup(&rules, state.parent(), mix_hash, timestamp);
+        let input = BlockInput { rules, env, transactions: block.transactions };
+        assert_eq!(execute(&state, &input, Mode::Sequential).unwrap().hash, block.hash);
     }
 }
