@@ -4,11 +4,7 @@
 //! Prints nothing.
 
 use crate::{
-    Failure,
-    options::Options,
-    statistics::median,
-    teaching::{Teaching, oracle_options},
-    workload::Workload,
+    Failure, options::Options, statistics::median, teaching::Teaching, workload::Workload,
 };
 use executor::{
     Counters, ExecutedBlock, Mode, Options as ExecuteOptions,
@@ -36,6 +32,7 @@ pub(crate) enum KnowledgeOf {
     Cold,
     OtherBlocks,
     Oracle,
+    AccessList,
 }
 
 impl KnowledgeOf {
@@ -44,6 +41,7 @@ impl KnowledgeOf {
             Self::Cold => "cold",
             Self::OtherBlocks => "other-blocks",
             Self::Oracle => "oracle",
+            Self::AccessList => "access-list",
         }
     }
 }
@@ -88,14 +86,15 @@ pub(crate) struct Measured {
     pub(crate) rows: Vec<Row>,
 }
 
-/// Worker counts run with what the other blocks taught; automatic mode with all three.
+/// Worker counts run with what the other blocks taught; automatic mode with all there is.
 fn configurations(options: &Options) -> Vec<Configuration> {
     let counts = options.workers.iter().map(|&count| Configuration {
         workers: Workers::Count(count),
         knowledge: KnowledgeOf::OtherBlocks,
     });
-    let automatic = [KnowledgeOf::Cold, KnowledgeOf::OtherBlocks, KnowledgeOf::Oracle]
-        .map(|knowledge| Configuration { workers: Workers::Automatic, knowledge });
+    let automatic =
+        [KnowledgeOf::Cold, KnowledgeOf::OtherBlocks, KnowledgeOf::Oracle, KnowledgeOf::AccessList]
+            .map(|knowledge| Configuration { workers: Workers::Automatic, knowledge });
     counts.chain(automatic).collect()
 }
 
@@ -190,10 +189,8 @@ fn configured(
         Workers::Automatic => Mode::Automatic,
     };
     let knowledge = teaching.knowledge(configuration.knowledge);
-    let options = match configuration.knowledge {
-        KnowledgeOf::Oracle => oracle_options(mode, &knowledge),
-        _ => ExecuteOptions { mode, knowledge: Some(&knowledge) },
-    };
+    let access_list = teaching.access_list(configuration.knowledge);
+    let options = ExecuteOptions { mode, knowledge: Some(&knowledge), access_list };
     executed(workload, options)
 }
 

@@ -28,7 +28,8 @@ examples
 how to read it
   ratio       sequential time / time, median over the rounds; above 1 is a win
   knowledge   what the executor knew beforehand: `cold` nothing, `other-blocks` what every other
-              block of the family taught, `oracle` what this very block taught
+              block of the family taught, `oracle` what this very block taught, `access-list`
+              as other-blocks, and the block's access list comes with it (EIP-7928)
   redone      transactions executed more than once
   bound       what N cores could reach at most with these transactions, their measured times and
               their true dependencies, if cores cost each other nothing
