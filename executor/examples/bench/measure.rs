@@ -19,6 +19,9 @@ use std::{
 /// More rounds than this tell nothing new, however short a block is.
 const ROUNDS_MAX: usize = 501;
 
+/// Rounds for the ceiling.
+const CEILING_ROUNDS: usize = 9;
+
 /// Who executes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Workers {
@@ -83,6 +86,7 @@ pub(crate) struct Measured {
     pub(crate) rounds: usize,
     pub(crate) sequential_ms: f64,
     pub(crate) sequential_phases: PhasesMs,
+    pub(crate) ceiling: Option<f64>,
     pub(crate) rows: Vec<Row>,
 }
 
@@ -128,8 +132,24 @@ pub(crate) fn measure(
         rounds: rounds.len(),
         sequential_ms: median(rounds.iter().map(|round| ms(&round[0]))),
         sequential_phases: phases(&rounds, 0),
+        ceiling: options.profile.then(|| ceiling(workload)).transpose()?,
         rows: rows(&configurations, &rounds),
     })
+}
+
+/// How many times faster two cores are than one when they share no work, only the machine.
+fn ceiling(workload: &Workload) -> Result<f64, Failure> {
+    let mut ratios = Vec::with_capacity(CEILING_ROUNDS);
+    for _ in 0..CEILING_ROUNDS {
+        let alone = ms(&sequential(workload)?.counters);
+        let (one, other) = std::thread::scope(|scope| {
+            let other = scope.spawn(|| sequential(workload));
+            (sequential(workload), other.join())
+        });
+        let other = other.map_err(|_| format!("{}: panic", workload.name))?;
+        ratios.push(2.0 * alone / ms(&one?.counters).max(ms(&other?.counters)));
+    }
+    Ok(median(ratios))
 }
 
 fn rows(configurations: &[Configuration], rounds: &[Vec<Counters>]) -> Vec<Row> {
