@@ -74,6 +74,11 @@ impl Stopwatch {
         }
     }
 
+    #[cfg(feature = "std")]
+    pub(crate) fn start_if(condition: bool) -> Option<Self> {
+        condition.then(Self::start)
+    }
+
     pub(crate) fn elapsed(&self) -> Duration {
         #[cfg(feature = "std")]
         return self.started.elapsed();

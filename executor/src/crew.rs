@@ -205,10 +205,11 @@ impl<'v, V: StateView + Sync> Crew<'v, V> {
             let learns = forecast.learns(index);
             self.leader.journal_mut().set_observed(learns, has_team);
             let gas_before = progress.gas_used;
+            let stopwatch = Stopwatch::start_if(learns);
             self.execute(transaction, progress)?;
-            if let (true, Some(functions)) = (learns, forecast.functions(index)) {
+            if let (Some(stopwatch), Some(functions)) = (stopwatch, forecast.functions(index)) {
                 let gas_used = progress.gas_used - gas_before;
-                let lesson = Lesson::of(self.leader.journal());
+                let lesson = Lesson::of(self.leader.journal(), stopwatch.elapsed());
                 lesson.teach(&self.sharing.knowledge, functions, transaction, gas_used);
             }
             if let Some(team) = &mut self.sharing.team {

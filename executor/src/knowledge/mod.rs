@@ -1,5 +1,5 @@
 //! What executing blocks has taught about transactions to come: per code and selector, which keys
-//! they touch, as functions of sender and arguments, and how much gas they use.
+//! they touch, as functions of sender and arguments, and how much time they take.
 //!
 //! Only a hint: wrong, missing or hostile knowledge costs time, never correctness. Bounded: a
 //! template holds at most [`TEMPLATE_KEYS_MAX`] keys, and there are at most [`TEMPLATES_MAX`]
@@ -20,6 +20,9 @@ pub const TEMPLATES_MAX: usize = 8_192;
 
 /// Keys in one template. A transaction that touches more is predicted by its first ones.
 pub const TEMPLATE_KEYS_MAX: usize = 96;
+
+/// Observations of one contract that teach about its code.
+const CODE_LESSONS: u32 = 2;
 
 /// What identifies a template: who is called, and the first four bytes of the input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -93,8 +96,8 @@ impl Knowledge {
         Some(entry.template.clone())
     }
 
-    /// Learns from one transaction: about its contract, and from the first call of a contract about
-    /// all of that code.
+    /// Learns from one transaction: about its contract, and from the first calls of a contract about
+    /// all of that code. One alone would not do: it takes the time of a first call.
     pub(crate) fn learn(
         &self,
         functions: (Function, Function),
@@ -107,7 +110,7 @@ impl Knowledge {
         }
     }
 
-    /// Whether it was the first observation.
+    /// Whether it was one of the first observations.
     fn learn_one(
         &self,
         function: Function,
@@ -128,7 +131,7 @@ impl Knowledge {
         entry.used_at = now;
         let template = Arc::make_mut(&mut entry.template);
         template.learn(call, observation);
-        template.observations() == 1
+        template.observations() <= CODE_LESSONS
     }
 
     /// Remembers how speculating on a function went.

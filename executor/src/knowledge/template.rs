@@ -43,6 +43,10 @@ impl Call<'_> {
     }
 }
 
+/// Most time that a call is taken to need, in nanoseconds: for itself, and for each gas.
+const CALL_NS_MAX: u64 = 10_000;
+const GAS_NS_MAX: u64 = 1;
+
 /// What a transaction did.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Observation<'a> {
@@ -51,6 +55,7 @@ pub(crate) struct Observation<'a> {
     /// Hashes of 64 bytes that it computed: the two words, and the hash.
     pub(crate) hashes: &'a [(B256, B256, B256)],
     pub(crate) gas_used: u64,
+    pub(crate) time_ns: u64,
 }
 
 /// A word that a key is made of.
@@ -97,9 +102,11 @@ pub(crate) struct PredictedKey {
 pub(crate) struct Template {
     keys: Vec<SeenKey>,
     observations: u32,
-    gas_used: u64,
+    time_ns: u64,
     accepted: u32,
     rejected: u32,
+    /// All there is to learn from so far are calls in which one word had two origins.
+    is_vague: bool,
 }
 
 impl Template {
@@ -108,9 +115,9 @@ impl Template {
         self.observations
     }
 
-    /// Gas that a call used, on average with a preference for late ones.
-    pub(crate) fn gas_used(&self) -> u64 {
-        self.gas_used
+    /// Time that a call took on this machine, in nanoseconds, when nothing held it up.
+    pub(crate) fn time_ns(&self) -> u64 {
+        self.time_ns
     }
 
     /// Whether calls write to contracts that neither sender nor arguments name.
@@ -148,7 +155,32 @@ impl Template {
         })
     }
 
+    /// Short times are believed at once, long ones slowly: a thread may have been put aside, or have
+    /// met memory that nobody had touched.
+    fn next_time_ns(&self, observation: &Observation<'_>) -> u64 {
+        let longest_ns =
+            CALL_NS_MAX.saturating_add(observation.gas_used.saturating_mul(GAS_NS_MAX));
+        let time_ns = observation.time_ns.min(longest_ns);
+        match self.time_ns {
+            0 => time_ns,
+            known => time_ns.min(known + known / 8),
+        }
+    }
+
+    /// Learns from one call. One that names its sender as an argument, say, would teach that a slot
+    /// is the sender's which is the recipient's: it counts only until there is a better one.
     pub(super) fn learn(&mut self, call: &Call<'_>, observation: &Observation<'_>) {
+        self.time_ns = self.next_time_ns(observation);
+        let origins = Origins::new(call, observation.hashes);
+        let is_vague = origins.are_vague();
+        if is_vague && !self.is_vague && self.observations > 0 {
+            return;
+        }
+        if self.is_vague && !is_vague {
+            (self.observations, self.is_vague) = (0, false);
+            self.keys.clear();
+        }
+        self.is_vague = is_vague;
         // Old observations fade, so that a function which changed its ways is learned anew.
         if self.observations >= 16 {
             self.observations /= 2;
@@ -161,12 +193,6 @@ impl Template {
         self.observations += 1;
         // Nobody speculates on a hopeless function, so hope has to come back by itself.
         self.rejected -= self.rejected.div_ceil(4);
-        self.gas_used = if self.gas_used == 0 {
-            observation.gas_used
-        } else {
-            (self.gas_used * 3 + observation.gas_used) / 4
-        };
-        let origins = Origins::new(call, observation.hashes);
         for (address, slot, is_written) in observation.slots.iter().take(TEMPLATE_KEYS_MAX) {
             let contract = origins.word(address.into_word(), false);
             let slot = origins.explain(B256::from(*slot), true, DEPTH_MAX);
@@ -202,6 +228,17 @@ impl<'a> Origins<'a> {
             arguments: (0..call.arguments()).map(|index| call.argument(index)).collect(),
             hashes,
         }
+    }
+
+    /// Whether a word that could name an account has more than one origin.
+    fn are_vague(&self) -> bool {
+        let arguments = &self.arguments;
+        let is_small = |word: &B256| word[..28] == [0; 28];
+        arguments.contains(&self.sender)
+            || arguments.contains(&self.to)
+            || (1..arguments.len()).any(|index| {
+                !is_small(&arguments[index]) && arguments[..index].contains(&arguments[index])
+            })
     }
 
     /// The shortest account of a word's origin. Where a position is likely, a small number is one:

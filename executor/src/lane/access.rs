@@ -79,6 +79,24 @@ impl Patch {
         Self { accounts: self.accounts[from.0..].to_vec(), slots: self.slots[from.1..].to_vec() }
     }
 
+    /// Whether the entries from and to these places say the same as another patch, but for the
+    /// beneficiary's account.
+    pub(crate) fn part_is(
+        &self,
+        from: (usize, usize),
+        to: (usize, usize),
+        other: &Self,
+        beneficiary: Address,
+    ) -> bool {
+        let (accounts, slots) = (&self.accounts[from.0..to.0], &self.slots[from.1..to.1]);
+        let is_fee = |account: &&(Address, Account)| account.0 == beneficiary;
+        let mut paid = accounts.iter().filter(|account| !is_fee(account));
+        paid.all(|account| other.accounts.contains(account))
+            && other.accounts.iter().filter(|it| !is_fee(it)).all(|it| accounts.contains(it))
+            && slots.iter().all(|slot| other.slots.contains(slot))
+            && other.slots.iter().all(|slot| slots.contains(slot))
+    }
+
     pub(crate) fn lengths(&self) -> (usize, usize) {
         (self.accounts.len(), self.slots.len())
     }
@@ -99,6 +117,31 @@ fn balance_min_wei(trace: &Trace, address: Address, before_wei: U256) -> Option<
 /// The account is about to vanish: revm clears it when it is loaded the next time.
 fn is_destroyed(account: &RevmAccount) -> bool {
     account.is_selfdestructed_locally()
+}
+
+impl Access {
+    /// Of what was changed, the values before.
+    pub(crate) fn values_before(&self) -> Patch {
+        self.values(|account| account.before, |slot| slot.before)
+    }
+
+    /// Of what was changed, the values after.
+    pub(crate) fn values_after(&self) -> Patch {
+        self.values(|account| account.after, |slot| slot.after)
+    }
+
+    fn values(
+        &self,
+        account: impl Fn(&AccountAccess) -> Account,
+        slot: impl Fn(&SlotAccess) -> U256,
+    ) -> Patch {
+        let accounts = self.accounts.iter().filter(|access| access.before != access.after);
+        let slots = self.slots.iter().filter(|access| access.before != access.after);
+        Patch {
+            accounts: accounts.map(|access| (access.address, account(access))).collect(),
+            slots: slots.map(|access| (access.address, access.slot, slot(access))).collect(),
+        }
+    }
 }
 
 impl<V: StateView> LaneJournal<'_, V> {
@@ -226,9 +269,14 @@ impl<V: StateView> LaneJournal<'_, V> {
 
     /// Brings this (helper's) lane up to date with the leader.
     pub(crate) fn apply_patch(&mut self, patch: &Patch) {
+        self.apply_part(patch, (0, 0), patch.lengths());
+    }
+
+    /// [`Self::apply_patch`] with the entries from and to these places.
+    pub(crate) fn apply_part(&mut self, patch: &Patch, from: (usize, usize), to: (usize, usize)) {
         let database = &mut self.inner.database;
         let state = &mut self.inner.inner.state;
-        for (address, account) in &patch.accounts {
+        for (address, account) in &patch.accounts[from.0..to.0] {
             if Some(*address) == database.tripwire {
                 continue;
             }
@@ -243,7 +291,7 @@ impl<V: StateView> LaneJournal<'_, V> {
                 known.info = base::info(*account);
             }
         }
-        for (address, slot, value) in &patch.slots {
+        for (address, slot, value) in &patch.slots[from.1..to.1] {
             self.patch_slot(*address, *slot, *value);
         }
     }

@@ -10,7 +10,10 @@ use crate::{
     transaction::Transaction,
 };
 use alloy_primitives::{Address, B256, TxKind, U256};
-use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use core::{
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    time::Duration,
+};
 use crossbeam_queue::ArrayQueue;
 use std::{
     boxed::Box,
@@ -37,12 +40,13 @@ pub(super) struct Speculation {
 pub(crate) struct Lesson {
     slots: Vec<(Address, U256, bool)>,
     hashes: Vec<(B256, B256, B256)>,
+    time: Duration,
 }
 
 impl Lesson {
-    /// Of the last transaction of a lane, which was observed.
-    pub(crate) fn of<V: StateView>(journal: &LaneJournal<'_, V>) -> Self {
-        Self { slots: journal.observed_slots(), hashes: journal.observed_hashes().to_vec() }
+    /// Of the last transaction of a lane, which was observed and took this long.
+    pub(crate) fn of<V: StateView>(journal: &LaneJournal<'_, V>, time: Duration) -> Self {
+        Self { slots: journal.observed_slots(), hashes: journal.observed_hashes().to_vec(), time }
     }
 
     pub(crate) fn teach(
@@ -54,8 +58,10 @@ impl Lesson {
     ) {
         let TxKind::Call(to) = transaction.kind() else { return };
         let call = Call { sender: transaction.sender(), to, input: transaction.input() };
-        let Self { slots, hashes } = self;
-        knowledge.learn(functions, &call, &Observation { slots, hashes, gas_used });
+        let Self { slots, hashes, time } = self;
+        let time_ns = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        let observation = Observation { slots, hashes, gas_used, time_ns };
+        knowledge.learn(functions, &call, &observation);
     }
 }
 
@@ -63,7 +69,8 @@ impl Lesson {
 pub(super) struct SpeculativeResult {
     pub(super) outcome: Result<Outcome, SkipReason>,
     pub(super) fee_wei: U256,
-    pub(super) access: Access,
+    /// Shared with the helper, which may have to undo it.
+    pub(super) access: Arc<Access>,
 }
 
 /// One helper's place.
@@ -112,11 +119,55 @@ pub(super) struct Board<'a> {
     /// Index the leader has come to.
     leader_at: AtomicUsize,
     is_over: AtomicBool,
-    /// The leader's changes since the block began.
-    log: Mutex<Patch>,
+    log: Mutex<Log>,
     log_len: AtomicUsize,
     /// Times the leader could not use a result, or did not get one.
     misses: AtomicUsize,
+}
+
+/// The leader's changes since the block began.
+struct Log {
+    patch: Patch,
+    marks: Vec<Mark>,
+}
+
+/// The changes of one transaction in a log.
+#[derive(Clone, Copy)]
+pub(super) struct Mark {
+    /// `None` for what was there when the batch began.
+    pub(super) index: Option<usize>,
+    /// A helper's result for it was of no use, or too late.
+    pub(super) is_miss: bool,
+    /// Lengths of the log after it.
+    pub(super) ends: (usize, usize),
+}
+
+/// What was added to a log.
+pub(super) struct News {
+    pub(super) patch: Patch,
+    marks: Vec<Mark>,
+    /// Lengths of the log where it begins.
+    start: (usize, usize),
+}
+
+/// The changes of one transaction in what was added to a log.
+#[derive(Clone, Copy)]
+pub(super) struct Part {
+    pub(super) mark: Mark,
+    pub(super) from: (usize, usize),
+    pub(super) to: (usize, usize),
+}
+
+impl News {
+    pub(super) fn parts(&self) -> impl Iterator<Item = Part> {
+        let mut from = (0, 0);
+        self.marks.iter().map(move |&mark| {
+            let (accounts, slots) = mark.ends;
+            let start = self.start;
+            let to = (accounts.saturating_sub(start.0), slots.saturating_sub(start.1));
+            Part { mark, from: core::mem::replace(&mut from, to), to }
+        })
+    }
 }
 
 impl<'a> Board<'a> {
@@ -136,12 +187,15 @@ impl<'a> Board<'a> {
             is_over: AtomicBool::new(false),
             log_len: AtomicUsize::new(log.len()),
             misses: AtomicUsize::new(0),
-            log: Mutex::new(log),
+            log: Mutex::new(Log {
+                marks: std::vec![Mark { index: None, is_miss: false, ends: log.lengths() }],
+                patch: log,
+            }),
         }
     }
 
     pub(super) fn into_log(self) -> Patch {
-        self.log.into_inner().unwrap_or_else(PoisonError::into_inner)
+        self.log.into_inner().unwrap_or_else(PoisonError::into_inner).patch
     }
 
     pub(super) fn leader_comes_to(&self, index: usize) {
@@ -185,37 +239,41 @@ impl<'a> Board<'a> {
         }
     }
 
-    fn log(&self) -> MutexGuard<'_, Patch> {
+    fn log(&self) -> MutexGuard<'_, Log> {
         self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Publishes changes of the leader's.
-    pub(super) fn publish(&self, patch: &mut Patch) {
-        if patch.is_empty() {
+    /// Publishes what a transaction changed. A miss is one that a helper should have executed.
+    pub(super) fn publish(&self, index: usize, is_miss: bool, patch: &mut Patch) {
+        if patch.is_empty() && !is_miss {
             return;
         }
         let mut log = self.log();
-        log.append(patch);
-        self.log_len.store(log.len(), Ordering::Release);
-    }
-
-    /// The leader executed a helper's transaction itself.
-    pub(super) fn miss(&self) {
-        self.misses.fetch_add(1, Ordering::Relaxed);
+        log.patch.append(patch);
+        let ends = log.patch.lengths();
+        log.marks.push(Mark { index: Some(index), is_miss, ends });
+        self.log_len.store(log.patch.len(), Ordering::Release);
+        if is_miss {
+            self.misses.fetch_add(1, Ordering::Release);
+        }
     }
 
     pub(super) fn misses(&self) -> usize {
-        self.misses.load(Ordering::Relaxed)
+        self.misses.load(Ordering::Acquire)
     }
 
-    /// What was published since `seen`, which is moved on.
-    pub(super) fn news(&self, seen: &mut (usize, usize)) -> Option<Patch> {
-        if self.log_len.load(Ordering::Acquire) == seen.0 + seen.1 {
-            return None;
-        }
+    /// What was published since `heard` and after so many marks; both are moved on.
+    pub(super) fn news(&self, heard: &mut (usize, usize), marks: &mut usize) -> News {
         let log = self.log();
-        let news = log.since(*seen);
-        *seen = log.lengths();
-        Some(news)
+        let (patch, start) = (log.patch.since(*heard), *heard);
+        let news = News { patch, marks: log.marks[*marks..].to_vec(), start };
+        *heard = log.patch.lengths();
+        *marks = log.marks.len();
+        news
+    }
+
+    /// Whether there are changes that were published since `heard`.
+    pub(super) fn has_news(&self, heard: (usize, usize)) -> bool {
+        self.log_len.load(Ordering::Acquire) != heard.0 + heard.1
     }
 }

@@ -117,13 +117,13 @@ impl Forecast {
             let known = &mut forecast.functions[number as usize];
             known.called += 1;
             let (template, called) = (&known.template, known.called);
-            let gas = template.as_ref().map_or(UNKNOWN_GAS_MAX, |template| template.gas_used());
             let observations = template.as_ref().map_or(0, |template| template.observations());
             let observations = if is_foreign { 0 } else { observations };
             let learns = observations + called <= OBSERVATIONS_ENOUGH || index % REFRESH_EVERY == 0;
             let hopeless = template.as_ref().is_some_and(|template| template.is_hopeless());
-            let gas = gas.min(transaction.gas_limit());
-            let time_ns = CALL_NS + gas * KILOGAS_NS / 1_000;
+            let unknown_gas = UNKNOWN_GAS_MAX.min(transaction.gas_limit());
+            let unknown_ns = CALL_NS + unknown_gas * KILOGAS_NS / 1_000;
+            let time_ns = template.as_ref().map_or(unknown_ns, |template| template.time_ns());
             forecast.push(time_ns, Some(number), learns, can_speculate);
             forecast.expected[index].leaders_only |= hopeless;
         }

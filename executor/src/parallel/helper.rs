@@ -1,11 +1,12 @@
 //! A helper: executes the transactions of its components ahead of the leader. Nothing it does
 //! counts until the leader has compared it.
 
-use super::board::{Board, Guide, Lesson, Speculation, SpeculativeResult};
+use super::board::{Board, Guide, Lesson, News, Part, Speculation, SpeculativeResult};
 use crate::{
     block::BlockEnv,
+    counters::Stopwatch,
     execute::guard,
-    lane::{Base, Lane, LaneJournal, Transfer, TransferRules},
+    lane::{Access, Base, Lane, LaneJournal, Transfer, TransferRules},
     rules::ChainRules,
     state::StateView,
     transaction::{Body, Transaction},
@@ -15,8 +16,10 @@ use core::{mem, time::Duration};
 use revm::context::JournalTr;
 use std::{
     boxed::Box,
+    collections::{BTreeSet, VecDeque},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, atomic::AtomicBool},
+    vec::Vec,
 };
 
 /// Before a transaction that takes this long the leader's changes are always read.
@@ -72,7 +75,19 @@ impl<'v, V: StateView> Helper<'v, V> {
         let shift = AssertUnwindSafe(move || {
             let lane = Lane::new(kept, rules, env).teachable();
             let transfers = TransferRules::new(rules, env);
-            Shift { desk, board, lane, transfers, heard, misses: usize::MAX }.run()
+            Shift {
+                desk,
+                board,
+                lane,
+                transfers,
+                heard,
+                misses: usize::MAX,
+                marks: 0,
+                ahead: VecDeque::new(),
+                done: std::vec![false; board.transactions.len()],
+                todo: BTreeSet::new(),
+            }
+            .run()
         });
         // A panic here is a defect, but only advice is lost: this helper begins anew.
         if let Ok((journal, heard)) = catch_unwind(shift) {
@@ -92,6 +107,12 @@ fn journal<V: StateView>(
     journal
 }
 
+/// A transaction that a helper has executed, and whose end it has not heard of.
+struct Ahead {
+    index: usize,
+    access: Arc<Access>,
+}
+
 /// A helper at work.
 struct Shift<'b, 'v, V: StateView> {
     desk: usize,
@@ -99,8 +120,16 @@ struct Shift<'b, 'v, V: StateView> {
     lane: Lane<'v, V>,
     transfers: TransferRules,
     heard: Heard,
-    /// Misses when the news was read the last time.
+    /// Misses when the log was read the last time.
     misses: usize,
+    /// Marks of the log that were read.
+    marks: usize,
+    /// In the order in which they were executed. Bounded by the batch.
+    ahead: VecDeque<Ahead>,
+    /// The transactions whose changes are in the lane because this helper executed them.
+    done: Vec<bool>,
+    /// To be executed once more.
+    todo: BTreeSet<usize>,
 }
 
 impl<'v, V: StateView> Shift<'_, 'v, V> {
@@ -125,24 +154,119 @@ impl<'v, V: StateView> Shift<'_, 'v, V> {
         (self.lane.into_journal(), self.heard)
     }
 
-    /// Brings the lane up to date: always before a transaction that is worth it, else only when the
-    /// leader has missed a result since, since a good plan leaves nothing to tell.
-    fn read_news(&mut self, index: usize) {
-        if let Some(guide) = self.board.guide {
-            return self.follow(guide, index);
+    /// Executes a transaction, and before it those that turned out to need it once more.
+    fn attempt(&mut self, index: usize) {
+        let mut next = index;
+        while !self.board.is_over() {
+            let is_ready = self.board.guide.is_some() || self.is_ready(next);
+            if is_ready && self.read_news(next) {
+                self.todo.insert(next);
+            } else if is_ready {
+                self.attempt_one(next);
+            }
+            let Some(first) = self.todo.pop_first() else { return };
+            next = first;
         }
-        let misses = self.board.misses();
-        if misses == self.misses && self.board.plan.time_of(index) < NEWS_WORTH {
-            return;
-        }
-        self.misses = misses;
-        self.read_log();
     }
 
-    fn read_log(&mut self) {
-        if let Some(news) = self.board.news(&mut self.heard.log) {
-            self.lane.journal_mut().apply_patch(&news);
+    /// Whether the one before it in its component is in this lane, or will be after reading the log;
+    /// waits for the leader if that is at it just now.
+    fn is_ready(&mut self, index: usize) -> bool {
+        let board = self.board;
+        let Some(before) = board.plan.before(index).filter(|&before| !self.done[before]) else {
+            return true;
+        };
+        while board.leader_at() == before && !board.is_over() {
+            core::hint::spin_loop();
         }
+        self.misses = usize::MAX;
+        board.leader_at() > before
+    }
+
+    fn attempt_one(&mut self, index: usize) {
+        let transaction = &self.board.transactions[index];
+        if self.board.sit_down(self.desk, index)
+            && let Some(speculation) = self.execute(index, transaction)
+        {
+            self.board.hand_over(self.desk, Box::new(speculation));
+        }
+        self.board.get_up(self.desk);
+    }
+
+    /// Brings the lane up to date: always before a transaction that is worth it, else only when the
+    /// leader has missed a result since, since a good plan leaves nothing to tell. Whether there is
+    /// something to execute once more.
+    fn read_news(&mut self, index: usize) -> bool {
+        if let Some(guide) = self.board.guide {
+            self.follow(guide, index);
+            return false;
+        }
+        let misses = self.board.misses();
+        let is_worth_it = self.board.plan.time_of(index) >= NEWS_WORTH;
+        if misses == self.misses && !(is_worth_it && self.board.has_news(self.heard.log)) {
+            return false;
+        }
+        self.misses = misses;
+        self.read_log()
+    }
+
+    /// Whether there is something to execute once more: what came after a missed transaction in its
+    /// component was executed on wrong values, and is undone.
+    fn read_log(&mut self) -> bool {
+        let at = self.board.leader_at();
+        let news = self.board.news(&mut self.heard.log, &mut self.marks);
+        let is_new: Vec<bool> = news.parts().map(|part| self.is_new(&news, &part)).collect();
+        let parts =
+            || news.parts().zip(&is_new).filter(|(_, is_new)| **is_new).map(|(part, _)| part);
+        let missed = parts().filter(|part| part.mark.is_miss).filter_map(|part| part.mark.index);
+        let missed: Vec<u32> = missed.map(|index| self.board.plan.component_of(index)).collect();
+        let has_undone = !missed.is_empty() && self.undo(&missed, at);
+        for part in parts() {
+            self.lane.journal_mut().apply_part(&news.patch, part.from, part.to);
+        }
+        while self.ahead.front().is_some_and(|ahead| ahead.index < at) {
+            self.ahead.pop_front();
+        }
+        has_undone
+    }
+
+    /// Whether a part of the log is news, and not what this helper has done itself.
+    fn is_new(&self, news: &News, part: &Part) -> bool {
+        let Some(index) = part.mark.index else { return true };
+        if !self.done[index] {
+            return true;
+        }
+        let beneficiary = self.transfers.beneficiary;
+        let is_known = |ahead: &Ahead| {
+            let done = || ahead.access.values_after();
+            ahead.index == index && news.patch.part_is(part.from, part.to, &done(), beneficiary)
+        };
+        part.mark.is_miss && !self.ahead.iter().any(is_known)
+    }
+
+    /// Remembers what a transaction changed, as long as another one may depend on it.
+    fn note(&mut self, index: usize, access: Option<&Arc<Access>>) {
+        let Some(access) = access else { return };
+        self.done[index] = true;
+        if !self.board.plan.is_alone(index) {
+            self.ahead.push_back(Ahead { index, access: access.clone() });
+        }
+    }
+
+    /// Undoes what was executed of these components and the leader has not come to.
+    fn undo(&mut self, components: &[u32], at: usize) -> bool {
+        let mut has_undone = false;
+        for ahead in self.ahead.iter().rev().filter(|ahead| ahead.index > at) {
+            if components.contains(&self.board.plan.component_of(ahead.index)) {
+                self.lane.journal_mut().apply_patch(&ahead.access.values_before());
+                self.done[ahead.index] = false;
+                self.todo.insert(ahead.index);
+                has_undone = true;
+            }
+        }
+        let done = &self.done;
+        self.ahead.retain(|ahead| done[ahead.index]);
+        has_undone
     }
 
     /// Brings the lane to the state that an access list announces before a transaction. The log
@@ -159,23 +283,15 @@ impl<'v, V: StateView> Shift<'_, 'v, V> {
         self.heard.announced = upto;
     }
 
-    fn attempt(&mut self, index: usize) {
-        self.read_news(index);
-        let transaction = &self.board.transactions[index];
-        if self.board.sit_down(self.desk, index)
-            && let Some(speculation) = self.execute(index, transaction)
-        {
-            self.board.hand_over(self.desk, Box::new(speculation));
-        }
-        self.board.get_up(self.desk);
-    }
-
     /// Plain transfers are executed for this lane alone: comparing one costs what executing it does.
     fn execute(&mut self, index: usize, transaction: &Transaction) -> Option<Speculation> {
         let Body::Signed(signed) = transaction.body() else { return None };
         if let Some(transfer) = Transfer::of(signed, transaction.sender(), &self.transfers) {
-            let done = self.lane.journal_mut().transfer_plainly(&transfer, None);
-            if done.unwrap_or(false) {
+            let journal = self.lane.journal_mut();
+            journal.begin_trace(false);
+            if journal.transfer_plainly(&transfer, None).unwrap_or(false) {
+                let access = journal.take_access().map(Arc::new);
+                self.note(index, access.as_ref());
                 return None;
             }
         }
@@ -183,10 +299,12 @@ impl<'v, V: StateView> Shift<'_, 'v, V> {
         let lane = &mut self.lane;
         lane.journal_mut().set_observed(learns, true);
         lane.journal_mut().begin_trace(transaction.has_access_list());
+        let stopwatch = Stopwatch::start_if(learns);
         let outcome = guard(transaction, || lane.transact_without_fee(signed, transaction));
-        let lesson = learns.then(|| Lesson::of(lane.journal()));
+        let lesson = stopwatch.map(|it| Lesson::of(lane.journal(), it.elapsed()));
         // An error here may come from values that are not the final ones: the leader will see.
-        let access = lane.journal_mut().take_access();
+        let access = lane.journal_mut().take_access().map(Arc::new);
+        self.note(index, access.as_ref());
         let result = outcome
             .ok()
             .zip(access)

@@ -12,6 +12,7 @@ use super::forecast::Forecast;
 use crate::transaction::Transaction;
 use alloy_primitives::map::HashMap;
 use core::{
+    cmp::Reverse,
     hash::{BuildHasherDefault, Hasher},
     ops::Range,
     sync::atomic::{AtomicU16, AtomicUsize, Ordering},
@@ -23,6 +24,12 @@ use std::vec::Vec;
 /// nanoseconds for each. Measured; most of it is memory that nobody has touched yet.
 const TAKE_OVER_PERCENT: u64 = 3;
 const TAKE_OVER_NS: u64 = 1_200;
+/// What executing one costs a helper beside executing it: the same two, for the record of what it
+/// touched and its hand-over.
+const HAND_OVER_PERCENT: u64 = 10;
+const HAND_OVER_NS: u64 = 1_000;
+/// A component with more than this part of all work is large.
+const LARGE_SHARE: u64 = 32;
 /// Less than this share for helpers, in percent, is not worth waking them.
 const HELPED_PERCENT_MIN: u64 = 15;
 
@@ -38,11 +45,7 @@ pub(crate) struct Plan {
     /// Expected time of what helpers got, and of everything.
     helped_ns: u64,
     total_ns: u64,
-    /// Component of each transaction.
-    component_of: Vec<u32>,
-    /// Transactions by component, in order; `starts` says where each begins.
-    members: Vec<u32>,
-    starts: Vec<u32>,
+    components: Components,
     /// Who executes each component: [`LEADER`], or the number of a desk plus one.
     owners: Vec<AtomicU16>,
     /// Predicted time of each transaction, in nanoseconds.
@@ -92,51 +95,42 @@ impl Plan {
         self.helped_ns * 100 / self.total_ns.max(1)
     }
 
-    /// Gives each component, in the order of their first transactions, to whoever has the least to
-    /// do; the leader also takes over the results of all others.
+    /// Gives each component to whoever has the least to do; the leader also takes over the results of
+    /// all others. Large ones come first, the leader's among them: it would have to wait for a chain
+    /// that a helper has no lead in. The others follow in the order of their first transactions.
     fn assign(mut groups: Groups, forecast: &Forecast, helpers: usize) -> Self {
-        let (component_of, starts, members) = groups.finish();
-        let count = starts.len() - 1;
-        let expected = &forecast.expected[..component_of.len()];
-        let times_ns: Vec<u32> = expected.iter().map(|expected| expected.time_ns).collect();
+        let components = groups.finish();
+        let tasks = components.tasks(forecast);
+        let total_ns = tasks.iter().map(|task| task.time_ns).sum::<u64>();
+        let is_leaders = |task: &Task| task.leaders_only || task.time_ns * 2 > total_ns;
+        let is_large = |task: &Task| task.time_ns * LARGE_SHARE > total_ns;
         let mut loads_ns = std::vec![0u64; helpers + 1];
-        let mut owners = Vec::with_capacity(count);
-        let total_ns: u64 = times_ns.iter().map(|&time| u64::from(time)).sum();
-        let component_ns = |component: usize| -> (u64, bool) {
-            let members = &members[starts[component] as usize..starts[component + 1] as usize];
-            let time = members.iter().map(|&index| u64::from(times_ns[index as usize])).sum();
-            let expected = |index: &u32| &forecast.expected[*index as usize];
-            (time, members.iter().any(|index| expected(index).leaders_only))
-        };
-        // What only the leader can do, and what is so large that nobody else gets it, comes first.
-        let is_leaders = |(time, only): (u64, bool)| only || time * 2 > total_ns;
-        loads_ns[0] =
-            (0..count).map(component_ns).filter(|&it| is_leaders(it)).map(|it| it.0).sum();
-        for component in 0..count {
-            let (time_ns, leaders_only) = component_ns(component);
-            if is_leaders((time_ns, leaders_only)) {
-                owners.push(AtomicU16::new(LEADER));
-                continue;
-            }
+        loads_ns[0] = tasks.iter().filter(|task| is_leaders(task)).map(|task| task.time_ns).sum();
+        let mut owners = std::vec![LEADER; tasks.len()];
+        let mut give = |component: usize| {
+            let Task { time_ns, members, .. } = tasks[component];
             let owner = (0..=helpers).min_by_key(|&worker| loads_ns[worker]).unwrap_or(0);
             loads_ns[owner] += time_ns;
             if owner != 0 {
-                let members = u64::from(starts[component + 1] - starts[component]);
+                loads_ns[owner] += time_ns * HAND_OVER_PERCENT / 100 + members * HAND_OVER_NS;
                 loads_ns[0] += time_ns * TAKE_OVER_PERCENT / 100 + members * TAKE_OVER_NS;
             }
-            owners.push(AtomicU16::new(owner as u16));
-        }
-        let helped_ns = loads_ns[1..].iter().sum();
+            owners[component] = owner as u16;
+        };
+        let free = || (0..tasks.len()).filter(|&component| !is_leaders(&tasks[component]));
+        let mut large: Vec<usize> = free().filter(|&it| is_large(&tasks[it])).collect();
+        // About as large counts as equally large: what comes first in the block is the leader's.
+        large.sort_by_key(|&component| Reverse(tasks[component].time_ns.max(1).ilog2()));
+        large.into_iter().for_each(&mut give);
+        free().filter(|&component| !is_large(&tasks[component])).for_each(&mut give);
         Self {
             helpers,
-            helped_ns,
+            helped_ns: loads_ns[1..].iter().sum(),
             total_ns,
-            component_of,
-            members,
-            starts,
-            owners,
-            times_ns,
-            steal_below: AtomicUsize::new(count),
+            steal_below: AtomicUsize::new(tasks.len()),
+            owners: owners.into_iter().map(AtomicU16::new).collect(),
+            times_ns: forecast.expected.iter().map(|expected| expected.time_ns).collect(),
+            components,
         }
     }
 
@@ -148,27 +142,47 @@ impl Plan {
         self.owners.len()
     }
 
+    pub(super) fn component_of(&self, index: usize) -> u32 {
+        self.components.of[index]
+    }
+
+    /// The transaction before this one in its component.
+    pub(super) fn before(&self, index: usize) -> Option<usize> {
+        let Components { of, members, starts, places } = &self.components;
+        let place = places[index];
+        let is_first = place == starts[of[index] as usize];
+        (!is_first).then(|| members[place as usize - 1] as usize)
+    }
+
+    /// Whether a transaction is all of its component.
+    pub(super) fn is_alone(&self, index: usize) -> bool {
+        self.components.range_of(self.component_of(index) as usize).len() == 1
+    }
+
     /// The desk whose helper executes this transaction; `None` for the leader.
     pub(super) fn desk_of(&self, index: usize) -> Option<usize> {
-        let owner = self.owners[self.component_of[index] as usize].load(Ordering::Relaxed);
+        let owner = self.owners[self.component_of(index) as usize].load(Ordering::Relaxed);
         usize::from(owner).checked_sub(1)
+    }
+
+    /// Gives the component of a transaction to the leader: its helper has no lead in it.
+    pub(super) fn take_back(&self, index: usize) {
+        self.owners[self.component_of(index) as usize].store(LEADER, Ordering::Relaxed);
     }
 
     /// The first transaction of a desk's at or after `from`.
     pub(super) fn next_of(&self, desk: usize, from: usize) -> Option<usize> {
-        (from..self.component_of.len()).find(|&index| self.desk_of(index) == Some(desk))
+        (from..self.components.of.len()).find(|&index| self.desk_of(index) == Some(desk))
     }
 
     pub(super) fn time_of(&self, index: usize) -> Duration {
         Duration::from_nanos(u64::from(self.times_ns[index]))
     }
 
-    fn range_of(&self, component: usize) -> Range<usize> {
-        self.starts[component] as usize..self.starts[component + 1] as usize
-    }
-
     pub(super) fn transactions_of(&self, component: usize) -> impl Iterator<Item = usize> {
-        self.members[self.range_of(component)].iter().map(|&index| index as usize)
+        self.components.members[self.components.range_of(component)]
+            .iter()
+            .map(|&index| index as usize)
     }
 
     /// A component of the leader's that it will not come to soon, for a helper that has nothing
@@ -186,7 +200,8 @@ impl Plan {
             if taken.is_err() {
                 continue;
             }
-            let first = self.members[self.starts[component] as usize] as usize;
+            let Components { members, starts, .. } = &self.components;
+            let first = members[starts[component] as usize] as usize;
             if first <= leader_at + 1 {
                 return None;
             }
@@ -245,6 +260,42 @@ fn group(transactions: &[Transaction], forecast: &Forecast, range: Range<usize>)
     groups
 }
 
+/// Components, numbered by their first transactions.
+struct Components {
+    /// Component of each transaction.
+    of: Vec<u32>,
+    /// Transactions by component, in order; `starts` says where each begins.
+    members: Vec<u32>,
+    starts: Vec<u32>,
+    /// Of each transaction, its place in `members`.
+    places: Vec<u32>,
+}
+
+/// What there is to do for a component.
+#[derive(Clone, Copy, Default)]
+struct Task {
+    time_ns: u64,
+    members: u64,
+    leaders_only: bool,
+}
+
+impl Components {
+    fn tasks(&self, forecast: &Forecast) -> Vec<Task> {
+        let mut tasks = std::vec![Task::default(); self.starts.len() - 1];
+        for (component, expected) in self.of.iter().zip(&forecast.expected) {
+            let task = &mut tasks[*component as usize];
+            task.time_ns += u64::from(expected.time_ns);
+            task.members += 1;
+            task.leaders_only |= expected.leaders_only;
+        }
+        tasks
+    }
+
+    fn range_of(&self, component: usize) -> Range<usize> {
+        self.starts[component] as usize..self.starts[component + 1] as usize
+    }
+}
+
 /// Union-find over transactions, the first of a group being its name.
 struct Groups {
     parent: Vec<u32>,
@@ -270,9 +321,8 @@ impl Groups {
         self.parent[second as usize] = first;
     }
 
-    /// Components numbered by their first transaction: of each transaction, where each begins, and
-    /// the members of all.
-    fn finish(&mut self) -> (Vec<u32>, Vec<u32>, Vec<u32>) {
+    /// Components numbered by their first transaction.
+    fn finish(&mut self) -> Components {
         let count = self.parent.len();
         let mut component_of = std::vec![0u32; count];
         let mut sizes = Vec::<u32>::new();
@@ -295,11 +345,13 @@ impl Groups {
         }
         let mut next = starts.clone();
         let mut members = std::vec![0u32; count];
+        let mut places = Vec::with_capacity(count);
         for (index, &component) in component_of.iter().enumerate() {
             let place = &mut next[component as usize];
             members[*place as usize] = index as u32;
+            places.push(*place);
             *place += 1;
         }
-        (component_of, starts, members)
+        Components { of: component_of, starts, members, places }
     }
 }

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     block::BlockEnv,
-    counters::Counters,
+    counters::{Counters, Stopwatch},
     error::ExecuteError,
     execute::guard,
     knowledge::{Function, Knowledge},
@@ -26,8 +26,13 @@ use std::{
 };
 
 /// The leader waits this long for a helper that is executing the transaction it has come to, and
-/// once more as long as the transaction is predicted to take; then it executes it itself.
+/// twice as long as the transaction is predicted to take; then it executes it itself. Giving up just
+/// before the end would be the worst it can do: it pays for both.
 const PATIENCE: Duration = Duration::from_micros(20);
+
+/// Times that the leader waits for the helper of a component, or has to do without, before it takes
+/// that over; results that are there in time make up for it.
+const DELAYS_MAX: u8 = 4;
 
 /// Results beyond the good ones that may turn out wrong before an access list is not believed any
 /// more.
@@ -125,6 +130,8 @@ struct Shift<'b, 'a, 'v, V: StateView> {
     /// Results that arrived before their turn.
     early: Vec<Option<Box<Speculation>>>,
     patch: Patch,
+    /// How often the leader was delayed lately, for each component.
+    delays: Vec<u8>,
     /// Results accepted and rejected, by function.
     verdicts: HashMap<Function, (u32, u32)>,
 }
@@ -132,7 +139,8 @@ struct Shift<'b, 'a, 'v, V: StateView> {
 impl<'b, 'a, 'v, V: StateView> Shift<'b, 'a, 'v, V> {
     fn new(leader: Leader<'a, 'v, V>, board: &'b Board<'b>) -> Self {
         let early = (0..board.transactions.len()).map(|_| None).collect();
-        Self { leader, board, early, patch: Patch::default(), verdicts: HashMap::default() }
+        let delays = std::vec![0; board.plan.components()];
+        Self { leader, board, early, delays, patch: Patch::default(), verdicts: HashMap::default() }
     }
 
     fn run(&mut self) -> Result<(), ExecuteError> {
@@ -171,7 +179,7 @@ impl<'b, 'a, 'v, V: StateView> Shift<'b, 'a, 'v, V> {
                     if let (Some(lesson), Ok(outcome)) = (lesson, &result.outcome) {
                         self.learn(index, transaction, &lesson, outcome.gas_used);
                     }
-                    return self.take_over(result);
+                    return self.take_over(index, result);
                 }
                 Some(result) => {
                     self.leader.counters.conflicts += 1;
@@ -187,21 +195,23 @@ impl<'b, 'a, 'v, V: StateView> Shift<'b, 'a, 'v, V> {
         let lane = &mut *self.leader.lane;
         let transfers = &self.leader.transfers;
         lane.journal_mut().set_observed(learns, true);
+        let stopwatch = Stopwatch::start_if(learns);
         let outcome = guard(transaction, || lane.execute(transaction, transfers))?;
-        if let (true, Ok(outcome)) = (learns, &outcome) {
-            let lesson = Lesson::of(self.leader.lane.journal());
+        if let (Some(stopwatch), Ok(outcome)) = (stopwatch, &outcome) {
+            let lesson = Lesson::of(self.leader.lane.journal(), stopwatch.elapsed());
             self.learn(index, transaction, &lesson, outcome.gas_used);
         }
         let journal = self.leader.lane.journal_mut();
         journal.take_changes(&mut self.patch);
-        if let Some(rejected) = rejected {
-            journal.correct(&rejected, &mut self.patch);
+        if let Some(rejected) = &rejected {
+            journal.correct(rejected, &mut self.patch);
         }
-        self.board.publish(&mut self.patch);
         // Plain transfers are the leader's in any case.
-        if desk.is_some() && self.board.forecast.functions(index).is_some() {
-            self.board.miss();
+        let is_miss = desk.is_some() && self.board.forecast.functions(index).is_some();
+        if is_miss && rejected.is_none() {
+            self.delay(index);
         }
+        self.board.publish(index, is_miss, &mut self.patch);
         Ok(outcome)
     }
 
@@ -219,6 +229,16 @@ impl<'b, 'a, 'v, V: StateView> Shift<'b, 'a, 'v, V> {
         }
     }
 
+    /// The leader was delayed by the helper of a component. After a few times it goes on with that
+    /// alone, and the helper gains a lead in what comes later.
+    fn delay(&mut self, index: usize) {
+        let delays = &mut self.delays[self.board.plan.component_of(index) as usize];
+        *delays = delays.saturating_add(1);
+        if *delays >= DELAYS_MAX {
+            self.board.plan.take_back(index);
+        }
+    }
+
     fn judge(&mut self, index: usize, accepted: bool) {
         if let Some((function, _)) = self.board.forecast.functions(index) {
             let verdict = self.verdicts.entry(function).or_default();
@@ -232,6 +252,7 @@ impl<'b, 'a, 'v, V: StateView> Shift<'b, 'a, 'v, V> {
 
     fn take_over(
         &mut self,
+        index: usize,
         result: SpeculativeResult,
     ) -> Result<Result<crate::evm::Outcome, crate::SkipReason>, ExecuteError> {
         let journal = self.leader.lane.journal_mut();
@@ -241,7 +262,7 @@ impl<'b, 'a, 'v, V: StateView> Shift<'b, 'a, 'v, V> {
         }
         if self.board.desks.len() > 1 {
             journal.correct(&result.access, &mut self.patch);
-            self.board.publish(&mut self.patch);
+            self.board.publish(index, false, &mut self.patch);
         }
         Ok(result.outcome)
     }
@@ -250,6 +271,8 @@ impl<'b, 'a, 'v, V: StateView> Shift<'b, 'a, 'v, V> {
     fn result_of(&mut self, desk: usize, index: usize) -> Option<Box<Speculation>> {
         self.collect(desk);
         if let Some(result) = self.early[index].take() {
+            let delays = &mut self.delays[self.board.plan.component_of(index) as usize];
+            *delays = delays.saturating_sub(1);
             return Some(result);
         }
         if !self.board.desks[desk].is_at(index) {
@@ -257,7 +280,7 @@ impl<'b, 'a, 'v, V: StateView> Shift<'b, 'a, 'v, V> {
             self.collect(desk);
             return self.early[index].take();
         }
-        let patience = PATIENCE + self.board.plan.time_of(index);
+        let patience = PATIENCE + 2 * self.board.plan.time_of(index);
         let started = Instant::now();
         while self.early[index].is_none() {
             let is_at = self.board.desks[desk].is_at(index);
@@ -267,7 +290,11 @@ impl<'b, 'a, 'v, V: StateView> Shift<'b, 'a, 'v, V> {
             }
             core::hint::spin_loop();
         }
-        self.leader.counters.phases.waiting += started.elapsed();
+        let waited = started.elapsed();
+        self.leader.counters.phases.waiting += waited;
+        if waited > self.board.plan.time_of(index) / 2 {
+            self.delay(index);
+        }
         let result = self.early[index].take();
         if result.is_none() && self.board.desks[desk].is_at(index) {
             self.board.desks[desk].abandon();
