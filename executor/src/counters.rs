@@ -1,5 +1,5 @@
 //! What the execution of a block did and how long its phases took: numbers for metrics, the
-//! dashboard and the benchmark. No result depends on them; the clock is read here and nowhere else.
+//! dashboard and the benchmark. No result depends on them.
 
 use core::time::Duration;
 
@@ -24,13 +24,13 @@ pub struct Counters {
     pub workers: usize,
     /// Groups of transactions that were predicted to share nothing.
     pub components: usize,
-    /// Transactions that a helper executed ahead of the leader.
+    /// Results of helpers that were there when the leader came to their transactions.
     pub speculated: usize,
     /// Of those, the ones whose result the leader took over.
     pub accepted: usize,
-    /// Of those, the ones that had read a value that was not the final one.
+    /// Of those, the ones that had read a value that was not the leader's then.
     pub conflicts: usize,
-    /// Transactions executed more than once.
+    /// Transactions that the leader executed although a helper had handed its result over.
     pub re_executions: usize,
     /// Time per phase.
     pub phases: Phases,

@@ -20,7 +20,7 @@ use revm::context::JournalTr;
 use crate::{
     execute::Mode,
     knowledge::Knowledge,
-    parallel::{self, Forecast, Lesson, Plan},
+    parallel::{self, Forecast, Lesson, Plan, threads},
 };
 #[cfg(feature = "std")]
 use alloc::borrow::Cow;
@@ -100,6 +100,10 @@ impl<'v, V: StateView + Sync> Crew<'v, V> {
         let stopwatch = Stopwatch::start();
         for transaction in transactions {
             self.execute(transaction, progress)?;
+            #[cfg(feature = "std")]
+            if let Some(team) = &mut self.sharing.team {
+                team.note(self.leader.journal_mut());
+            }
         }
         counters.phases.transactions += stopwatch.elapsed();
         Ok(())
@@ -129,7 +133,7 @@ impl<'v, V: StateView + Sync> Crew<'v, V> {
             Mode::Parallel { workers } => workers.get() - 1,
             Mode::Automatic => {
                 let time_ns = parallel::calls_ns_max(transactions);
-                if time_ns < SHARED_NS_MIN { 0 } else { cores().saturating_sub(1) }
+                if time_ns < SHARED_NS_MIN { 0 } else { threads::cores().saturating_sub(1) }
             }
         }
     }
@@ -188,10 +192,10 @@ impl<'v, V: StateView + Sync> Crew<'v, V> {
             self.leader.journal_mut().set_observed(learns, has_team);
             let gas_before = progress.gas_used;
             self.execute(transaction, progress)?;
-            if let (true, Some(function)) = (learns, forecast.function(index)) {
+            if let (true, Some(functions)) = (learns, forecast.functions(index)) {
                 let gas_used = progress.gas_used - gas_before;
                 let lesson = Lesson::of(self.leader.journal());
-                lesson.teach(&self.sharing.knowledge, function, transaction, gas_used);
+                lesson.teach(&self.sharing.knowledge, functions, transaction, gas_used);
             }
             if let Some(team) = &mut self.sharing.team {
                 team.note(self.leader.journal_mut());
@@ -228,11 +232,4 @@ impl<'v, V: StateView + Sync> Crew<'v, V> {
         counters.phases.transactions += stopwatch.elapsed();
         result
     }
-}
-
-/// Cores that this process may use.
-#[cfg(feature = "std")]
-fn cores() -> usize {
-    static CORES: std::sync::OnceLock<usize> = std::sync::OnceLock::new();
-    *CORES.get_or_init(|| std::thread::available_parallelism().map_or(1, Into::into))
 }

@@ -1,8 +1,8 @@
 //! The one door: a state view and a block input go in, the executed block comes out.
 //!
 //! [`execute`] is one [`Execution::begin`], one [`Execution::extend`] and one [`Execution::seal`];
-//! the block builder calls them apart, many times `extend`, and gets the same block. The sequential
-//! path below is the reference that every other mode must equal.
+//! the block builder calls them apart, many times `extend`, and gets the same block. Sequential
+//! execution ([`crate::reference`]) is the reference that every other mode must equal.
 
 use crate::{
     block::{

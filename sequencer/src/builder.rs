@@ -6,28 +6,30 @@
 //! to the pool. Does not wait for L1, the batcher or RPC. Nothing is acknowledged here; readers see
 //! a block only once the store has it durably.
 
+mod pace;
+#[cfg(test)]
+mod tests;
+
 use crate::{
     l1::{L1Chain, Standing},
     settings::EmptyBlocks,
-    store::{ChainStore, ChainStoreError},
+    store::{ChainStore, ChainStoreError, ChainView},
     txpool::Pool,
 };
-use alloy::primitives::{Address, B256};
+use alloy::primitives::{Address, B256, map::B256Set};
 use batcher::{
     derive::rules::{Epoch, Violation, latest_timestamp, next_origin_allowed},
     format::{BLOCK_BYTES_MAX, Batch},
 };
 use executor::{
-    BlockInput, ChainRules, ExecuteError, ExecutedBlock, Execution, Genesis, Header, L1Attributes,
-    L1Origin, Mode, RollupRules, SkipReason, Skipped, Transaction,
+    BlockInput, ChainRules, ExecuteError, ExecutedBlock, Execution, Genesis, Header, Knowledge,
+    L1Attributes, L1Origin, Mode, Options, RollupRules, Skipped, Transaction,
 };
+use pace::Pace;
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
-
-/// Transactions executed between two looks at the clock.
-const CHUNK_TRANSACTIONS: usize = 256;
 
 /// Most transactions taken from the pool for one block; the rest stays for the next.
 const BLOCK_TRANSACTIONS_MAX: usize = 200_000;
@@ -35,6 +37,10 @@ const BLOCK_TRANSACTIONS_MAX: usize = 200_000;
 /// Share of the block time that may be spent executing, in percent: the rest is for the state root
 /// and the commit. When it is used up the block is sealed with what it has.
 const EXECUTION_SHARE_PERCENT: u32 = 60;
+
+/// Times that the pool is asked for one block. It counts a transaction's gas limit, execution the gas
+/// used: with limits of three times the use, eight rounds fill 94 percent of a block, one fills 33.
+const OFFERS_MAX: usize = 8;
 
 /// With more usable L1 blocks than this ahead of L2, blocks are built without waiting for the slot.
 const ORIGIN_LAG_MAX: u64 = 8;
@@ -81,6 +87,9 @@ pub struct Builder {
     pool: Arc<Mutex<Pool>>,
     l1: Arc<L1Chain>,
     parent: Option<Parent>,
+    /// What the blocks so far taught about the next ones; lives as long as the node.
+    knowledge: Knowledge,
+    pace: Pace,
 }
 
 #[derive(Clone, Debug)]
@@ -118,6 +127,8 @@ impl Builder {
             pool,
             l1,
             parent: None,
+            knowledge: Knowledge::default(),
+            pace: Pace::new(execution_budget(config.block_time), genesis.rules.gas_limit),
         }
     }
 
@@ -256,8 +267,8 @@ impl Builder {
         Ok(Plan { origin, epoch, deposits, timestamp })
     }
 
-    fn execute(&self, parent: &Parent, plan: Plan) -> Result<ExecutedBlock, BuildError> {
-        let started = Instant::now();
+    fn execute(&mut self, parent: &Parent, plan: Plan) -> Result<ExecutedBlock, BuildError> {
+        let deadline = Instant::now() + execution_budget(self.config.block_time);
         let attributes = (&plan.origin, plan.epoch.sequence_number);
         let input = BlockInput::rollup(
             &self.rules,
@@ -268,31 +279,71 @@ impl Builder {
         );
         let view = self.store.view()?;
         let base_fee_wei = input.env.base_fee_wei.unwrap_or(0);
-        let mut execution =
-            Execution::begin(&view, self.rules.clone(), input.env, Mode::Automatic.into())?;
+        let options = Options { mode: Mode::Automatic, knowledge: Some(&self.knowledge) };
+        let mut execution = Execution::begin(&view, self.rules.clone(), input.env, options)?;
         execution.extend(&input.transactions)?;
-        let offered = self.offered(base_fee_wei, execution.gas_left());
-        let budget = self.config.block_time * EXECUTION_SHARE_PERCENT / 100;
-        for chunk in offered.chunks(CHUNK_TRANSACTIONS) {
-            execution.extend(chunk)?;
-            if started.elapsed() > budget {
+        let mut pace = self.pace;
+        self.fill(&mut execution, &mut pace, base_fee_wei, deadline)?;
+        let block = execution.seal()?;
+        self.pace = pace;
+        Ok(block)
+    }
+
+    /// Executes what the pool offers, until the pool, the gas or the time ends. One chunk is executed
+    /// however late it is: users get their turn even in blocks whose deposits take all the time.
+    fn fill(
+        &self,
+        execution: &mut Execution<'_, ChainView>,
+        pace: &mut Pace,
+        base_fee_wei: u64,
+        deadline: Instant,
+    ) -> Result<(), BuildError> {
+        let mut offered = Vec::new();
+        for _ in 0..OFFERS_MAX {
+            let offer = self.offer(base_fee_wei, execution.gas_left(), &offered);
+            let mut rest = &offer[..];
+            while !rest.is_empty() {
+                let gas_limits = rest.iter().map(Transaction::gas_limit);
+                let (chunk, later) = rest.split_at(pace.chunk(gas_limits));
+                let started = Instant::now();
+                execution.extend(chunk)?;
+                let now = Instant::now();
+                pace.note(chunk.len(), now - started);
+                if now > deadline {
+                    return Ok(());
+                }
+                rest = later;
+            }
+            if offer.is_empty() {
+                break;
+            }
+            offered.extend(offer);
+            if self.pool().counts().ready <= offered.len() {
                 break;
             }
         }
-        Ok(execution.seal()?)
+        Ok(())
     }
 
-    /// What the pool offers for one block: as much as a batch can carry.
-    fn offered(&self, base_fee_wei: u64, gas_left: u64) -> Vec<Transaction> {
-        let mut bytes = Batch::OVERHEAD_BYTES_MAX;
+    /// What the pool offers for a block beside what it has offered before: as much as a batch can
+    /// carry. Nothing is offered twice for one block; the order within a sender keeps.
+    fn offer(&self, base_fee_wei: u64, gas_left: u64, offered: &[Transaction]) -> Vec<Transaction> {
+        let bytes_of = |tx: &Transaction| Batch::transaction_bytes_max(tx.raw().len());
+        let seen: B256Set = offered.iter().map(Transaction::hash).collect();
+        let mut bytes = Batch::OVERHEAD_BYTES_MAX + offered.iter().map(bytes_of).sum::<usize>();
+        // The pool counts those again that it has offered before. Where it counts wrongly, because
+        // its order has changed meanwhile, execution does not admit what does not fit.
+        let gas = offered.iter().map(Transaction::gas_limit).fold(gas_left, u64::saturating_add);
         let pool = self.pool();
-        let best = pool.best(base_fee_wei, gas_left).take(BLOCK_TRANSACTIONS_MAX);
-        best.take_while(|transaction| {
-            bytes += Batch::transaction_bytes_max(transaction.raw().len());
-            bytes <= BLOCK_BYTES_MAX
-        })
-        .cloned()
-        .collect()
+        pool.best(base_fee_wei, gas)
+            .filter(|transaction| !seen.contains(&transaction.hash()))
+            .take(BLOCK_TRANSACTIONS_MAX.saturating_sub(offered.len()))
+            .take_while(|transaction| {
+                bytes += bytes_of(transaction);
+                bytes <= BLOCK_BYTES_MAX
+            })
+            .cloned()
+            .collect()
     }
 
     /// Tells the pool what became of its transactions.
@@ -310,11 +361,14 @@ impl Builder {
         let mut pool = self.pool();
         pool.remove_mined(&mined);
         for Skipped { transaction, reason } in &block.skipped {
-            // These two may pass later; the pool parks or keeps them.
-            if !matches!(reason, SkipReason::BlockGas { .. } | SkipReason::NonceTooHigh { .. }) {
-                pool.skip(&transaction.hash(), reason.clone(), now);
-            }
+            // The pool knows which reasons pass; it keeps those transactions for a later block.
+            pool.skip(&transaction.hash(), reason.clone(), now);
         }
         pool.expire(now);
     }
+}
+
+/// Time for executing, of the time between blocks.
+fn execution_budget(block_time: Duration) -> Duration {
+    block_time * EXECUTION_SHARE_PERCENT / 100
 }

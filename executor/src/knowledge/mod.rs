@@ -10,7 +10,7 @@ mod template;
 pub(crate) use template::{Call, Observation, PredictedKey, Template};
 
 use alloc::sync::Arc;
-use alloy_primitives::{B256, map::HashMap};
+use alloy_primitives::{Address, B256, map::HashMap};
 
 #[cfg(feature = "std")]
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -22,11 +22,30 @@ pub const TEMPLATES_MAX: usize = 8_192;
 /// Keys in one template. A transaction that touches more is predicted by its first ones.
 pub const TEMPLATE_KEYS_MAX: usize = 96;
 
-/// What identifies a template: the code that is called, and the first four bytes of its input.
+/// What identifies a template: who is called, and the first four bytes of the input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Function {
-    pub(crate) code_hash: B256,
-    pub(crate) selector: [u8; 4],
+    callee: Callee,
+    selector: [u8; 4],
+}
+
+/// Contracts of the same code touch the same slots of themselves, but other contracts each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Callee {
+    Contract(Address),
+    Code(B256),
+}
+
+impl Function {
+    /// The function of one contract.
+    pub(crate) fn of_contract(to: Address, selector: [u8; 4]) -> Self {
+        Self { callee: Callee::Contract(to), selector }
+    }
+
+    /// The function of all contracts with this code.
+    pub(crate) fn of_code(code_hash: B256, selector: [u8; 4]) -> Self {
+        Self { callee: Callee::Code(code_hash), selector }
+    }
 }
 
 #[derive(Clone, Debug, Default)]
@@ -85,8 +104,27 @@ impl Knowledge {
         Some(entry.template.clone())
     }
 
-    /// Learns from one transaction.
-    pub(crate) fn learn(&self, function: Function, call: &Call<'_>, observation: &Observation<'_>) {
+    /// Learns from one transaction: about its contract, and from the first call of a contract about
+    /// all of that code.
+    pub(crate) fn learn(
+        &self,
+        functions: (Function, Function),
+        call: &Call<'_>,
+        observation: &Observation<'_>,
+    ) {
+        let (of_contract, of_code) = functions;
+        if self.learn_one(of_contract, call, observation) {
+            self.learn_one(of_code, call, observation);
+        }
+    }
+
+    /// Whether it was the first observation.
+    fn learn_one(
+        &self,
+        function: Function,
+        call: &Call<'_>,
+        observation: &Observation<'_>,
+    ) -> bool {
         let mut book = self.book();
         book.clock += 1;
         let now = book.clock;
@@ -99,7 +137,9 @@ impl Knowledge {
             .entry(function)
             .or_insert_with(|| Entry { template: Arc::default(), used_at: now });
         entry.used_at = now;
-        Arc::make_mut(&mut entry.template).learn(call, observation);
+        let template = Arc::make_mut(&mut entry.template);
+        template.learn(call, observation);
+        template.observations() == 1
     }
 
     /// Remembers how speculating on a function went.

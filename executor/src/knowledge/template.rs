@@ -113,6 +113,12 @@ impl Template {
         self.gas_used
     }
 
+    /// Whether calls write to contracts that neither sender nor arguments name.
+    pub(crate) fn writes_elsewhere(&self) -> bool {
+        let is_elsewhere = |key: &Key| matches!(key.contract, Word::Fixed(_));
+        self.keys.iter().any(|seen| seen.written > 0 && is_elsewhere(&seen.key))
+    }
+
     /// Whether results of helpers were mostly useless.
     pub(crate) fn is_hopeless(&self) -> bool {
         self.rejected > 3 && self.rejected > self.accepted
@@ -123,13 +129,18 @@ impl Template {
         self.rejected = self.rejected / 2 + rejected;
     }
 
-    /// The keys that a call will touch.
+    /// The keys that a call will touch; without those of fixed contracts when the template is of
+    /// another contract with the same code.
     pub(crate) fn predict<'t>(
         &'t self,
         call: &'t Call<'_>,
+        is_foreign: bool,
         hasher: &'t impl BuildHasher,
     ) -> impl Iterator<Item = PredictedKey> + 't {
-        let usual = self.keys.iter().filter(|key| key.seen * 2 > self.observations);
+        let usual = self.keys.iter().filter(move |seen| {
+            let is_own = !matches!(seen.key.contract, Word::Fixed(_));
+            seen.seen * 2 > self.observations && (is_own || !is_foreign)
+        });
         usual.map(move |seen| PredictedKey {
             name: hasher
                 .hash_one((value(seen.key.contract, call), name(&seen.key.slot, call, hasher))),
@@ -148,6 +159,8 @@ impl Template {
             });
         }
         self.observations += 1;
+        // Nobody speculates on a hopeless function, so hope has to come back by itself.
+        self.rejected -= self.rejected.div_ceil(4);
         self.gas_used = if self.gas_used == 0 {
             observation.gas_used
         } else {
@@ -155,8 +168,8 @@ impl Template {
         };
         let origins = Origins::new(call, observation.hashes);
         for (address, slot, is_written) in observation.slots.iter().take(TEMPLATE_KEYS_MAX) {
-            let contract = origins.word(address.into_word());
-            let slot = origins.explain(B256::from(*slot), DEPTH_MAX);
+            let contract = origins.word(address.into_word(), false);
+            let slot = origins.explain(B256::from(*slot), true, DEPTH_MAX);
             let key = Key { contract, slot };
             let mut hasher = Fingerprint::default();
             key.hash(&mut hasher);
@@ -191,10 +204,10 @@ impl<'a> Origins<'a> {
         }
     }
 
-    /// The shortest account of a word's origin.
-    fn word(&self, word: B256) -> Word {
-        // Small numbers are positions far more often than arguments.
-        if word[..28] == [0; 28] {
+    /// The shortest account of a word's origin. Where a position is likely, a small number is one:
+    /// it is equal to an argument by accident far more often than by design.
+    fn word(&self, word: B256, is_position: bool) -> Word {
+        if is_position && word[..28] == [0; 28] {
             return Word::Fixed(word);
         }
         if word == self.sender {
@@ -207,7 +220,7 @@ impl<'a> Origins<'a> {
         argument.map_or(Word::Fixed(word), |index| Word::Argument(index as u8))
     }
 
-    fn explain(&self, slot: B256, depth: usize) -> Slot {
+    fn explain(&self, slot: B256, is_position: bool, depth: usize) -> Slot {
         // A hash has no run of zeros in front; positions do.
         if depth > 0 && slot[..8] != [0; 8] {
             for (first, second, hash) in self.hashes {
@@ -218,8 +231,9 @@ impl<'a> Origins<'a> {
                 if offset >= U256::from(OFFSET_MAX) {
                     continue;
                 }
-                let first = Box::new(self.explain(*first, depth - 1));
-                let second = Box::new(self.explain(*second, depth - 1));
+                // Solidity hashes the key of a mapping, then its position.
+                let first = Box::new(self.explain(*first, false, depth - 1));
+                let second = Box::new(self.explain(*second, true, depth - 1));
                 let base = Slot::Hash(first, second);
                 if offset.is_zero() {
                     return base;
@@ -227,7 +241,7 @@ impl<'a> Origins<'a> {
                 return Slot::Offset(Box::new(base), offset.saturating_to());
             }
         }
-        Slot::Word(self.word(slot))
+        Slot::Word(self.word(slot, is_position))
     }
 }
 

@@ -25,31 +25,46 @@ impl<'v, V: StateView> LaneJournal<'v, V> {
     }
 }
 
+/// Loads from which on the two halves of a diff are worth two threads.
+#[cfg(feature = "std")]
+const LOADS_LARGE: usize = 8_192;
+
 /// The change from a base to the state of a journal over it.
 fn diff<'v, V: StateView>(
     base: Base<'v, V>,
     state: &EvmState,
 ) -> Result<(&'v V, StateDiff), ViewError> {
-    let slots = changed_slots(state, base.slots);
-    let mut accounts: Vec<Loaded<'_>> = base
-        .accounts
-        .into_iter()
-        .filter_map(|(address, before)| Some((address, before, state.get(&address)?)))
-        .collect();
-    accounts.sort_unstable_by_key(|loaded| loaded.0);
+    let (view, accounts, slots) = (base.view, base.accounts, base.slots);
+    #[cfg(feature = "std")]
+    if accounts.len() + slots.len() > LOADS_LARGE {
+        let (slots, accounts) = crate::parallel::threads::both(
+            move || changed_slots(state, slots),
+            || loaded(state, &accounts),
+        );
+        return Ok((view, join(view, accounts, slots.unwrap_or_default())?));
+    }
+    let accounts = loaded(state, &accounts);
+    Ok((view, join(view, accounts, changed_slots(state, slots))?))
+}
+
+/// Puts changed slots to their accounts; both are in the order of addresses.
+fn join<V: StateView>(
+    view: &V,
+    accounts: Vec<Loaded<'_>>,
+    slots: Vec<ChangedSlot>,
+) -> Result<StateDiff, ViewError> {
     let mut codes = BTreeMap::new();
     let mut changes = Vec::with_capacity(accounts.len());
-    // Both are in the order of addresses.
-    let mut next_slots = 0;
+    let mut next_slot = 0;
     for (address, before, account) in accounts {
-        let from = next_slots;
-        while slots.get(next_slots).is_some_and(|slot| slot.0 == address) {
-            next_slots += 1;
+        let from = next_slot;
+        while slots.get(next_slot).is_some_and(|slot| slot.0 == address) {
+            next_slot += 1;
         }
         let slots = if starts_empty(account) {
             stored(account)
         } else {
-            slots[from..next_slots].iter().map(|(_, slot, change)| (*slot, *change)).collect()
+            slots[from..next_slot].iter().map(|(_, slot, change)| (*slot, *change)).collect()
         };
         let Some(change) = change(account, before, slots) else { continue };
         if let Some(after) = change.after
@@ -57,24 +72,44 @@ fn diff<'v, V: StateView>(
             && Some(after.code_hash) != before.map(|account| account.code_hash)
         {
             let code = account.info.code.clone();
-            let code = code.map_or_else(|| base.view.code(after.code_hash), Ok)?;
+            let code = code.map_or_else(|| view.code(after.code_hash), Ok)?;
             codes.insert(after.code_hash, code);
         }
         changes.push((address, change));
     }
     // In order already, so the map is built without searching.
-    let accounts = changes.into_iter().collect();
-    Ok((base.view, StateDiff { accounts, codes }))
+    Ok(StateDiff { accounts: changes.into_iter().collect(), codes })
+}
+
+/// A slot with another value than before the block.
+type ChangedSlot = (Address, U256, SlotDiff);
+
+/// The loaded accounts in order, leaving out those that nothing happened to.
+fn loaded<'s>(state: &'s EvmState, loads: &[(Address, Option<Account>)]) -> Vec<Loaded<'s>> {
+    let known = |(address, before): &(Address, Option<Account>)| {
+        Some((*address, *before, state.get(address)?))
+    };
+    let mut order: Vec<(u64, u32)> = Vec::with_capacity(loads.len());
+    for (index, (address, _)) in loads.iter().enumerate() {
+        order.push((prefix(&address.0[..]), index as u32));
+    }
+    let address = |index: u32| loads[index as usize].0;
+    order.sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| address(a.1).cmp(&address(b.1))));
+    order.iter().filter_map(|(_, index)| known(&loads[*index as usize])).collect()
+}
+
+/// The first bytes as a number of the same order.
+fn prefix(bytes: &[u8]) -> u64 {
+    let mut first = [0; 8];
+    first.copy_from_slice(&bytes[..8]);
+    u64::from_be_bytes(first)
 }
 
 /// An account that was loaded: as it was before the block, and as the journal has it.
 type Loaded<'s> = (Address, Option<Account>, &'s RevmAccount);
 
 /// Slots with another value than before the block, in order.
-fn changed_slots(
-    state: &EvmState,
-    loads: Vec<(Address, U256, U256)>,
-) -> Vec<(Address, U256, SlotDiff)> {
+fn changed_slots(state: &EvmState, loads: Vec<(Address, U256, U256)>) -> Vec<ChangedSlot> {
     let mut changed = Vec::with_capacity(loads.len());
     // Loads of one account follow each other more often than not.
     let mut known: Option<(Address, Option<&RevmAccount>)> = None;
@@ -92,8 +127,20 @@ fn changed_slots(
             changed.push((address, slot, SlotDiff { before, after: value.present_value }));
         }
     }
-    changed.sort_unstable_by_key(|change| (change.0, change.1));
-    changed
+    // Sorted by reference: the entries are too large to move about.
+    let mut order: Vec<(u64, u64, u32)> = Vec::with_capacity(changed.len());
+    for (index, (address, slot, _)) in changed.iter().enumerate() {
+        let high = slot.as_limbs()[3];
+        order.push((prefix(&address.0[..]), high, index as u32));
+    }
+    let key = |index: u32| (changed[index as usize].0, changed[index as usize].1);
+    order.sort_unstable_by(|a, b| {
+        if a.0 != b.0 || (a.1 != b.1 && key(a.2).0 == key(b.2).0) {
+            return (a.0, a.1).cmp(&(b.0, b.1));
+        }
+        key(a.2).cmp(&key(b.2))
+    });
+    order.iter().map(|(_, _, index)| changed[*index as usize]).collect()
 }
 
 /// The storage in the journal is all there is: nothing of the view's shows through.

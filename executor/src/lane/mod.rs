@@ -7,8 +7,8 @@
 //!
 //! Authoritative: the leader's lane, whose state after each transaction is the block's. A hint: a
 //! helper's lane, of which single results are taken over only when everything they read equals the
-//! leader's state. Semantics are revm's; what is written here is only the plain transfer, the
-//! comparison and the diff. Lanes run Byzantium and later, where an empty account and none are the
+//! leader's state. Semantics are revm's; what is written here is the plain transfer, the
+//! comparison, the diff, and around revm's own methods the notes of what they touch. Lanes run Byzantium and later, where an empty account and none are the
 //! same (EIP-161) and receipts hold no state roots (EIP-658); older blocks take the reference.
 
 mod access;

@@ -19,6 +19,10 @@ const ACCOUNTS_MAX: usize = 1 << 18;
 #[cfg(feature = "std")]
 static SPARES: Mutex<Vec<EvmState>> = Mutex::new(Vec::new());
 
+/// Clearing more accounts than this takes long enough to be done by another thread.
+#[cfg(feature = "std")]
+const ACCOUNTS_LARGE: usize = 1_024;
+
 /// An empty state, with memory if there is some.
 pub(super) fn take() -> EvmState {
     #[cfg(feature = "std")]
@@ -32,11 +36,19 @@ pub(super) fn take() -> EvmState {
 pub(super) fn give_back(state: EvmState) {
     #[cfg(feature = "std")]
     if (1..=ACCOUNTS_MAX).contains(&state.capacity()) {
+        let state_is_large = state.len() > ACCOUNTS_LARGE;
         let mut state = state;
-        state.clear();
-        let mut spares = SPARES.lock().unwrap_or_else(PoisonError::into_inner);
-        if spares.len() < SPARES_MAX {
-            spares.push(state);
+        let mut keep = move || {
+            state.clear();
+            let mut spares = SPARES.lock().unwrap_or_else(PoisonError::into_inner);
+            if spares.len() < SPARES_MAX {
+                spares.push(core::mem::take(&mut state));
+            }
+        };
+        if state_is_large {
+            crate::parallel::threads::later(keep);
+        } else {
+            keep();
         }
     }
     #[cfg(not(feature = "std"))]

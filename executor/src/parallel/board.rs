@@ -18,8 +18,8 @@ use std::{
     vec::Vec,
 };
 
-/// Results that a helper may be ahead by. When they are that many the helper waits; at about a
-/// kilobyte each, they bound a helper's memory to a few megabytes.
+/// Results that wait to be collected by the leader, for each helper; when they are that many the
+/// helper waits. What is collected before its turn is bounded by the batch.
 const RESULTS_MAX: usize = 4_096;
 
 /// Of [`Desk::at`]: executing nothing.
@@ -48,14 +48,14 @@ impl Lesson {
     pub(crate) fn teach(
         &self,
         knowledge: &Knowledge,
-        function: Function,
+        functions: (Function, Function),
         transaction: &Transaction,
         gas_used: u64,
     ) {
         let TxKind::Call(to) = transaction.kind() else { return };
         let call = Call { sender: transaction.sender(), to, input: transaction.input() };
         let Self { slots, hashes } = self;
-        knowledge.learn(function, &call, &Observation { slots, hashes, gas_used });
+        knowledge.learn(functions, &call, &Observation { slots, hashes, gas_used });
     }
 }
 
@@ -104,7 +104,7 @@ pub(super) struct Board<'a> {
     /// Index the leader has come to.
     leader_at: AtomicUsize,
     is_over: AtomicBool,
-    /// The leader's changes since the team was formed.
+    /// The leader's changes since the block began.
     log: Mutex<Patch>,
     log_len: AtomicUsize,
     /// Times the leader could not use a result, or did not get one.

@@ -23,9 +23,13 @@ const KILOGAS_NS: u64 = 200;
 /// Gas that a call of an unknown function is taken to use, at most.
 const UNKNOWN_GAS_MAX: u64 = 150_000;
 
-/// After this many observations a function is known; then one call in [`REFRESH_EVERY`] teaches.
+/// After this many observations a function is known; then it is a call at every so many places of a
+/// batch that teaches.
 const OBSERVATIONS_ENOUGH: u32 = 4;
 const REFRESH_EVERY: usize = 16;
+
+/// Observations of a function before a batch is planned with it.
+const LESSONS_NEEDED: u32 = 2;
 
 /// The transactions that are executed first, for a lesson, are at most this share of a batch.
 const LESSON_SHARE: usize = 16;
@@ -40,8 +44,13 @@ pub(super) struct Expected {
 }
 
 struct KnownFunction {
-    function: Function,
+    of_contract: Function,
+    of_code: Function,
     template: Option<Arc<Template>>,
+    /// The template is of another contract with the same code.
+    is_foreign: bool,
+    /// Calls in this batch so far.
+    called: u32,
 }
 
 /// The forecast of a batch.
@@ -68,7 +77,6 @@ impl Forecast {
             functions: Vec::new(),
             hasher: DefaultHashBuilder::default(),
         };
-        let mut codes = HashMap::<Address, B256>::default();
         let mut numbers = HashMap::<Function, u32>::default();
         for (index, transaction) in transactions.iter().enumerate() {
             let leaders_only = match transaction.body() {
@@ -85,17 +93,31 @@ impl Forecast {
                 forecast.push(time_ns, None, false, leaders_only);
                 continue;
             };
-            let hash = *codes.entry(to).or_insert_with(|| code_hash(to).unwrap_or(KECCAK256_EMPTY));
-            let function = Function { code_hash: hash, selector: selector(transaction.input()) };
-            let number = *numbers.entry(function).or_insert_with(|| {
-                let template = knowledge.template(&function);
-                forecast.functions.push(KnownFunction { function, template });
+            let selector = selector(transaction.input());
+            let of_contract = Function::of_contract(to, selector);
+            let number = *numbers.entry(of_contract).or_insert_with(|| {
+                let code_hash = code_hash(to).unwrap_or(KECCAK256_EMPTY);
+                let of_code = Function::of_code(code_hash, selector);
+                let own = knowledge.template(&of_contract);
+                let is_foreign = own.is_none();
+                let template = own.or_else(|| knowledge.template(&of_code));
+                forecast.functions.push(KnownFunction {
+                    of_contract,
+                    of_code,
+                    template,
+                    is_foreign,
+                    called: 0,
+                });
                 forecast.functions.len() as u32 - 1
             });
-            let template = &forecast.functions[number as usize].template;
+            let is_foreign = forecast.functions[number as usize].is_foreign;
+            let known = &mut forecast.functions[number as usize];
+            known.called += 1;
+            let (template, called) = (&known.template, known.called);
             let gas = template.as_ref().map_or(UNKNOWN_GAS_MAX, |template| template.gas_used());
             let observations = template.as_ref().map_or(0, |template| template.observations());
-            let learns = observations < OBSERVATIONS_ENOUGH || index % REFRESH_EVERY == 0;
+            let observations = if is_foreign { 0 } else { observations };
+            let learns = observations + called <= OBSERVATIONS_ENOUGH || index % REFRESH_EVERY == 0;
             let hopeless = template.as_ref().is_some_and(|template| template.is_hopeless());
             let gas = gas.min(transaction.gas_limit());
             let time_ns = CALL_NS + gas * KILOGAS_NS / 1_000;
@@ -118,21 +140,27 @@ impl Forecast {
         self.expected[index].learns
     }
 
-    /// The function that a transaction calls.
-    pub(crate) fn function(&self, index: usize) -> Option<Function> {
-        let number = self.expected[index].function?;
-        Some(self.functions[number as usize].function)
+    /// The function that a transaction calls: of its contract, and of its code.
+    pub(crate) fn functions(&self, index: usize) -> Option<(Function, Function)> {
+        let known = &self.functions[self.expected[index].function? as usize];
+        Some((known.of_contract, known.of_code))
     }
 
     /// How many of the first transactions to execute before planning the rest, because they teach
-    /// most of what is not known: each of the functions that matter occurs among them.
+    /// most of what is not known: each of the functions that matter occurs twice among them or what
+    /// is known of it, since one observation cannot tell a rule from an accident.
     pub(crate) fn lesson(&self) -> usize {
+        let mut missing: Vec<u32> = Vec::with_capacity(self.functions.len());
+        for known in &self.functions {
+            let seen = known.template.as_ref().map_or(0, |template| template.observations());
+            missing.push(LESSONS_NEEDED.saturating_sub(seen));
+        }
         let mut unknown_ns = std::vec![0u64; self.functions.len()];
         let mut total_ns = 0u64;
         for expected in &self.expected {
             let Some(number) = expected.function else { continue };
             total_ns += u64::from(expected.time_ns);
-            if self.functions[number as usize].template.is_none() {
+            if missing[number as usize] > 0 {
                 unknown_ns[number as usize] += u64::from(expected.time_ns);
             }
         }
@@ -143,7 +171,11 @@ impl Forecast {
         let longest = self.expected.len() / LESSON_SHARE;
         for (index, expected) in self.expected.iter().take(longest).enumerate() {
             let Some(number) = expected.function else { continue };
-            unknown -= core::mem::take(&mut unknown_ns[number as usize]);
+            let missing = &mut missing[number as usize];
+            *missing = missing.saturating_sub(1);
+            if *missing == 0 {
+                unknown -= core::mem::take(&mut unknown_ns[number as usize]);
+            }
             if unknown * 4 < total_ns {
                 return index + 1;
             }
@@ -162,18 +194,20 @@ impl Forecast {
         let sender = transaction.sender();
         visit(PredictedKey { name: account(sender), is_written: true });
         let TxKind::Call(to) = transaction.kind() else { return };
-        let template = match self.expected[index].function {
-            Some(number) => self.functions[number as usize].template.as_ref(),
+        let Some(number) = self.expected[index].function else {
             // Nothing but the recipient's balance, which matters to what it sends.
-            None => return visit(PredictedKey { name: account(to), is_written: false }),
+            return visit(PredictedKey { name: account(to), is_written: false });
         };
-        let Some(template) = template else {
-            // Unknown: taken to touch anything of the contract.
+        let known = &self.functions[number as usize];
+        let writes_elsewhere = |template: &Arc<Template>| template.writes_elsewhere();
+        if known.is_foreign && known.template.as_ref().is_none_or(writes_elsewhere) {
+            // Where it writes is not known: taken to be the same for all calls of the contract.
             let name = self.hasher.hash_one((to, 0u8));
-            return visit(PredictedKey { name, is_written: true });
-        };
+            visit(PredictedKey { name, is_written: true });
+        }
+        let Some(template) = &known.template else { return };
         let call = Call { sender, to, input: transaction.input() };
-        template.predict(&call, &self.hasher).for_each(visit);
+        template.predict(&call, known.is_foreign, &self.hasher).for_each(visit);
     }
 }
 

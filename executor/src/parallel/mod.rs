@@ -8,13 +8,15 @@
 //! without helpers. So the state after every transaction is that of sequential execution, whatever
 //! the plan or the helpers did, and a wrong prediction costs at most the helper's time.
 //!
-//! The leader never waits for a helper longer than executing the transaction itself would take.
+//! The leader waits for a helper no longer than the transaction is expected to take, and then
+//! executes it itself; at the end it waits until the helpers have dropped what they are at.
 
 mod board;
 mod forecast;
 mod helper;
 mod plan;
 mod team;
+pub(crate) mod threads;
 
 pub(crate) use board::Lesson;
 pub(crate) use forecast::{Forecast, calls_ns_max};

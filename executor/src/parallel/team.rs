@@ -5,6 +5,7 @@ use super::{
     forecast::Forecast,
     helper::Helper,
     plan::Plan,
+    threads,
 };
 use crate::{
     block::BlockEnv,
@@ -18,11 +19,8 @@ use crate::{
     transaction::Transaction,
 };
 use alloy_primitives::{Address, map::HashMap};
-use rayon_core::{ThreadPool, ThreadPoolBuilder};
 use std::{
     boxed::Box,
-    collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
     vec::Vec,
 };
@@ -83,7 +81,7 @@ impl<'v, V: StateView + Sync> Team<'v, V> {
         let abandoned = helpers.iter().map(Helper::abandoned);
         let board = Board::new(transactions, plan, forecast, log, abandoned);
         let rules = leader.progress.rules().clone();
-        let Some(pool) = threads(plan.helpers()) else {
+        let Some(pool) = threads::pool(plan.helpers()) else {
             // No thread can be had: the leader does everything itself.
             return Shift::new(leader, &board).run();
         };
@@ -114,21 +112,6 @@ impl Drop for EndOfBatch<'_> {
     fn drop(&mut self) {
         self.0.end();
     }
-}
-
-/// The threads for this many helpers, kept for the life of the process: starting one costs as much
-/// as twenty transactions. At most one pool for each number of helpers ever asked for.
-fn threads(helpers: usize) -> Option<Arc<ThreadPool>> {
-    static POOLS: Mutex<BTreeMap<usize, Arc<ThreadPool>>> = Mutex::new(BTreeMap::new());
-    let mut pools = POOLS.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(pool) = pools.get(&helpers) {
-        return Some(pool.clone());
-    }
-    let named = |index| std::format!("executor-{index}");
-    let pool = ThreadPoolBuilder::new().num_threads(helpers).thread_name(named).build().ok()?;
-    let pool = Arc::new(pool);
-    pools.insert(helpers, pool.clone());
-    Some(pool)
 }
 
 /// The leader's walk over a batch.
@@ -210,20 +193,21 @@ impl<'b, 'a, 'v, V: StateView> Shift<'b, 'a, 'v, V> {
             journal.correct(&rejected, &mut self.patch);
         }
         self.board.publish(&mut self.patch);
-        if desk.is_some() {
+        // Plain transfers are the leader's in any case.
+        if desk.is_some() && self.board.forecast.functions(index).is_some() {
             self.board.miss();
         }
         Ok(outcome)
     }
 
     fn learn(&self, index: usize, transaction: &Transaction, lesson: &Lesson, gas_used: u64) {
-        if let Some(function) = self.board.forecast.function(index) {
-            lesson.teach(self.leader.knowledge, function, transaction, gas_used);
+        if let Some(functions) = self.board.forecast.functions(index) {
+            lesson.teach(self.leader.knowledge, functions, transaction, gas_used);
         }
     }
 
     fn judge(&mut self, index: usize, accepted: bool) {
-        if let Some(function) = self.board.forecast.function(index) {
+        if let Some((function, _)) = self.board.forecast.functions(index) {
             let verdict = self.verdicts.entry(function).or_default();
             if accepted {
                 verdict.0 += 1;

@@ -20,8 +20,8 @@ use batcher::{
 use clap::Args;
 use contracts::{L2_TO_L1_MESSAGE_PASSER, Outputs};
 use executor::{
-    BlockInput, Deposit, ExecuteError, Genesis, L1Origin, MemoryState, Mode, StateView, ViewError,
-    genesis::output_root,
+    BlockInput, Deposit, ExecuteError, Genesis, Knowledge, L1Origin, MemoryState, Mode, Options,
+    StateView, ViewError, execute_with, genesis::output_root,
 };
 use indicatif::{ProgressBar, ProgressStyle};
 use std::{
@@ -266,6 +266,8 @@ struct Verifier {
     inbox: batcher::l1::InboxReader,
     derivation: Derivation,
     state: MemoryState,
+    /// What the blocks so far taught about the next ones.
+    knowledge: Knowledge,
     loaded: L1Blocks,
     first_l1_block: u64,
     transactions: u64,
@@ -282,6 +284,7 @@ impl Verifier {
             inbox: l1.inbox_reader(genesis.l1.inbox),
             derivation: Derivation::from_genesis(genesis, header, hash),
             state,
+            knowledge: Knowledge::default(),
             loaded: L1Blocks::default(),
             first_l1_block: genesis.l1.origin_number,
             transactions: 0,
@@ -337,7 +340,8 @@ impl Verifier {
 
     fn execute(&mut self, input: &BlockInput) -> Result<(), VerifyError> {
         let number = input.env.number;
-        let block = executor::execute(&self.state, input, Mode::Automatic)
+        let options = Options { mode: Mode::Automatic, knowledge: Some(&self.knowledge) };
+        let block = execute_with(&self.state, input, options)
             .map_err(|error| VerifyError::Execute { number, error })?;
         self.state.apply_block(&block);
         let signed = block.transactions.iter().filter(|tx| tx.as_signed().is_some());

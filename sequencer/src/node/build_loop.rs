@@ -3,6 +3,7 @@
 
 use super::{NodeError, audit, health::Health};
 use crate::{builder::Builder, store::Ledger};
+use executor::ExecutedBlock;
 use std::{
     sync::Arc,
     time::{Duration, SystemTime},
@@ -40,9 +41,7 @@ pub(super) async fn build_blocks(
         match built {
             Ok(Some(block)) => {
                 let number = block.header.number;
-                let users = block.transactions.iter().filter(|tx| tx.as_signed().is_some());
-                let (transactions, gas) = (users.count(), block.header.gas_used);
-                tracing::debug!(number, transactions, gas, hash = %block.hash, "sealed");
+                log(&block);
                 if number <= sealed {
                     // Aside: sealing does not wait for the ledger.
                     tokio::spawn(audit::undone(ledger.clone(), sealed, number - 1));
@@ -57,4 +56,31 @@ pub(super) async fn build_blocks(
             return Ok(());
         }
     }
+}
+
+/// A line for the block, and one for what executing it took: whether helpers were called, how many
+/// of their results held, and where the time went.
+fn log(block: &ExecutedBlock) {
+    let number = block.header.number;
+    let users = block.transactions.iter().filter(|tx| tx.as_signed().is_some());
+    let (transactions, gas) = (users.count(), block.header.gas_used);
+    let skipped = block.skipped.len();
+    tracing::debug!(number, transactions, skipped, gas, hash = %block.hash, "sealed");
+    let counters = &block.counters;
+    let phases = &counters.phases;
+    tracing::debug!(
+        number,
+        strategy = ?counters.strategy,
+        workers = counters.workers,
+        components = counters.components,
+        speculated = counters.speculated,
+        accepted = counters.accepted,
+        conflicts = counters.conflicts,
+        re_executions = counters.re_executions,
+        plan = ?phases.plan,
+        execution = ?phases.transactions,
+        diff = ?phases.diff,
+        roots = ?phases.roots,
+        "executed"
+    );
 }

@@ -29,7 +29,7 @@ pub struct ChainError(#[from] pub Box<dyn std::error::Error + Send + Sync>);
 /// [`Self::heads`], [`Self::subscribe_head`] and [`Self::rules`] must not block.
 pub trait Chain: Send + Sync + 'static {
     /// State after a block.
-    type View: StateView;
+    type View: StateView + Sync;
 
     /// Rules of the chain.
     fn rules(&self) -> &Arc<ChainRules>;
@@ -81,7 +81,8 @@ pub trait Chain: Send + Sync + 'static {
         index: usize,
     ) -> Result<Option<TransactionAt>, ChainError>;
 
-    /// The trie of the state after a block, for proofs; `None` when it cannot be had any more.
+    /// The trie of the state after a block, for proofs and witnesses; `None` when it cannot be had
+    /// any more.
     ///
     /// # Errors
     /// [`ChainError`] when the chain cannot be read.

@@ -3,7 +3,7 @@
 //! The node builds one and hands it to [`super::serve`]. The pool's lock is held for single pool
 //! operations only, never across a read of the chain or an await.
 
-use super::{chain::Chain, feed::Feed, filters::Filters};
+use super::{chain::Chain, feed::Feed, filters::Filters, witness::WITNESSES_MAX};
 use crate::txpool::{Admission, Pool};
 use serde::Serialize;
 use std::{
@@ -89,6 +89,7 @@ pub struct RpcContext<C> {
     pub(super) filters: Filters,
     pub(super) work: Semaphore,
     pub(super) sockets: Arc<Semaphore>,
+    pub(super) witnesses: Semaphore,
 }
 
 impl<C: Chain> RpcContext<C> {
@@ -105,6 +106,7 @@ impl<C: Chain> RpcContext<C> {
             filters: Filters::default(),
             work: Semaphore::new(WORK_MAX),
             sockets: Arc::new(Semaphore::new(SOCKETS_MAX)),
+            witnesses: Semaphore::new(WITNESSES_MAX),
         }
     }
 

@@ -223,6 +223,9 @@ pub enum Limit {
     /// Requests that wait for a receipt.
     #[error("too many requests wait for receipts (max {0})")]
     Waiters(usize),
+    /// Witnesses being recorded.
+    #[error("too many witnesses are being recorded (max {0})")]
+    Witnesses(usize),
 }
 
 impl RpcError {

@@ -29,6 +29,7 @@ mod server;
 mod socket;
 mod table;
 mod transactions;
+mod witness;
 
 pub use chain::{Chain, ChainError, Heads};
 pub use context::{Check, Readiness, RpcContext, RpcOptions};

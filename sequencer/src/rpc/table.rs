@@ -5,7 +5,7 @@
 
 use super::{
     accounts, blocks, call, chain::Chain, context::RpcContext, error::RpcError, fees, filters,
-    jsonrpc::Params, logs, meta, send, send::Waiting, transactions,
+    jsonrpc::Params, logs, meta, send, send::Waiting, transactions, witness,
 };
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
@@ -61,6 +61,7 @@ pub(super) struct Table<C>(std::marker::PhantomData<C>);
 impl<C: Chain> Table<C> {
     /// Sorted by name.
     pub(super) const ENTRIES: &'static [Entry<C>] = &[
+        entry("debug_executionWitness", 1, witness::execution_witness),
         instant("eth_accounts", 0, meta::accounts),
         instant("eth_blobBaseFee", 0, fees::blob_base_fee),
         instant("eth_blockNumber", 0, meta::block_number),

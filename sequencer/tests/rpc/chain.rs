@@ -13,7 +13,10 @@ use sequencer::{
 };
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Arc, RwLock},
+    sync::{
+        Arc, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 use tokio::sync::watch;
 
@@ -47,6 +50,8 @@ struct Inner {
     rules: Arc<ChainRules>,
     blocks: RwLock<Vec<Block>>,
     head: watch::Sender<Head>,
+    /// The first block whose trie can still be had.
+    first_trie: AtomicU64,
 }
 
 fn genesis(rich: &[Address]) -> Genesis {
@@ -106,6 +111,7 @@ impl MemoryChain {
             rules: genesis.chain_rules(),
             blocks: RwLock::new(vec![Block { stored, state }]),
             head: watch::Sender::new(head),
+            first_trie: AtomicU64::new(0),
         }))
     }
 
@@ -156,6 +162,11 @@ impl MemoryChain {
         let removed = self.0.blocks.write().unwrap().split_off(number + 1);
         self.publish();
         removed.into_iter().map(|block| block.stored).collect()
+    }
+
+    /// As a store does with time: the blocks answer, but without proofs.
+    pub(crate) fn forget_tries_before(&self, number: u64) {
+        self.0.first_trie.store(number, Ordering::Relaxed);
     }
 
     fn publish(&self) {
@@ -237,6 +248,9 @@ impl Chain for MemoryChain {
     }
 
     fn state_trie(&self, number: u64) -> Result<Option<StateTrie>, ChainError> {
+        if number < self.0.first_trie.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
         Ok(self.at(number, |block| block.state.trie().clone()))
     }
 

@@ -10,3 +10,4 @@ mod logs;
 mod node;
 mod sending;
 mod sockets;
+mod witnesses;

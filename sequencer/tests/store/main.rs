@@ -9,6 +9,7 @@
 )]
 
 mod chain_crash;
+mod chain_execution;
 mod chain_history;
 mod chain_model;
 mod chain_store;
