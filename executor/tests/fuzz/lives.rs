@@ -33,6 +33,9 @@ pub(crate) fn rebirth(dice: &mut Dice, world: &World) -> Vec<Intent> {
     if !world.has(SpecId::PETERSBURG) {
         return end(dice, world);
     }
+    if !world.has(SpecId::CANCUN) && dice.chance(20) {
+        return changeling(dice, world);
+    }
     let nest = nest(dice);
     let heir = match dice.below(5) {
         0 => nest.address,
@@ -78,6 +81,31 @@ pub(crate) fn rebirth(dice: &mut Dice, world: &World) -> Vec<Intent> {
         intents.push(intent.with_value(dice.pick(&[0, 0, 2])));
     }
     intents
+}
+
+/// A contract dies and is born again: with another code, and nothing but its code tells; or with the
+/// same one, and what it had stored is gone.
+fn changeling(dice: &mut Dice, world: &World) -> Vec<Intent> {
+    let account = |nest: &Nest| executor::StateView::account(&world.state, nest.address).unwrap();
+    let there = world::nests().iter().filter(|nest| account(nest).is_some_and(|it| it.nonce > 0));
+    let there: Vec<_> = there.collect();
+    if there.is_empty() {
+        return end(dice, world);
+    }
+    let nest = there[dice.index(there.len())];
+    let mut die = Program::default();
+    die.selfdestruct(anyone(dice, world));
+    let (mut ask, mut read) = (Program::default(), Program::default());
+    ask.ask(op::EXTCODESIZE, nest.address).log(2);
+    read.load(U256::from(dice.pick(&[0u64, 1, 3, 4]))).log(2);
+    let asks = dice.chance(50);
+    let tell = if asks { (dice.pick(&PROXIES), ask) } else { (nest.address, read) };
+    let birth = create(nest, dice.byte(3));
+    let steps = [(nest.address, die), (nest.factory, birth), tell];
+    let call = |dice: &mut Dice, (to, program): &(Address, Program)| {
+        Intent::call("rebirth", sender(dice, world), *to, program.bytes()).with_gas(600_000)
+    };
+    steps.iter().map(|step| call(dice, step)).collect()
 }
 
 /// Self-destructs of contracts that were there before the block, and what is asked about them.
