@@ -98,19 +98,26 @@ fn token(dice: &mut Dice, world: &World) -> Vec<Intent> {
     (0..calls).map(call).collect()
 }
 
-/// Many increments of one slot, through the counter or a program.
+/// Many increments of one slot: by calls of the counter, through contracts that call it, or by a
+/// program.
 fn hot_slot(dice: &mut Dice, world: &World) -> Vec<Intent> {
     let calls = dice.range(2, 10);
     let mut increment = Program::default();
     increment.set(U256::ONE).add_to(0);
-    let direct = dice.chance(50);
+    let mut through = Program::default();
+    through.call(op::CALL, world::COUNTER, 0, 0, &[]);
+    let way = dice.below(5);
     let call = |_| {
         let from = sender(dice, world);
-        if direct {
-            Intent::call("hot slot", from, world::COUNTER, Bytes::new()).with_gas(60_000)
-        } else {
-            Intent::call("hot slot", from, PROXIES[0], increment.bytes()).with_gas(90_000)
-        }
+        let (to, program) = match way {
+            0 | 1 => {
+                let intent = Intent::call("hot slot", from, world::COUNTER, Bytes::new());
+                return intent.with_gas(60_000);
+            }
+            2 | 3 => (PROXIES[0], &increment),
+            _ => (dice.pick(&PROXIES), &through),
+        };
+        Intent::call("hot slot", from, to, program.bytes()).with_gas(90_000)
     };
     (0..calls).map(call).collect()
 }
