@@ -220,7 +220,7 @@ impl<'v, V: StateView + Sync> Crew<'v, V> {
         let view = self.leader.journal().view();
         let Sharing { knowledge, team, env, .. } = &mut self.sharing;
         let team = team.get_or_insert_with(|| parallel::Team::new(&mut self.leader));
-        team.expect_helpers(view, plan.helpers(), env.beneficiary);
+        team.expect_helpers(view, plan.helpers());
         let leader = parallel::Leader {
             lane: &mut self.leader,
             transfers: self.transfers,

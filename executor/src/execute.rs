@@ -201,7 +201,7 @@ pub(crate) fn guard<T>(
     {
         let run = std::panic::AssertUnwindSafe(run);
         let panic = ExecuteError::Panic { transaction: transaction.hash() };
-        return std::panic::catch_unwind(run).unwrap_or(Err(panic));
+        std::panic::catch_unwind(run).unwrap_or(Err(panic))
     }
     #[cfg(not(feature = "std"))]
     {

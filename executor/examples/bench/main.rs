@@ -76,7 +76,7 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &Options) -> Result<(), Failure> {
-    let mut report = Report::new(options.json);
+    let mut report = Report::new(&options);
     report.notes(options);
     for load in [workload::synthetic, workload::mainnet] {
         run_family(load, options, &mut report)?;

@@ -11,9 +11,14 @@ use crate::{
     workload::Workload,
 };
 use executor::{
-    Counters, ExecutedBlock, Mode, Options as ExecuteOptions, counters::Strategy, execute_with,
+    Counters, ExecutedBlock, Mode, Options as ExecuteOptions,
+    counters::{Phases, Strategy},
+    execute_with,
 };
-use std::{num::NonZeroUsize, time::Instant};
+use std::{
+    num::NonZeroUsize,
+    time::{Duration, Instant},
+};
 
 /// More rounds than this tell nothing new, however short a block is.
 const ROUNDS_MAX: usize = 501;
@@ -58,6 +63,16 @@ pub(crate) struct Row {
     pub(crate) ratio: f64,
     pub(crate) re_executions: f64,
     pub(crate) strategy: Strategy,
+    pub(crate) phases: PhasesMs,
+}
+
+/// Medians of the phases, in milliseconds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PhasesMs {
+    pub(crate) plan: f64,
+    pub(crate) transactions: f64,
+    pub(crate) waiting: f64,
+    pub(crate) diff: f64,
 }
 
 /// What was measured of one workload.
@@ -69,6 +84,7 @@ pub(crate) struct Measured {
     pub(crate) gas: u64,
     pub(crate) rounds: usize,
     pub(crate) sequential_ms: f64,
+    pub(crate) sequential_phases: PhasesMs,
     pub(crate) rows: Vec<Row>,
 }
 
@@ -112,6 +128,7 @@ pub(crate) fn measure(
         gas: reference.header.gas_used,
         rounds: rounds.len(),
         sequential_ms: median(rounds.iter().map(|round| ms(&round[0]))),
+        sequential_phases: phases(&rounds, 0),
         rows: rows(&configurations, &rounds),
     })
 }
@@ -127,10 +144,23 @@ fn rows(configurations: &[Configuration], rounds: &[Vec<Counters>]) -> Vec<Row> 
             ms: median(rounds.iter().map(|round| ms(&round[column]))),
             ratio: median(rounds.iter().map(|round| ms(&round[0]) / ms(&round[column]))),
             re_executions,
+            phases: phases(rounds, column),
             strategy: rounds.last().map_or_else(Strategy::default, |round| round[column].strategy),
         }
     };
     configurations.iter().enumerate().map(row).collect()
+}
+
+fn phases(rounds: &[Vec<Counters>], column: usize) -> PhasesMs {
+    let of = |phase: fn(&Phases) -> Duration| {
+        median(rounds.iter().map(|round| phase(&round[column].phases).as_secs_f64() * 1e3))
+    };
+    PhasesMs {
+        plan: of(|phases| phases.plan),
+        transactions: of(|phases| phases.transactions),
+        waiting: of(|phases| phases.waiting),
+        diff: of(|phases| phases.diff),
+    }
 }
 
 /// Odd, so that the median is a run that took place.

@@ -16,6 +16,7 @@ usage: make bench-executor BENCH_ARGS=\"[OPTION]...\"
   --rounds N       exactly N rounds for every workload
   --quick          a look, not a measurement: 3 rounds at least, and a tenth of the time
   --workers LIST   worker counts, such as 1,2,4; default: 1, 2, and 4, 8, 16 as far as cores reach
+  --phases         also where the time went: plan, transactions (of it: waiting), state diff
   --no-bounds      do not compute list scheduling bounds
   --help           this text
 
@@ -44,6 +45,7 @@ pub(crate) struct Options {
     /// Rounds go on until a workload has used this much time.
     pub(crate) budget: Duration,
     pub(crate) workers: Vec<NonZeroUsize>,
+    pub(crate) phases: bool,
     pub(crate) bounds: bool,
     pub(crate) help: bool,
 }
@@ -57,6 +59,7 @@ impl Default for Options {
             rounds_min: 7,
             budget: Duration::from_secs(5),
             workers: default_workers(),
+            phases: false,
             bounds: true,
             help: false,
         }
@@ -80,6 +83,7 @@ impl Options {
                 "--workers" => {
                     options.workers = value()?.split(',').map(number).collect::<Result<_, _>>()?;
                 }
+                "--phases" => options.phases = true,
                 "--no-bounds" => options.bounds = false,
                 "--help" | "-h" => options.help = true,
                 _ => return Err(format!("unknown option {arg}; see --help")),

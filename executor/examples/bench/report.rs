@@ -5,7 +5,7 @@
 
 use crate::{
     bound::{Bounds, CORES},
-    measure::{Measured, Row, Workers},
+    measure::{Measured, PhasesMs, Row, Workers},
     options::{Options, cores},
     summary,
 };
@@ -14,13 +14,19 @@ use serde_json::{Value, json};
 /// Prints as results come in, and remembers them for the summary.
 pub(crate) struct Report {
     json: bool,
+    phases: bool,
     measured: Vec<Measured>,
     bounds: Vec<Bounds>,
 }
 
 impl Report {
-    pub(crate) fn new(json: bool) -> Self {
-        Self { json, measured: Vec::new(), bounds: Vec::new() }
+    pub(crate) fn new(options: &Options) -> Self {
+        Self {
+            json: options.json,
+            phases: options.phases,
+            measured: Vec::new(),
+            bounds: Vec::new(),
+        }
     }
 
     fn text(&self, line: &str) {
@@ -52,7 +58,15 @@ impl Report {
             measured.rows.iter().for_each(|row| println!("{}", row_json(measured, row)));
         } else {
             println!("{}", header(measured));
-            measured.rows.iter().for_each(|row| println!("{}", row_line(measured, row)));
+            if self.phases {
+                println!("{}", phases_line(&measured.sequential_phases));
+            }
+            for row in &measured.rows {
+                println!("{}", row_line(measured, row));
+                if self.phases {
+                    println!("{}", phases_line(&row.phases));
+                }
+            }
         }
         self.measured.push(measured.clone());
     }
@@ -101,6 +115,13 @@ fn header(measured: &Measured) -> String {
         line += &format!(", {} skipped", measured.skipped);
     }
     line
+}
+
+fn phases_line(phases: &PhasesMs) -> String {
+    let PhasesMs { plan, transactions, waiting, diff } = phases;
+    format!(
+        "       plan {plan:.3}, transactions {transactions:.3} (waiting {waiting:.3}), diff {diff:.3} ms"
+    )
 }
 
 #[allow(clippy::cast_precision_loss, reason = "gas and counts for a display")]

@@ -217,7 +217,8 @@ impl<'a> Origins<'a> {
             return Word::To;
         }
         let argument = self.arguments.iter().position(|argument| *argument == word);
-        argument.map_or(Word::Fixed(word), |index| Word::Argument(index as u8))
+        let argument = argument.and_then(|index| u8::try_from(index).ok());
+        argument.map_or(Word::Fixed(word), Word::Argument)
     }
 
     fn explain(&self, slot: B256, is_position: bool, depth: usize) -> Slot {

@@ -228,11 +228,11 @@ impl<V: StateView> LaneJournal<'_, V> {
                 database.account_patches.insert(*address, *account);
                 continue;
             };
-            if known.info.code_hash != account.code_hash {
-                known.info = base::info(*account);
-            } else {
+            if known.info.code_hash == account.code_hash {
                 known.info.nonce = account.nonce;
                 known.info.balance = account.balance_wei;
+            } else {
+                known.info = base::info(*account);
             }
         }
         for (address, slot, value) in &patch.slots {

@@ -7,6 +7,7 @@ use crate::{
 };
 use alloc::{collections::BTreeMap, vec::Vec};
 use alloy_primitives::{Address, KECCAK256_EMPTY, U256};
+use core::ops::Range;
 use revm::state::{Account as RevmAccount, EvmState};
 
 type Slots = BTreeMap<U256, SlotDiff>;
@@ -38,34 +39,31 @@ fn diff<'v, V: StateView>(
     #[cfg(feature = "std")]
     if accounts.len() + slots.len() > LOADS_LARGE {
         let (slots, accounts) = crate::parallel::threads::both(
-            move || changed_slots(state, slots),
+            move || ChangedSlots::of(state, &slots),
             || loaded(state, &accounts),
         );
-        return Ok((view, join(view, accounts, slots.unwrap_or_default())?));
+        return Ok((view, join(view, accounts, &slots.unwrap_or_default())?));
     }
     let accounts = loaded(state, &accounts);
-    Ok((view, join(view, accounts, changed_slots(state, slots))?))
+    Ok((view, join(view, accounts, &ChangedSlots::of(state, &slots))?))
 }
 
 /// Puts changed slots to their accounts; both are in the order of addresses.
 fn join<V: StateView>(
     view: &V,
     accounts: Vec<Loaded<'_>>,
-    slots: Vec<ChangedSlot>,
+    slots: &ChangedSlots,
 ) -> Result<StateDiff, ViewError> {
     let mut codes = BTreeMap::new();
     let mut changes = Vec::with_capacity(accounts.len());
     let mut next_slot = 0;
     for (address, before, account) in accounts {
         let from = next_slot;
-        while slots.get(next_slot).is_some_and(|slot| slot.0 == address) {
+        while slots.address(next_slot) == Some(address) {
             next_slot += 1;
         }
-        let slots = if starts_empty(account) {
-            stored(account)
-        } else {
-            slots[from..next_slot].iter().map(|(_, slot, change)| (*slot, *change)).collect()
-        };
+        let slots =
+            if starts_empty(account) { stored(account) } else { slots.collect(from..next_slot) };
         let Some(change) = change(account, before, slots) else { continue };
         if let Some(after) = change.after
             && after.code_hash != KECCAK256_EMPTY
@@ -81,66 +79,83 @@ fn join<V: StateView>(
     Ok(StateDiff { accounts: changes.into_iter().collect(), codes })
 }
 
-/// A slot with another value than before the block.
-type ChangedSlot = (Address, U256, SlotDiff);
-
-/// The loaded accounts in order, leaving out those that nothing happened to.
-fn loaded<'s>(state: &'s EvmState, loads: &[(Address, Option<Account>)]) -> Vec<Loaded<'s>> {
-    let known = |(address, before): &(Address, Option<Account>)| {
-        Some((*address, *before, state.get(address)?))
-    };
-    let mut order: Vec<(u64, u32)> = Vec::with_capacity(loads.len());
-    for (index, (address, _)) in loads.iter().enumerate() {
-        order.push((prefix(&address.0[..]), index as u32));
-    }
-    let address = |index: u32| loads[index as usize].0;
-    order.sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| address(a.1).cmp(&address(b.1))));
-    order.iter().filter_map(|(_, index)| known(&loads[*index as usize])).collect()
-}
-
-/// The first bytes as a number of the same order.
-fn prefix(bytes: &[u8]) -> u64 {
-    let mut first = [0; 8];
-    first.copy_from_slice(&bytes[..8]);
-    u64::from_be_bytes(first)
-}
-
 /// An account that was loaded: as it was before the block, and as the journal has it.
 type Loaded<'s> = (Address, Option<Account>, &'s RevmAccount);
 
-/// Slots with another value than before the block, in order.
-fn changed_slots(state: &EvmState, loads: Vec<(Address, U256, U256)>) -> Vec<ChangedSlot> {
-    let mut changed = Vec::with_capacity(loads.len());
-    // Loads of one account follow each other more often than not.
-    let mut known: Option<(Address, Option<&RevmAccount>)> = None;
-    for (address, slot, before) in loads {
-        let account = match known {
-            Some((last, account)) if last == address => account,
-            _ => state.get(&address),
+/// The loaded accounts in order.
+fn loaded<'s>(state: &'s EvmState, loads: &[(Address, Option<Account>)]) -> Vec<Loaded<'s>> {
+    let mut order: Vec<(AddressKey, u32)> =
+        (0..).zip(loads).map(|(index, load)| (AddressKey::of(&load.0), index)).collect();
+    order.sort_unstable();
+    let known = |(_, index): &(AddressKey, u32)| {
+        let (address, before) = loads[*index as usize];
+        Some((address, before, state.get(&address)?))
+    };
+    order.iter().filter_map(known).collect()
+}
+
+/// An address as numbers of the same order, which compare faster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct AddressKey(u64, u64, u32);
+
+impl AddressKey {
+    fn of(address: &Address) -> Self {
+        let [a, b, c, d, e] = core::array::from_fn(|part| {
+            let bytes = &address.0[4 * part..4 * part + 4];
+            bytes.iter().fold(0u32, |number, byte| number << 8 | u32::from(*byte))
+        });
+        Self(u64::from(a) << 32 | u64::from(b), u64::from(c) << 32 | u64::from(d), e)
+    }
+}
+
+/// Slots with another value than before the block.
+#[derive(Default)]
+struct ChangedSlots {
+    slots: Vec<(Address, U256, SlotDiff)>,
+    /// Their order, by address and number: of the number the highest bits, since the entries
+    /// themselves are too large to move about. The last is the place in `slots`.
+    order: Vec<(AddressKey, u64, u32)>,
+}
+
+impl ChangedSlots {
+    fn of(state: &EvmState, loads: &[(Address, U256, U256)]) -> Self {
+        let mut slots = Vec::with_capacity(loads.len());
+        // Loads of one account follow each other more often than not.
+        let mut known: Option<(Address, Option<&RevmAccount>)> = None;
+        for &(address, slot, before) in loads {
+            let account = match known {
+                Some((last, account)) if last == address => account,
+                _ => state.get(&address),
+            };
+            known = Some((address, account));
+            if let Some(account) = account
+                && let Some(value) = account.storage.get(&slot)
+                && value.present_value != before
+                && !starts_empty(account)
+            {
+                slots.push((address, slot, SlotDiff { before, after: value.present_value }));
+            }
+        }
+        let place = |(index, (address, slot, _)): (u32, &(Address, U256, SlotDiff))| {
+            (AddressKey::of(address), slot.as_limbs()[3], index)
         };
-        known = Some((address, account));
-        if let Some(account) = account
-            && let Some(value) = account.storage.get(&slot)
-            && value.present_value != before
-            && !starts_empty(account)
-        {
-            changed.push((address, slot, SlotDiff { before, after: value.present_value }));
-        }
+        let mut order: Vec<_> = (0..).zip(&slots).map(place).collect();
+        let number = |index: u32| slots[index as usize].1;
+        order.sort_unstable_by(|a, b| {
+            (a.0, a.1).cmp(&(b.0, b.1)).then_with(|| number(a.2).cmp(&number(b.2)))
+        });
+        Self { slots, order }
     }
-    // Sorted by reference: the entries are too large to move about.
-    let mut order: Vec<(u64, u64, u32)> = Vec::with_capacity(changed.len());
-    for (index, (address, slot, _)) in changed.iter().enumerate() {
-        let high = slot.as_limbs()[3];
-        order.push((prefix(&address.0[..]), high, index as u32));
+
+    /// Whose slot is at this place of the order.
+    fn address(&self, place: usize) -> Option<Address> {
+        Some(self.slots[self.order.get(place)?.2 as usize].0)
     }
-    let key = |index: u32| (changed[index as usize].0, changed[index as usize].1);
-    order.sort_unstable_by(|a, b| {
-        if a.0 != b.0 || (a.1 != b.1 && key(a.2).0 == key(b.2).0) {
-            return (a.0, a.1).cmp(&(b.0, b.1));
-        }
-        key(a.2).cmp(&key(b.2))
-    });
-    order.iter().map(|(_, _, index)| changed[*index as usize]).collect()
+
+    fn collect(&self, places: Range<usize>) -> Slots {
+        let slots = self.order[places].iter().map(|entry| &self.slots[entry.2 as usize]);
+        slots.map(|(_, slot, change)| (*slot, *change)).collect()
+    }
 }
 
 /// The storage in the journal is all there is: nothing of the view's shows through.

@@ -6,7 +6,7 @@
 use super::{
     base::Base,
     spare,
-    trace::{Payment, SlotRead, Trace},
+    trace::{Detail, Payment, SlotRead, Trace},
 };
 use crate::{error::ViewError, evm::BlockJournal, state::StateView};
 use alloc::vec::Vec;
@@ -43,7 +43,7 @@ type SkippableLoad<T> = Result<StateLoad<T>, JournalLoadError<ViewError>>;
 impl<'v, V: StateView> LaneJournal<'v, V> {
     /// Switches the trace on, for a lane whose results or changes somebody else needs.
     pub(crate) fn set_traced(&mut self) {
-        self.trace.is_on = true;
+        self.trace.detail = Detail::Keys;
     }
 
     /// Makes room for the accounts of this many transactions: moving them later costs more.
@@ -55,8 +55,11 @@ impl<'v, V: StateView> LaneJournal<'v, V> {
 
     /// Whether the next transactions are watched closely, to learn from them.
     pub(crate) fn set_observed(&mut self, observed: bool, has_team: bool) {
-        self.trace.is_on = observed || has_team;
-        self.trace.notes_hashes = observed;
+        self.trace.detail = match (observed, has_team) {
+            (true, _) => Detail::KeysAndHashes,
+            (false, true) => Detail::Keys,
+            (false, false) => Detail::Nothing,
+        };
     }
 
     /// Slots that the last transaction touched, and whether it changed them.
@@ -222,7 +225,7 @@ impl<'v, V: StateView> JournalTr for LaneJournal<'v, V> {
         target: Address,
         skip_cold_load: bool,
     ) -> SkippableLoad<SelfDestructResult> {
-        if !self.trace.is_on {
+        if !self.trace.is_on() {
             return self.inner.selfdestruct(address, target, skip_cold_load);
         }
         // The target must be noted as it is before it is paid.
@@ -276,7 +279,7 @@ impl<'v, V: StateView> JournalTr for LaneJournal<'v, V> {
     }
 
     fn transfer_loaded(&mut self, from: Address, to: Address, wei: U256) -> Option<TransferError> {
-        if !self.trace.is_on || wei.is_zero() {
+        if !self.trace.is_on() || wei.is_zero() {
             return self.inner.transfer_loaded(from, to, wei);
         }
         let balance_wei = self.state().get(&from).map(|account| account.info.balance);
@@ -351,7 +354,7 @@ impl<'v, V: StateView> JournalTr for LaneJournal<'v, V> {
     ) -> SkippableLoad<Self::JournaledAccount<'_>> {
         let Self { inner: Journal { database, inner }, trace } = self;
         trace.note_exact_balance(address);
-        if trace.is_on {
+        if trace.is_on() {
             let load = inner.load_account_optional(database, address, false, skip_cold_load)?;
             let is_cold = load.is_cold;
             trace.note_account(address, load.data, is_cold);
@@ -370,7 +373,7 @@ impl<'v, V: StateView> JournalTr for LaneJournal<'v, V> {
         let Self { inner: Journal { database, inner }, trace } = self;
         trace.note_exact_balance(address);
         let mut was_cold = None;
-        if trace.is_on {
+        if trace.is_on() {
             let load = inner.load_account_optional(database, address, load_code, false);
             let load = load.map_err(JournalLoadError::unwrap_db_error)?;
             was_cold = Some(load.is_cold);

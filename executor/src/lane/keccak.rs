@@ -1,6 +1,6 @@
 //! KECCAK256, with a note of what was hashed while somebody wants to learn from it.
 
-use super::journal::LaneJournal;
+use super::{journal::LaneJournal, trace::Detail};
 use crate::{evm::Engine, state::StateView};
 use alloy_primitives::B256;
 use revm::{
@@ -36,7 +36,7 @@ fn keccak256<'v, V: StateView>(
     context: InstructionContext<'_, Host<'v, V>, EthInterpreter>,
 ) -> InstructionExecResult {
     let InstructionContext { interpreter, host } = context;
-    if !host.journaled_state.trace.notes_hashes {
+    if host.journaled_state.trace.detail != Detail::KeysAndHashes {
         return system::keccak256(InstructionContext { interpreter, host });
     }
     let offset = interpreter.stack.peek(0);

@@ -34,13 +34,21 @@ pub(super) struct Payment {
     pub(super) paid_wei: U256,
 }
 
+/// What is noted.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) enum Detail {
+    /// In order, without helpers: nobody asks.
+    #[default]
+    Nothing,
+    Keys,
+    /// For learning.
+    KeysAndHashes,
+}
+
 /// The touched keys of the transaction being executed.
 #[derive(Debug, Default)]
 pub(super) struct Trace {
-    /// Off where nobody asks: in order, without helpers.
-    pub(super) is_on: bool,
-    /// Whether hashes are noted, for learning.
-    pub(super) notes_hashes: bool,
+    pub(super) detail: Detail,
     /// Hashes of 64 bytes: the two words, and the hash.
     pub(super) hashes: Vec<(B256, B256, B256)>,
     /// With an access list, coldness says nothing: note every load.
@@ -74,8 +82,12 @@ impl Trace {
         self.hashes.clear();
     }
 
+    pub(super) fn is_on(&self) -> bool {
+        self.detail != Detail::Nothing
+    }
+
     pub(super) fn note_account(&mut self, address: Address, account: &RevmAccount, is_cold: bool) {
-        if !self.is_on || !(is_cold || self.notes_warm || is_low(&address)) {
+        if !self.is_on() || !(is_cold || self.notes_warm || is_low(&address)) {
             return;
         }
         self.repeats |= !is_cold;
@@ -84,19 +96,19 @@ impl Trace {
     }
 
     pub(super) fn note_slot(&mut self, read: SlotRead, is_cold: bool) {
-        if self.is_on && (is_cold || self.notes_warm) {
+        if self.is_on() && (is_cold || self.notes_warm) {
             self.slots.push(read);
         }
     }
 
     pub(super) fn note_exact_balance(&mut self, address: Address) {
-        if self.is_on && self.exact_balances.last() != Some(&address) {
+        if self.is_on() && self.exact_balances.last() != Some(&address) {
             self.exact_balances.push(address);
         }
     }
 
     pub(super) fn note_payment(&mut self, payment: Payment) {
-        if self.is_on {
+        if self.is_on() {
             self.payments.push(payment);
         }
     }

@@ -95,6 +95,7 @@ impl Forecast {
             };
             let selector = selector(transaction.input());
             let of_contract = Function::of_contract(to, selector);
+            let number = u32::try_from(numbers.len()).unwrap_or(u32::MAX);
             let number = *numbers.entry(of_contract).or_insert_with(|| {
                 let code_hash = code_hash(to).unwrap_or(KECCAK256_EMPTY);
                 let of_code = Function::of_code(code_hash, selector);
@@ -108,7 +109,7 @@ impl Forecast {
                     is_foreign,
                     called: 0,
                 });
-                forecast.functions.len() as u32 - 1
+                number
             });
             let is_foreign = forecast.functions[number as usize].is_foreign;
             let known = &mut forecast.functions[number as usize];

@@ -24,17 +24,17 @@ const NEWS_WORTH: Duration = Duration::from_micros(15);
 
 /// A helper between two batches: its journal, and how much of the leader's log is in it.
 pub(crate) struct Helper<'v, V: StateView> {
-    journal: LaneJournal<'v, V>,
+    /// `None` before the first batch, and after a panic.
+    journal: Option<LaneJournal<'v, V>>,
     view: &'v V,
     seen: (usize, usize),
     abandoned: Arc<AtomicBool>,
 }
 
 impl<'v, V: StateView> Helper<'v, V> {
-    pub(super) fn new(view: &'v V, beneficiary: Address) -> Self {
+    pub(super) fn new(view: &'v V) -> Self {
         let abandoned = Arc::new(AtomicBool::new(false));
-        let journal = journal(view, beneficiary, abandoned.clone());
-        Self { journal, view, seen: (0, 0), abandoned }
+        Self { journal: None, view, seen: (0, 0), abandoned }
     }
 
     /// What ends the execution of the transaction that this helper is at.
@@ -44,7 +44,9 @@ impl<'v, V: StateView> Helper<'v, V> {
 
     /// Ends this helper.
     pub(super) fn retire(self) {
-        self.journal.retire();
+        if let Some(journal) = self.journal {
+            journal.retire();
+        }
     }
 
     /// Works until the batch is over.
@@ -55,8 +57,8 @@ impl<'v, V: StateView> Helper<'v, V> {
         rules: &ChainRules,
         env: &BlockEnv,
     ) {
-        let spare = journal(self.view, env.beneficiary, self.abandoned.clone());
-        let kept = mem::replace(&mut self.journal, spare);
+        let new = || journal(self.view, env.beneficiary, self.abandoned.clone());
+        let kept = self.journal.take().unwrap_or_else(new);
         let seen = mem::take(&mut self.seen);
         let shift = AssertUnwindSafe(move || {
             let lane = Lane::new(kept, rules, env).teachable();
@@ -64,8 +66,8 @@ impl<'v, V: StateView> Helper<'v, V> {
             Shift { desk, board, lane, transfers, seen, misses: usize::MAX }.run()
         });
         // A panic here is a defect, but only advice is lost: this helper begins anew.
-        if let Ok(kept) = catch_unwind(shift) {
-            (self.journal, self.seen) = kept;
+        if let Ok((journal, seen)) = catch_unwind(shift) {
+            (self.journal, self.seen) = (Some(journal), seen);
         }
         board.get_up(desk);
     }

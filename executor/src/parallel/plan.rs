@@ -3,6 +3,11 @@
 //!
 //! Advice only. A component that is cut wrong costs conflicts; one that is too large, parallelism.
 
+#![allow(
+    clippy::cast_possible_truncation,
+    reason = "transactions and their components are counted in u32, desks in u16, as in memory"
+)]
+
 use super::forecast::Forecast;
 use crate::transaction::Transaction;
 use alloy_primitives::map::HashMap;

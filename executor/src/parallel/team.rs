@@ -18,7 +18,7 @@ use crate::{
     state::StateView,
     transaction::Transaction,
 };
-use alloy_primitives::{Address, map::HashMap};
+use alloy_primitives::map::HashMap;
 use std::{
     boxed::Box,
     time::{Duration, Instant},
@@ -51,9 +51,9 @@ impl<'v, V: StateView + Sync> Team<'v, V> {
         Self { helpers: Vec::new(), log: leader.journal().all_changes() }
     }
 
-    pub(crate) fn expect_helpers(&mut self, view: &'v V, count: usize, beneficiary: Address) {
+    pub(crate) fn expect_helpers(&mut self, view: &'v V, count: usize) {
         while self.helpers.len() < count {
-            self.helpers.push(Helper::new(view, beneficiary));
+            self.helpers.push(Helper::new(view));
         }
     }
 
