@@ -33,7 +33,7 @@ pub(crate) fn rebirth(dice: &mut Dice, world: &World) -> Vec<Intent> {
     if !world.has(SpecId::PETERSBURG) {
         return end(dice, world);
     }
-    if !world.has(SpecId::CANCUN) && dice.chance(20) {
+    if !world.has(SpecId::CANCUN) && dice.chance(30) {
         return changeling(dice, world);
     }
     let nest = nest(dice);
@@ -95,13 +95,18 @@ fn changeling(dice: &mut Dice, world: &World) -> Vec<Intent> {
     let nest = there[dice.index(there.len())];
     let mut die = Program::default();
     die.selfdestruct(anyone(dice, world));
-    let (mut ask, mut read) = (Program::default(), Program::default());
+    let birth = create(nest, dice.byte(3));
+    let [mut ask, mut read, mut through] = [(); 3].map(|()| Program::default());
     ask.ask(op::EXTCODESIZE, nest.address).log(2);
     read.load(U256::from(dice.pick(&[0u64, 1, 3, 4]))).log(2);
-    let asks = dice.chance(50);
-    let tell = if asks { (dice.pick(&PROXIES), ask) } else { (nest.address, read) };
-    let birth = create(nest, dice.byte(3));
-    let steps = [(nest.address, die), (nest.factory, birth), tell];
+    through.call(op::CALL, nest.address, 0, 0, &read.bytes()).log(2);
+    let steps = [
+        (nest.address, die),
+        (nest.factory, birth),
+        (dice.pick(&PROXIES), ask),
+        (dice.pick(&PROXIES), through),
+        (nest.address, read),
+    ];
     let call = |dice: &mut Dice, (to, program): &(Address, Program)| {
         Intent::call("rebirth", sender(dice, world), *to, program.bytes()).with_gas(600_000)
     };
