@@ -4,45 +4,38 @@
 //! Owns the choice. The leader's lane is authoritative; everything else here is advice.
 
 use crate::{
+    access_list::BlockAccessList,
     block::BlockEnv,
     counters::{Counters, Stopwatch, Strategy},
     error::{ExecuteError, ViewError},
-    execute::{Options, guard},
+    execute::{Mode, Options, guard},
+    knowledge::Knowledge,
     lane::{Base, Lane, LaneJournal, TransferRules},
+    parallel::{self, Announced, Forecast, Guide, Lesson, Plan, threads},
     progress::Progress,
     rules::ChainRules,
     state::{StateDiff, StateView},
     transaction::Transaction,
 };
-use revm::context::JournalTr;
-
-#[cfg(feature = "std")]
-use crate::{
-    execute::Mode,
-    knowledge::Knowledge,
-    parallel::{self, Forecast, Lesson, Plan, threads},
-};
-#[cfg(feature = "std")]
 use alloc::borrow::Cow;
+use revm::context::JournalTr;
 
 /// Calls that are expected to take less than this are not worth a helper, in nanoseconds: waking it,
 /// planning and collecting take up to a tenth of it, and the other core has other work.
-#[cfg(feature = "std")]
 const SHARED_NS_MIN: u64 = 1_000_000;
 
 /// The leader, and what is needed to call helpers.
 pub(crate) struct Crew<'v, V: StateView> {
     leader: Lane<'v, V>,
     transfers: TransferRules,
-    #[cfg(feature = "std")]
     sharing: Sharing<'v, V>,
 }
 
 /// What is needed to call helpers.
-#[cfg(feature = "std")]
 struct Sharing<'v, V: StateView> {
     mode: Mode,
     knowledge: Cow<'v, Knowledge>,
+    access_list: Option<&'v BlockAccessList>,
     team: Option<parallel::Team<'v, V>>,
     env: BlockEnv,
 }
@@ -54,17 +47,15 @@ impl<'v, V: StateView + Sync> Crew<'v, V> {
         env: &BlockEnv,
         options: Options<'v>,
     ) -> Self {
-        #[cfg(not(feature = "std"))]
-        let _ = options;
         Self {
             leader: Lane::new(LaneJournal::new(Base::new(view)), rules, env).teachable(),
             transfers: TransferRules::new(rules, env),
-            #[cfg(feature = "std")]
             sharing: Sharing {
                 mode: options.mode,
                 knowledge: options
                     .knowledge
                     .map_or_else(|| Cow::Owned(Knowledge::default()), Cow::Borrowed),
+                access_list: options.access_list,
                 team: None,
                 env: env.clone(),
             },
@@ -76,7 +67,6 @@ impl<'v, V: StateView + Sync> Crew<'v, V> {
     }
 
     pub(crate) fn into_diff(self) -> Result<(&'v V, StateDiff), ViewError> {
-        #[cfg(feature = "std")]
         if let Some(team) = self.sharing.team {
             team.retire();
         }
@@ -93,14 +83,12 @@ impl<'v, V: StateView + Sync> Crew<'v, V> {
         if counters.strategy == Strategy::Reference {
             counters.strategy = Strategy::InOrder;
         }
-        #[cfg(feature = "std")]
         if self.helpers(transactions) > 0 {
             return self.share(transactions, progress, counters);
         }
         let stopwatch = Stopwatch::start();
         for transaction in transactions {
             self.execute(transaction, progress)?;
-            #[cfg(feature = "std")]
             if let Some(team) = &mut self.sharing.team {
                 team.note(self.leader.journal_mut());
             }
@@ -123,7 +111,6 @@ impl<'v, V: StateView + Sync> Crew<'v, V> {
     }
 }
 
-#[cfg(feature = "std")]
 impl<'v, V: StateView + Sync> Crew<'v, V> {
     /// Helpers that could be called for a batch; cheap to say.
     fn helpers(&self, transactions: &[Transaction]) -> usize {
@@ -154,6 +141,9 @@ impl<'v, V: StateView + Sync> Crew<'v, V> {
         let stopwatch = Stopwatch::start();
         let mut forecast = self.forecast(transactions);
         counters.phases.plan += stopwatch.elapsed();
+        if let Some(list) = self.sharing.access_list {
+            return self.replay(list, transactions, forecast, progress, counters);
+        }
         let (lesson, rest) = transactions.split_at(forecast.lesson());
         if !lesson.is_empty() {
             self.in_order(lesson, &forecast, progress, counters)?;
@@ -173,9 +163,33 @@ impl<'v, V: StateView + Sync> Crew<'v, V> {
         };
         counters.phases.plan += stopwatch.elapsed();
         match plan {
-            Some(plan) => self.with_helpers(rest, &plan, &forecast, progress, counters),
+            Some(plan) => self.with_helpers(rest, &plan, (&forecast, None), progress, counters),
             None => self.in_order(rest, &forecast, progress, counters),
         }
+    }
+
+    /// Executes a batch of a block whose access list is at hand.
+    fn replay(
+        &mut self,
+        list: &BlockAccessList,
+        transactions: &[Transaction],
+        forecast: Forecast,
+        progress: &mut Progress,
+        counters: &mut Counters,
+    ) -> Result<(), ExecuteError> {
+        let stopwatch = Stopwatch::start();
+        let forecast = forecast.guided();
+        let plan = Plan::of_announced(&forecast, self.helpers(transactions));
+        let is_free = self.sharing.mode == Mode::Automatic;
+        if is_free && (forecast.time_ns() < SHARED_NS_MIN || !plan.is_worth_it()) {
+            counters.phases.plan += stopwatch.elapsed();
+            return self.in_order(transactions, &forecast, progress, counters);
+        }
+        let first = progress.transactions.len();
+        let announced = Announced::new(list, first + transactions.len());
+        counters.phases.plan += stopwatch.elapsed();
+        let guide = Some(Guide { announced: &announced, first });
+        self.with_helpers(transactions, &plan, (&forecast, guide), progress, counters)
     }
 
     fn in_order(
@@ -209,7 +223,7 @@ impl<'v, V: StateView + Sync> Crew<'v, V> {
         &mut self,
         transactions: &[Transaction],
         plan: &Plan,
-        forecast: &Forecast,
+        hints: (&Forecast, Option<Guide<'_>>),
         progress: &mut Progress,
         counters: &mut Counters,
     ) -> Result<(), ExecuteError> {
@@ -228,7 +242,7 @@ impl<'v, V: StateView + Sync> Crew<'v, V> {
             counters,
             knowledge,
         };
-        let result = team.run(leader, transactions, plan, forecast, env);
+        let result = team.run(leader, transactions, plan, hints, env);
         counters.phases.transactions += stopwatch.elapsed();
         result
     }

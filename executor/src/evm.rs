@@ -19,14 +19,13 @@ use alloc::vec::Vec;
 use alloy_consensus::Transaction as _;
 use alloy_eips::{eip2935, eip4788, eip7002, eip7251, eip7691::MAX_BLOBS_PER_BLOCK_ELECTRA};
 use alloy_primitives::{Address, B256, Bytes, Log, U256};
-use core::{cell::Cell, marker::PhantomData};
+use core::marker::PhantomData;
 use revm::{
     Database, DatabaseCommit, MainBuilder, MainnetEvm, SystemCallEvm,
     context::{
         BlockEnv as RevmBlock, CfgEnv, Context, ContextTr, Journal, JournalTr, LocalContext, TxEnv,
         result::{EVMError, ExecutionResult, HaltReason, InvalidTransaction},
     },
-    context_interface::Transaction as _,
     context_interface::{
         block::BlobExcessGasAndPrice,
         cfg::gas::{GasTracker, InitialAndFloorGas},
@@ -38,6 +37,9 @@ use revm::{
     primitives::{eip4844, hardfork::SpecId},
     state::EvmState,
 };
+
+#[cfg(feature = "std")]
+mod feeless;
 
 pub(crate) type Engine<J> =
     MainnetEvm<Context<RevmBlock, TxEnv, CfgEnv, <J as JournalTr>::Database, J, ()>>;
@@ -145,6 +147,7 @@ impl<J: BlockJournal> RuleEvm<J> {
         self.engine.ctx.journaled_state
     }
 
+    #[cfg(feature = "std")]
     pub(crate) fn engine_mut(&mut self) -> &mut Engine<J> {
         &mut self.engine
     }
@@ -230,20 +233,6 @@ impl<J: BlockJournal> RuleEvm<J> {
             }
             Body::Deposit(deposit) => self.transact_deposit(deposit, transaction.hash()).map(Ok),
         }
-    }
-
-    /// As [`Self::transact`] for a signed transaction, but its fee stays out of the journal and is
-    /// returned: the beneficiary's balance is not this journal's business.
-    pub(crate) fn transact_without_fee(
-        &mut self,
-        signed: &SignedTransaction,
-        transaction: &Transaction,
-    ) -> Result<(Result<Outcome, SkipReason>, U256), ExecuteError> {
-        self.engine.ctx.tx = signed_env(signed, transaction.sender());
-        let mut handler = FeelessHandler { fee_wei: Cell::new(U256::ZERO), marker: PhantomData };
-        let result = handler.run(&mut self.engine);
-        let fee_wei = handler.fee_wei.get();
-        Ok((self.conclude(result, transaction.hash())?, fee_wei))
     }
 
     fn conclude(
@@ -429,34 +418,6 @@ pub(crate) fn skip_reason(invalid: InvalidTransaction) -> SkipReason {
         // Checked before revm sees the transaction, with the gas left in the block.
         I::CallerGasLimitMoreThanBlock => SkipReason::BlockGas { gas_limit: 0, gas_left: 0 },
         _ => SkipReason::TypeNotSupported,
-    }
-}
-
-/// Ethereum's handler, except that the fee is handed out instead of credited.
-struct FeelessHandler<J> {
-    fee_wei: Cell<U256>,
-    marker: PhantomData<J>,
-}
-
-impl<J: BlockJournal> Handler for FeelessHandler<J> {
-    type Evm = Engine<J>;
-    type Error = EngineError;
-    type HaltReason = HaltReason;
-
-    /// The amount that revm's `post_execution::reward_beneficiary` credits.
-    fn reward_beneficiary(
-        &self,
-        evm: &mut Self::Evm,
-        result: &mut FrameResult,
-    ) -> Result<(), Self::Error> {
-        let (block, tx, cfg, ..) = evm.ctx().all_mut();
-        let base_fee_wei = u128::from(block.basefee);
-        let price_wei = tx.effective_gas_price(base_fee_wei);
-        let burnt_wei = if cfg.spec.is_enabled_in(SpecId::LONDON) { base_fee_wei } else { 0 };
-        let gas = result.gas();
-        let used = gas.used().saturating_sub(gas.reservoir());
-        self.fee_wei.set(U256::from(price_wei.saturating_sub(burnt_wei) * u128::from(used)));
-        Ok(())
     }
 }
 

@@ -5,14 +5,12 @@
 //! execution ([`crate::reference`]) is the reference that every other mode must equal.
 
 use crate::{
+    access_list::BlockAccessList,
     block::{
         BlockEnv, BlockInput, Commitments, ExecutedBlock, header, receipts_root, transactions_root,
     },
     counters::{Counters, Stopwatch},
-    crew::Crew,
     error::ExecuteError,
-    knowledge::Knowledge,
-    lane,
     progress::Progress,
     reference::Reference,
     rules::ChainRules,
@@ -21,6 +19,9 @@ use crate::{
 };
 use alloc::{boxed::Box, sync::Arc};
 use core::num::NonZeroUsize;
+
+#[cfg(feature = "std")]
+use crate::{crew::Crew, knowledge::Knowledge, lane};
 
 /// How the transactions of a block are executed. The result does not depend on it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -44,12 +45,15 @@ pub struct Options<'a> {
     /// Mode.
     pub mode: Mode,
     /// What earlier blocks taught; learns from this one.
+    #[cfg(feature = "std")]
     pub knowledge: Option<&'a Knowledge>,
+    /// What the block's transactions are said to change, when the block is replayed.
+    pub access_list: Option<&'a BlockAccessList>,
 }
 
 impl From<Mode> for Options<'_> {
     fn from(mode: Mode) -> Self {
-        Self { mode, knowledge: None }
+        Self { mode, ..Self::default() }
     }
 }
 
@@ -92,7 +96,27 @@ pub struct Execution<'v, V: StateView> {
 /// What executes: the reference, or a lane with or without helpers.
 enum Engine<'v, V: StateView> {
     Reference(Box<Reference<'v, V>>),
+    #[cfg(feature = "std")]
     Lane(Box<Crew<'v, V>>),
+}
+
+impl<'v, V: StateView + Sync> Engine<'v, V> {
+    fn begin(
+        view: &'v V,
+        rules: &ChainRules,
+        env: &BlockEnv,
+        options: Options<'v>,
+    ) -> Result<Self, ExecuteError> {
+        #[cfg(feature = "std")]
+        if options.mode != Mode::Sequential && lane::runs(rules.spec()) {
+            let mut crew = Crew::new(view, rules, env, options);
+            crew.leader().begin_block(env)?;
+            return Ok(Self::Lane(Box::new(crew)));
+        }
+        // Without threads every mode is the reference.
+        let _ = options;
+        Ok(Self::Reference(Box::new(Reference::begin(view, rules, env)?)))
+    }
 }
 
 impl<'v, V: StateView + Sync> Execution<'v, V> {
@@ -107,13 +131,7 @@ impl<'v, V: StateView + Sync> Execution<'v, V> {
         options: Options<'v>,
     ) -> Result<Self, ExecuteError> {
         let stopwatch = Stopwatch::start();
-        let engine = if options.mode == Mode::Sequential || !lane::runs(rules.spec()) {
-            Engine::Reference(Box::new(Reference::begin(view, &rules, &env)?))
-        } else {
-            let mut crew = Crew::new(view, &rules, &env, options);
-            crew.leader().begin_block(&env)?;
-            Engine::Lane(Box::new(crew))
-        };
+        let engine = Engine::begin(view, &rules, &env, options)?;
         let mut counters = Counters { workers: 1, ..Counters::default() };
         counters.phases.transactions = stopwatch.elapsed();
         Ok(Self { progress: Progress::new(rules, &env), env, engine, counters })
@@ -133,6 +151,7 @@ impl<'v, V: StateView + Sync> Execution<'v, V> {
                 self.counters.phases.transactions += stopwatch.elapsed();
                 Ok(())
             }
+            #[cfg(feature = "std")]
             Engine::Lane(crew) => crew.extend(transactions, &mut self.progress, &mut self.counters),
         }
     }
@@ -157,6 +176,7 @@ impl<'v, V: StateView + Sync> Execution<'v, V> {
                 let (view, diff) = reference.into_diff();
                 (requests_hash, view, diff)
             }
+            #[cfg(feature = "std")]
             Engine::Lane(mut crew) => {
                 let requests_hash = crew.leader().end_block(&env, &progress.receipts)?;
                 let (view, diff) = crew.into_diff()?;

@@ -17,6 +17,7 @@ pub mod access_list;
 pub mod block;
 pub mod call;
 pub mod counters;
+#[cfg(feature = "std")]
 mod crew;
 mod dao_fork;
 pub mod deposit;
@@ -25,7 +26,9 @@ pub mod ethereum;
 mod evm;
 pub mod execute;
 pub mod genesis;
+#[cfg(feature = "std")]
 pub mod knowledge;
+#[cfg(feature = "std")]
 mod lane;
 #[cfg(feature = "std")]
 mod parallel;
@@ -46,6 +49,7 @@ pub use deposit::{Deposit, L1Attributes, L1Origin};
 pub use error::{ExecuteError, SkipReason, ViewError};
 pub use execute::{Execution, Mode, Options, execute, execute_with};
 pub use genesis::Genesis;
+#[cfg(feature = "std")]
 pub use knowledge::Knowledge;
 pub use receipt::Receipt;
 #[cfg(feature = "std")]

@@ -10,8 +10,9 @@ use alloy::{
     primitives::{Address, Bytes, TxKind, U256, address, bytes},
 };
 use executor::{
-    BlockAccessList, BlockInput, ExecutedBlock, MemoryState, Mode, StateView,
+    BlockAccessList, BlockInput, ExecutedBlock, MemoryState, Mode, Options, StateView,
     access_list::{ACCESS_LIST_BYTES_MAX, AccessListError, Claims, access_list},
+    execute_with,
 };
 use proptest::prelude::*;
 use std::sync::LazyLock;
@@ -30,7 +31,16 @@ pub(crate) fn check(
     assert_eq!(BlockAccessList::decode(&list.encoded(), transactions).as_ref(), Ok(&list));
     check_last_values(view, &list, block);
     check_each_transaction(view, input, &list, block);
+    let replayed = replay(view, input, &list);
+    modes::assert_same(block, &replayed, "with its list");
     list
+}
+
+/// Executes with the help of a list, whatever it says.
+fn replay(view: &MemoryState, input: &BlockInput, list: &BlockAccessList) -> ExecutedBlock {
+    let mode = modes::MODES[1];
+    let options = Options { mode, access_list: Some(list), ..Options::default() };
+    execute_with(view, input, options).unwrap()
 }
 
 /// After the block the list has the values that the block's diff has, and no others.
@@ -105,6 +115,41 @@ fn real_blocks_and_workloads_happen_as_their_lists_claim() {
     }
     let (transactions, accounts, bytes) = totals;
     println!("access lists: {transactions} transactions, {accounts} accounts, {bytes} bytes");
+}
+
+#[test]
+fn a_list_takes_apart_what_depends_on_each_other() {
+    let Some(file) = files::read("workloads/uni_hot.json.xz") else { return };
+    let (state, mut input) = (files::state(&file), files::input(&file));
+    input.transactions.truncate(200);
+    let block = executor::execute(&state, &input, Mode::Sequential).unwrap();
+    let list = access_list(&state, &input, &block).unwrap();
+    let components = |block: &ExecutedBlock| block.counters.components;
+
+    let without = executor::execute(&state, &input, modes::MODES[1]).unwrap();
+    assert!(components(&without) < 10, "{}", components(&without));
+    let with = replay(&state, &input, &list);
+    assert_eq!(components(&with), 200);
+    assert_eq!(with.counters.conflicts, 0);
+    modes::assert_same(&block, &with, "with its list");
+
+    // The values of one transaction too late: as wrong as a list can be, and believed only so long.
+    let late: Vec<AccountChanges> = list.accounts().iter().map(one_later).collect();
+    let late = BlockAccessList::decode(&alloy::rlp::encode(&late), 201).unwrap();
+    let with = replay(&state, &input, &late);
+    modes::assert_same(&block, &with, "with a late list");
+}
+
+fn one_later(account: &AccountChanges) -> AccountChanges {
+    let mut account = account.clone();
+    let balances = account.balance_changes.iter_mut().map(|change| &mut change.block_access_index);
+    let nonces = account.nonce_changes.iter_mut().map(|change| &mut change.block_access_index);
+    let slots = account.storage_changes.iter_mut().flat_map(|slot| &mut slot.changes);
+    let slots = slots.map(|change| &mut change.block_access_index);
+    for index in balances.chain(nonces).chain(slots) {
+        *index = BlockAccessIndex::new(index.get() + 1);
+    }
+    account
 }
 
 #[test]
@@ -235,6 +280,7 @@ proptest! {
         let Ok(hostile) = BlockAccessList::decode(&bytes, transactions) else { return Ok(()) };
         prop_assert_eq!(hostile.encoded(), bytes);
         prop_assert_eq!(hostile.writes(transactions).len(), transactions);
+        modes::assert_same(block, &replay(state, input, &hostile), "with a hostile list");
         let claims = Claims::new(state, &hostile);
         for (index, transaction) in block.transactions.iter().enumerate() {
             let transactions = vec![transaction.clone()];

@@ -204,7 +204,7 @@ fn execute(
     let (send, receive) = mpsc::channel();
     let (view, input, knowledge) = (view.clone(), input.clone(), knowledge.clone());
     thread::spawn(move || {
-        let options = Options { mode, knowledge: Some(&knowledge) };
+        let options = Options { knowledge: Some(&knowledge), ..mode.into() };
         drop(send.send(execute_with(&*view, &input, options)));
     });
     // Second by second, so that a process that was stopped for a while is not taken for a hang.

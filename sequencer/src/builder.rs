@@ -23,7 +23,7 @@ use batcher::{
 };
 use executor::{
     BlockInput, ChainRules, ExecuteError, ExecutedBlock, Execution, Genesis, Header, Knowledge,
-    L1Attributes, L1Origin, Mode, Options, RollupRules, Skipped, Transaction,
+    L1Attributes, L1Origin, Options, RollupRules, Skipped, Transaction,
 };
 use pace::Pace;
 use std::{
@@ -279,7 +279,7 @@ impl Builder {
         );
         let view = self.store.view()?;
         let base_fee_wei = input.env.base_fee_wei.unwrap_or(0);
-        let options = Options { mode: Mode::Automatic, knowledge: Some(&self.knowledge) };
+        let options = Options { knowledge: Some(&self.knowledge), ..Options::default() };
         let mut execution = Execution::begin(&view, self.rules.clone(), input.env, options)?;
         execution.extend(&input.transactions)?;
         let mut pace = self.pace;

@@ -56,16 +56,16 @@ type Failure = String;
 
 fn main() -> ExitCode {
     let options = match Options::parse(std::env::args().skip(1)) {
-        Ok(options) => options,
+        Ok(Some(options)) => options,
+        Ok(None) => {
+            print!("{}", options::HELP);
+            return ExitCode::SUCCESS;
+        }
         Err(message) => {
             eprintln!("{message}");
             return ExitCode::from(2);
         }
     };
-    if options.help {
-        print!("{}", options::HELP);
-        return ExitCode::SUCCESS;
-    }
     match run(&options) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
@@ -76,7 +76,7 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &Options) -> Result<(), Failure> {
-    let mut report = Report::new(&options);
+    let mut report = Report::new(options);
     report.notes(options);
     for load in [workload::synthetic, workload::mainnet] {
         run_family(load, options, &mut report)?;

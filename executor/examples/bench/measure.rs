@@ -4,11 +4,7 @@
 //! Prints nothing.
 
 use crate::{
-    Failure,
-    options::Options,
-    statistics::median,
-    teaching::{Teaching, oracle_options},
-    workload::Workload,
+    Failure, options::Options, statistics::median, teaching::Teaching, workload::Workload,
 };
 use executor::{
     Counters, ExecutedBlock, Mode, Options as ExecuteOptions,
@@ -23,6 +19,9 @@ use std::{
 /// More rounds than this tell nothing new, however short a block is.
 const ROUNDS_MAX: usize = 501;
 
+/// Rounds for the ceiling.
+const CEILING_ROUNDS: usize = 9;
+
 /// Who executes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Workers {
@@ -36,6 +35,7 @@ pub(crate) enum KnowledgeOf {
     Cold,
     OtherBlocks,
     Oracle,
+    AccessList,
 }
 
 impl KnowledgeOf {
@@ -44,6 +44,7 @@ impl KnowledgeOf {
             Self::Cold => "cold",
             Self::OtherBlocks => "other-blocks",
             Self::Oracle => "oracle",
+            Self::AccessList => "access-list",
         }
     }
 }
@@ -85,17 +86,19 @@ pub(crate) struct Measured {
     pub(crate) rounds: usize,
     pub(crate) sequential_ms: f64,
     pub(crate) sequential_phases: PhasesMs,
+    pub(crate) ceiling: Option<f64>,
     pub(crate) rows: Vec<Row>,
 }
 
-/// Worker counts run with what the other blocks taught; automatic mode with all three.
+/// Worker counts run with what the other blocks taught; automatic mode with all there is.
 fn configurations(options: &Options) -> Vec<Configuration> {
     let counts = options.workers.iter().map(|&count| Configuration {
         workers: Workers::Count(count),
         knowledge: KnowledgeOf::OtherBlocks,
     });
-    let automatic = [KnowledgeOf::Cold, KnowledgeOf::OtherBlocks, KnowledgeOf::Oracle]
-        .map(|knowledge| Configuration { workers: Workers::Automatic, knowledge });
+    let automatic =
+        [KnowledgeOf::Cold, KnowledgeOf::OtherBlocks, KnowledgeOf::Oracle, KnowledgeOf::AccessList]
+            .map(|knowledge| Configuration { workers: Workers::Automatic, knowledge });
     counts.chain(automatic).collect()
 }
 
@@ -129,8 +132,24 @@ pub(crate) fn measure(
         rounds: rounds.len(),
         sequential_ms: median(rounds.iter().map(|round| ms(&round[0]))),
         sequential_phases: phases(&rounds, 0),
+        ceiling: options.profile.then(|| ceiling(workload)).transpose()?,
         rows: rows(&configurations, &rounds),
     })
+}
+
+/// How many times faster two cores are than one when they share no work, only the machine.
+fn ceiling(workload: &Workload) -> Result<f64, Failure> {
+    let mut ratios = Vec::with_capacity(CEILING_ROUNDS);
+    for _ in 0..CEILING_ROUNDS {
+        let alone = ms(&sequential(workload)?.counters);
+        let (one, other) = std::thread::scope(|scope| {
+            let other = scope.spawn(|| sequential(workload));
+            (sequential(workload), other.join())
+        });
+        let other = other.map_err(|_| format!("{}: panic", workload.name))?;
+        ratios.push(2.0 * alone / ms(&one?.counters).max(ms(&other?.counters)));
+    }
+    Ok(median(ratios))
 }
 
 fn rows(configurations: &[Configuration], rounds: &[Vec<Counters>]) -> Vec<Row> {
@@ -190,10 +209,8 @@ fn configured(
         Workers::Automatic => Mode::Automatic,
     };
     let knowledge = teaching.knowledge(configuration.knowledge);
-    let options = match configuration.knowledge {
-        KnowledgeOf::Oracle => oracle_options(mode, &knowledge),
-        _ => ExecuteOptions { mode, knowledge: Some(&knowledge) },
-    };
+    let access_list = teaching.access_list(configuration.knowledge);
+    let options = ExecuteOptions { mode, knowledge: Some(&knowledge), access_list };
     executed(workload, options)
 }
 

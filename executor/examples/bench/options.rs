@@ -16,7 +16,8 @@ usage: make bench-executor BENCH_ARGS=\"[OPTION]...\"
   --rounds N       exactly N rounds for every workload
   --quick          a look, not a measurement: 3 rounds at least, and a tenth of the time
   --workers LIST   worker counts, such as 1,2,4; default: 1, 2, and 4, 8, 16 as far as cores reach
-  --phases         also where the time went: plan, transactions (of it: waiting), state diff
+  --profile        also where the time went: plan, transactions (of it: waiting), state diff; and
+                   what sequential execution loses when another core executes the same beside it
   --no-bounds      do not compute list scheduling bounds
   --help           this text
 
@@ -28,8 +29,11 @@ examples
 how to read it
   ratio       sequential time / time, median over the rounds; above 1 is a win
   knowledge   what the executor knew beforehand: `cold` nothing, `other-blocks` what every other
-              block of the family taught, `oracle` what this very block taught
+              block of the family taught, `oracle` what this very block taught, `access-list`
+              as other-blocks, and the block's access list comes with it (EIP-7928)
   redone      transactions executed more than once
+  ceiling     2 x sequential time alone / beside another: what this machine's memory leaves of two
+              cores, if nothing has to be shared
   bound       what N cores could reach at most with these transactions, their measured times and
               their true dependencies, if cores cost each other nothing
 ";
@@ -45,9 +49,8 @@ pub(crate) struct Options {
     /// Rounds go on until a workload has used this much time.
     pub(crate) budget: Duration,
     pub(crate) workers: Vec<NonZeroUsize>,
-    pub(crate) phases: bool,
+    pub(crate) profile: bool,
     pub(crate) bounds: bool,
-    pub(crate) help: bool,
 }
 
 impl Default for Options {
@@ -59,15 +62,15 @@ impl Default for Options {
             rounds_min: 7,
             budget: Duration::from_secs(5),
             workers: default_workers(),
-            phases: false,
+            profile: false,
             bounds: true,
-            help: false,
         }
     }
 }
 
 impl Options {
-    pub(crate) fn parse(mut args: impl Iterator<Item = String>) -> Result<Self, Failure> {
+    /// `None` when help is asked for.
+    pub(crate) fn parse(mut args: impl Iterator<Item = String>) -> Result<Option<Self>, Failure> {
         let mut options = Self::default();
         while let Some(arg) = args.next() {
             let mut value =
@@ -83,13 +86,13 @@ impl Options {
                 "--workers" => {
                     options.workers = value()?.split(',').map(number).collect::<Result<_, _>>()?;
                 }
-                "--phases" => options.phases = true,
+                "--profile" => options.profile = true,
                 "--no-bounds" => options.bounds = false,
-                "--help" | "-h" => options.help = true,
+                "--help" | "-h" => return Ok(None),
                 _ => return Err(format!("unknown option {arg}; see --help")),
             }
         }
-        Ok(options)
+        Ok(Some(options))
     }
 
     pub(crate) fn selects(&self, name: &str) -> bool {

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 /// Prints as results come in, and remembers them for the summary.
 pub(crate) struct Report {
     json: bool,
-    phases: bool,
+    profile: bool,
     measured: Vec<Measured>,
     bounds: Vec<Bounds>,
 }
@@ -23,7 +23,7 @@ impl Report {
     pub(crate) fn new(options: &Options) -> Self {
         Self {
             json: options.json,
-            phases: options.phases,
+            profile: options.profile,
             measured: Vec::new(),
             bounds: Vec::new(),
         }
@@ -58,12 +58,15 @@ impl Report {
             measured.rows.iter().for_each(|row| println!("{}", row_json(measured, row)));
         } else {
             println!("{}", header(measured));
-            if self.phases {
+            if self.profile {
                 println!("{}", phases_line(&measured.sequential_phases));
+                if let Some(ceiling) = measured.ceiling {
+                    println!("       ceiling of two cores {ceiling:.3}");
+                }
             }
             for row in &measured.rows {
                 println!("{}", row_line(measured, row));
-                if self.phases {
+                if self.profile {
                     println!("{}", phases_line(&row.phases));
                 }
             }

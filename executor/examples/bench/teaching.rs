@@ -1,9 +1,12 @@
-//! What the executor knows before a block: nothing, what the other blocks taught, or everything.
+//! What the executor knows before a block: nothing, what the other blocks taught, what the block
+//! itself taught, or, beside what the others taught, the block's access list.
 //!
 //! A run teaches, so every run gets a copy. Copying is not timed: a node keeps its knowledge.
 
 use crate::{Failure, measure::KnowledgeOf, workload::Workload};
-use executor::{BlockInput, Knowledge, Mode, Options, execute_with};
+use executor::{
+    BlockAccessList, BlockInput, Knowledge, Mode, Options, access_list::access_list, execute_with,
+};
 use std::num::NonZeroUsize;
 
 /// A block teaches by at most this many of its transactions, the first ones. It bounds the time for
@@ -18,6 +21,7 @@ const TEACHER: Mode = Mode::Parallel { workers: NonZeroUsize::new(2).unwrap() };
 pub(crate) struct Teaching {
     others: Knowledge,
     this: Knowledge,
+    list: BlockAccessList,
 }
 
 impl Teaching {
@@ -31,28 +35,37 @@ impl Teaching {
             }
         }
         let this = Knowledge::default();
-        learn(&this, &family[measured], usize::MAX)?;
-        Ok(Self { others, this })
+        let measured = &family[measured];
+        learn(&this, measured, usize::MAX)?;
+        Ok(Self { others, this, list: list(measured)? })
     }
 
     /// A fresh copy for one run.
     pub(crate) fn knowledge(&self, of: KnowledgeOf) -> Knowledge {
         match of {
             KnowledgeOf::Cold => Knowledge::default(),
-            KnowledgeOf::OtherBlocks => self.others.clone(),
+            KnowledgeOf::OtherBlocks | KnowledgeOf::AccessList => self.others.clone(),
             KnowledgeOf::Oracle => self.this.clone(),
         }
     }
+
+    /// The block's access list, where the executor is given one.
+    pub(crate) fn access_list(&self, of: KnowledgeOf) -> Option<&BlockAccessList> {
+        (of == KnowledgeOf::AccessList).then_some(&self.list)
+    }
 }
 
-/// TO CONNECT: the block's own access sets as a hint, once [`Options`] takes them. Until then the
-/// oracle is knowledge that has executed this very block before.
-pub(crate) fn oracle_options(mode: Mode, knowledge: &Knowledge) -> Options<'_> {
-    Options { mode, knowledge: Some(knowledge) }
+/// What a node that executed the block would hand out beside it.
+fn list(workload: &Workload) -> Result<BlockAccessList, Failure> {
+    let (state, input) = (&workload.state, &workload.input);
+    let block = execute_with(state, input, Mode::Sequential.into());
+    block
+        .and_then(|block| access_list(state, input, &block))
+        .map_err(|error| format!("{}: access list: {error}", workload.name))
 }
 
 fn learn(knowledge: &Knowledge, from: &Workload, transactions_max: usize) -> Result<(), Failure> {
-    let options = Options { mode: TEACHER, knowledge: Some(knowledge) };
+    let options = Options { mode: TEACHER, knowledge: Some(knowledge), ..Options::default() };
     let taught = &from.input.transactions;
     let transactions = taught[..taught.len().min(transactions_max)].to_vec();
     let input =

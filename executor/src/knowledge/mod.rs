@@ -14,7 +14,6 @@ pub(crate) use template::{Call, Observation, PredictedKey, Template};
 use alloc::sync::Arc;
 use alloy_primitives::{Address, B256, map::HashMap};
 
-#[cfg(feature = "std")]
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Templates kept. At a few hundred bytes each they take a few megabytes; a busy chain calls a few
@@ -66,25 +65,15 @@ struct Entry {
 /// Knowledge shared by the blocks of one chain. Cloning copies it.
 #[derive(Debug, Default)]
 pub struct Knowledge {
-    #[cfg(feature = "std")]
     book: Mutex<Book>,
 }
 
-#[cfg(feature = "std")]
 impl Clone for Knowledge {
     fn clone(&self) -> Self {
         Self { book: Mutex::new(self.book().clone()) }
     }
 }
 
-#[cfg(not(feature = "std"))]
-impl Clone for Knowledge {
-    fn clone(&self) -> Self {
-        Self {}
-    }
-}
-
-#[cfg(feature = "std")]
 impl Knowledge {
     fn book(&self) -> MutexGuard<'_, Book> {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
@@ -152,7 +141,6 @@ impl Knowledge {
     }
 }
 
-#[cfg(feature = "std")]
 fn median_use(book: &Book) -> u64 {
     let mut uses: std::vec::Vec<u64> = book.templates.values().map(|entry| entry.used_at).collect();
     let middle = uses.len() / 2;

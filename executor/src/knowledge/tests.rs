@@ -1,5 +1,4 @@
 //! What is learned predicts, has a bound, and does not mind what it is told.
-#![cfg(feature = "std")]
 
 use super::{Call, Function, Knowledge, Observation, TEMPLATE_KEYS_MAX, TEMPLATES_MAX, Template};
 use crate::{

@@ -7,8 +7,8 @@
 use super::{base, journal::LaneJournal, trace::Trace};
 use crate::state::{Account, StateView};
 use alloc::vec::Vec;
-use alloy_primitives::{Address, U256};
-use revm::state::{Account as RevmAccount, EvmState, EvmStorageSlot};
+use alloy_primitives::{Address, U256, map::Entry};
+use revm::state::{Account as RevmAccount, AccountInfo, EvmState, EvmStorageSlot};
 
 /// Balances at or above this are compared exactly: adding to them might overflow.
 const BALANCE_MAX_WEI: U256 = U256::from_limbs([0, 0, 0, 1 << 62]);
@@ -49,6 +49,14 @@ pub(crate) struct Access {
 pub(crate) struct Patch {
     accounts: Vec<(Address, Account)>,
     slots: Vec<(Address, U256, U256)>,
+}
+
+/// A value that somebody says a transaction will leave.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Announcement {
+    BalanceWei(Address, U256),
+    Nonce(Address, u64),
+    Slot(Address, U256, U256),
 }
 
 impl Patch {
@@ -236,12 +244,59 @@ impl<V: StateView> LaneJournal<'_, V> {
             }
         }
         for (address, slot, value) in &patch.slots {
-            let known = state.get_mut(address).and_then(|known| known.storage.get_mut(slot));
-            match known {
-                Some(known) => known.present_value = *value,
-                None => {
-                    database.slot_patches.insert((*address, *slot), *value);
-                }
+            self.patch_slot(*address, *slot, *value);
+        }
+    }
+
+    fn patch_slot(&mut self, address: Address, slot: U256, value: U256) {
+        let account = self.inner.inner.state.get_mut(&address);
+        match account.and_then(|account| account.storage.get_mut(&slot)) {
+            Some(known) => known.present_value = value,
+            None => {
+                self.inner.database.slot_patches.insert((address, slot), value);
+            }
+        }
+    }
+
+    /// Believes an announcement, on a helper's lane.
+    pub(crate) fn believe(&mut self, announcement: &Announcement) {
+        match *announcement {
+            Announcement::Slot(address, slot, value) => self.patch_slot(address, slot, value),
+            Announcement::BalanceWei(address, wei) => self.patch_account(
+                address,
+                |known| known.balance = wei,
+                |patch| patch.balance_wei = wei,
+            ),
+            Announcement::Nonce(address, nonce) => {
+                self.patch_account(
+                    address,
+                    |known| known.nonce = nonce,
+                    |patch| patch.nonce = nonce,
+                );
+            }
+        }
+    }
+
+    fn patch_account(
+        &mut self,
+        address: Address,
+        known: impl FnOnce(&mut AccountInfo),
+        patch: impl FnOnce(&mut Account),
+    ) {
+        let database = &mut self.inner.database;
+        if Some(address) == database.tripwire {
+            return;
+        }
+        if let Some(account) = self.inner.inner.state.get_mut(&address) {
+            return known(&mut account.info);
+        }
+        let view = database.view;
+        match database.account_patches.entry(address) {
+            Entry::Occupied(mut entry) => patch(entry.get_mut()),
+            Entry::Vacant(entry) => {
+                // If it cannot be read, the leader will meet the error where it counts.
+                let Ok(account) = view.account(address) else { return };
+                patch(entry.insert(account.unwrap_or_default()));
             }
         }
     }

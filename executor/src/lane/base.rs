@@ -51,7 +51,6 @@ impl<'v, V: StateView> Base<'v, V> {
 
     /// The base of a helper's lane; loads of `beneficiary` are noticed, and execution ends soon after
     /// `abandoned` is set.
-    #[cfg(feature = "std")]
     pub(crate) fn of_helper(view: &'v V, beneficiary: Address, abandoned: Arc<AtomicBool>) -> Self {
         Self { tripwire: Some(beneficiary), abandoned: Some(abandoned), ..Self::new(view) }
     }

@@ -27,7 +27,6 @@ impl<'v, V: StateView> LaneJournal<'v, V> {
 }
 
 /// Loads from which on the two halves of a diff are worth two threads.
-#[cfg(feature = "std")]
 const LOADS_LARGE: usize = 8_192;
 
 /// The change from a base to the state of a journal over it.
@@ -36,7 +35,6 @@ fn diff<'v, V: StateView>(
     state: &EvmState,
 ) -> Result<(&'v V, StateDiff), ViewError> {
     let (view, accounts, slots) = (base.view, base.accounts, base.slots);
-    #[cfg(feature = "std")]
     if accounts.len() + slots.len() > LOADS_LARGE {
         let (slots, accounts) = crate::parallel::threads::both(
             move || ChangedSlots::of(state, &slots),

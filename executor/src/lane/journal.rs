@@ -86,7 +86,6 @@ impl<'v, V: StateView> LaneJournal<'v, V> {
     }
 
     /// Ends this lane; the memory of its journal serves another one.
-    #[cfg(feature = "std")]
     pub(crate) fn retire(self) {
         spare::give_back(self.inner.inner.state);
     }

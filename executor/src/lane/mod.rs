@@ -20,8 +20,7 @@ mod spare;
 mod trace;
 mod transfer;
 
-#[cfg(feature = "std")]
-pub(crate) use access::{Access, Patch};
+pub(crate) use access::{Access, Announcement, Patch};
 pub(crate) use base::Base;
 pub(crate) use journal::LaneJournal;
 pub(crate) use transfer::{Transfer, TransferRules};

@@ -3,29 +3,22 @@
 
 use revm::state::EvmState;
 
-#[cfg(feature = "std")]
 use std::sync::{Mutex, PoisonError};
-#[cfg(feature = "std")]
 use std::vec::Vec;
 
 /// Journals kept; one for each lane of a block or two. More are dropped.
-#[cfg(feature = "std")]
 const SPARES_MAX: usize = 32;
 
 /// Accounts that a kept journal has room for at most, about 60 MB. A larger one is dropped.
-#[cfg(feature = "std")]
 const ACCOUNTS_MAX: usize = 1 << 18;
 
-#[cfg(feature = "std")]
 static SPARES: Mutex<Vec<EvmState>> = Mutex::new(Vec::new());
 
 /// Clearing more accounts than this takes long enough to be done by another thread.
-#[cfg(feature = "std")]
 const ACCOUNTS_LARGE: usize = 1_024;
 
 /// An empty state, with memory if there is some.
 pub(super) fn take() -> EvmState {
-    #[cfg(feature = "std")]
     if let Some(spare) = SPARES.lock().unwrap_or_else(PoisonError::into_inner).pop() {
         return spare;
     }
@@ -34,7 +27,6 @@ pub(super) fn take() -> EvmState {
 
 /// Keeps the memory of a state that is not needed any more.
 pub(super) fn give_back(state: EvmState) {
-    #[cfg(feature = "std")]
     if (1..=ACCOUNTS_MAX).contains(&state.capacity()) {
         let state_is_large = state.len() > ACCOUNTS_LARGE;
         let mut state = state;
@@ -51,6 +43,4 @@ pub(super) fn give_back(state: EvmState) {
             keep();
         }
     }
-    #[cfg(not(feature = "std"))]
-    drop(state);
 }

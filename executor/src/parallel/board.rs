@@ -1,6 +1,6 @@
 //! What leader and helpers share while a batch of transactions is executed. No result depends on it.
 
-use super::{forecast::Forecast, plan::Plan};
+use super::{announced::Announced, forecast::Forecast, plan::Plan};
 use crate::{
     error::SkipReason,
     evm::Outcome,
@@ -95,11 +95,19 @@ impl Desk {
     }
 }
 
+/// An access list's announcements, for a batch that begins with this transaction of the block.
+#[derive(Clone, Copy)]
+pub(crate) struct Guide<'a> {
+    pub(crate) announced: &'a Announced,
+    pub(crate) first: usize,
+}
+
 /// Everything shared.
 pub(super) struct Board<'a> {
     pub(super) transactions: &'a [Transaction],
     pub(super) plan: &'a Plan,
     pub(super) forecast: &'a Forecast,
+    pub(super) guide: Option<Guide<'a>>,
     pub(super) desks: Vec<Desk>,
     /// Index the leader has come to.
     leader_at: AtomicUsize,
@@ -114,8 +122,7 @@ pub(super) struct Board<'a> {
 impl<'a> Board<'a> {
     pub(super) fn new(
         transactions: &'a [Transaction],
-        plan: &'a Plan,
-        forecast: &'a Forecast,
+        (plan, forecast, guide): (&'a Plan, &'a Forecast, Option<Guide<'a>>),
         log: Patch,
         helpers: impl Iterator<Item = Arc<AtomicBool>>,
     ) -> Self {
@@ -123,6 +130,7 @@ impl<'a> Board<'a> {
             transactions,
             plan,
             forecast,
+            guide,
             desks: helpers.map(Desk::new).collect(),
             leader_at: AtomicUsize::new(0),
             is_over: AtomicBool::new(false),

@@ -41,6 +41,8 @@ pub(super) struct Expected {
     pub(super) learns: bool,
     /// Only the leader executes it.
     pub(super) leaders_only: bool,
+    /// What it is, not what it reads, allows a helper to execute it.
+    can_speculate: bool,
 }
 
 struct KnownFunction {
@@ -79,9 +81,9 @@ impl Forecast {
         };
         let mut numbers = HashMap::<Function, u32>::default();
         for (index, transaction) in transactions.iter().enumerate() {
-            let leaders_only = match transaction.body() {
-                Body::Deposit(_) => true,
-                Body::Signed(_) => transaction.kind().is_create() || transaction.ty() == 4,
+            let can_speculate = match transaction.body() {
+                Body::Deposit(_) => false,
+                Body::Signed(_) => !transaction.kind().is_create() && transaction.ty() != 4,
             };
             let called = match transaction.kind() {
                 TxKind::Call(to) if !transaction.input().is_empty() => Some(to),
@@ -90,7 +92,7 @@ impl Forecast {
             let Some(to) = called else {
                 let gas = transaction.gas_limit().saturating_sub(21_000).min(UNKNOWN_GAS_MAX);
                 let time_ns = TRANSFER_NS + gas * KILOGAS_NS / 1_000;
-                forecast.push(time_ns, None, false, leaders_only);
+                forecast.push(time_ns, None, false, can_speculate);
                 continue;
             };
             let selector = selector(transaction.input());
@@ -122,14 +124,25 @@ impl Forecast {
             let hopeless = template.as_ref().is_some_and(|template| template.is_hopeless());
             let gas = gas.min(transaction.gas_limit());
             let time_ns = CALL_NS + gas * KILOGAS_NS / 1_000;
-            forecast.push(time_ns, Some(number), learns, leaders_only || hopeless);
+            forecast.push(time_ns, Some(number), learns, can_speculate);
+            forecast.expected[index].leaders_only |= hopeless;
         }
         forecast
     }
 
-    fn push(&mut self, time_ns: u64, function: Option<u32>, learns: bool, leaders_only: bool) {
+    /// With a list, the transactions that a helper could not speculate on can be speculated on; and
+    /// those that the list makes superfluous to execute ahead are the leader's.
+    pub(crate) fn guided(mut self) -> Self {
+        for expected in &mut self.expected {
+            expected.leaders_only = !expected.can_speculate || expected.function.is_none();
+        }
+        self
+    }
+
+    fn push(&mut self, time_ns: u64, function: Option<u32>, learns: bool, can_speculate: bool) {
         let time_ns = u32::try_from(time_ns).unwrap_or(u32::MAX);
-        self.expected.push(Expected { time_ns, function, learns, leaders_only });
+        let leaders_only = !can_speculate;
+        self.expected.push(Expected { time_ns, function, learns, leaders_only, can_speculate });
     }
 
     /// Expected time of the whole batch, in nanoseconds.

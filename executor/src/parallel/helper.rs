@@ -1,7 +1,7 @@
 //! A helper: executes the transactions of its components ahead of the leader. Nothing it does
 //! counts until the leader has compared it.
 
-use super::board::{Board, Lesson, Speculation, SpeculativeResult};
+use super::board::{Board, Guide, Lesson, Speculation, SpeculativeResult};
 use crate::{
     block::BlockEnv,
     execute::guard,
@@ -22,19 +22,28 @@ use std::{
 /// Before a transaction that takes this long the leader's changes are always read.
 const NEWS_WORTH: Duration = Duration::from_micros(15);
 
-/// A helper between two batches: its journal, and how much of the leader's log is in it.
+/// How much of what a helper was told is in its journal.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Heard {
+    /// Lengths of the leader's log.
+    log: (usize, usize),
+    /// Transactions of the block whose changes were announced.
+    announced: usize,
+}
+
+/// A helper between two batches: its journal, and what of the news is in it.
 pub(crate) struct Helper<'v, V: StateView> {
     /// `None` before the first batch, and after a panic.
     journal: Option<LaneJournal<'v, V>>,
     view: &'v V,
-    seen: (usize, usize),
+    heard: Heard,
     abandoned: Arc<AtomicBool>,
 }
 
 impl<'v, V: StateView> Helper<'v, V> {
     pub(super) fn new(view: &'v V) -> Self {
         let abandoned = Arc::new(AtomicBool::new(false));
-        Self { journal: None, view, seen: (0, 0), abandoned }
+        Self { journal: None, view, heard: Heard::default(), abandoned }
     }
 
     /// What ends the execution of the transaction that this helper is at.
@@ -59,15 +68,15 @@ impl<'v, V: StateView> Helper<'v, V> {
     ) {
         let new = || journal(self.view, env.beneficiary, self.abandoned.clone());
         let kept = self.journal.take().unwrap_or_else(new);
-        let seen = mem::take(&mut self.seen);
+        let heard = mem::take(&mut self.heard);
         let shift = AssertUnwindSafe(move || {
             let lane = Lane::new(kept, rules, env).teachable();
             let transfers = TransferRules::new(rules, env);
-            Shift { desk, board, lane, transfers, seen, misses: usize::MAX }.run()
+            Shift { desk, board, lane, transfers, heard, misses: usize::MAX }.run()
         });
         // A panic here is a defect, but only advice is lost: this helper begins anew.
-        if let Ok((journal, seen)) = catch_unwind(shift) {
-            (self.journal, self.seen) = (Some(journal), seen);
+        if let Ok((journal, heard)) = catch_unwind(shift) {
+            (self.journal, self.heard) = (Some(journal), heard);
         }
         board.get_up(desk);
     }
@@ -89,13 +98,13 @@ struct Shift<'b, 'v, V: StateView> {
     board: &'b Board<'b>,
     lane: Lane<'v, V>,
     transfers: TransferRules,
-    seen: (usize, usize),
+    heard: Heard,
     /// Misses when the news was read the last time.
     misses: usize,
 }
 
 impl<'v, V: StateView> Shift<'_, 'v, V> {
-    fn run(mut self) -> (LaneJournal<'v, V>, (usize, usize)) {
+    fn run(mut self) -> (LaneJournal<'v, V>, Heard) {
         let board = self.board;
         let mut next = 0;
         while let Some(index) = board.plan.next_of(self.desk, next.max(board.leader_at() + 1)) {
@@ -113,20 +122,41 @@ impl<'v, V: StateView> Shift<'_, 'v, V> {
                 self.attempt(index);
             }
         }
-        (self.lane.into_journal(), self.seen)
+        (self.lane.into_journal(), self.heard)
     }
 
     /// Brings the lane up to date: always before a transaction that is worth it, else only when the
     /// leader has missed a result since, since a good plan leaves nothing to tell.
     fn read_news(&mut self, index: usize) {
+        if let Some(guide) = self.board.guide {
+            return self.follow(guide, index);
+        }
         let misses = self.board.misses();
         if misses == self.misses && self.board.plan.time_of(index) < NEWS_WORTH {
             return;
         }
         self.misses = misses;
-        if let Some(news) = self.board.news(&mut self.seen) {
+        self.read_log();
+    }
+
+    fn read_log(&mut self) {
+        if let Some(news) = self.board.news(&mut self.heard.log) {
             self.lane.journal_mut().apply_patch(&news);
         }
+    }
+
+    /// Brings the lane to the state that an access list announces before a transaction. The log
+    /// counts only until the batch begins: then the list is ahead of it.
+    fn follow(&mut self, guide: Guide<'_>, index: usize) {
+        if self.misses == usize::MAX {
+            self.misses = 0;
+            self.read_log();
+        }
+        let upto = guide.first + index;
+        for announcement in guide.announced.of(self.heard.announced..upto) {
+            self.lane.journal_mut().believe(announcement);
+        }
+        self.heard.announced = upto;
     }
 
     fn attempt(&mut self, index: usize) {

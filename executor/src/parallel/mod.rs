@@ -11,6 +11,7 @@
 //! The leader waits for a helper no longer than the transaction is expected to take, and then
 //! executes it itself; at the end it waits until the helpers have dropped what they are at.
 
+mod announced;
 mod board;
 mod forecast;
 mod helper;
@@ -18,7 +19,8 @@ mod plan;
 mod team;
 pub(crate) mod threads;
 
-pub(crate) use board::Lesson;
+pub(crate) use announced::Announced;
+pub(crate) use board::{Guide, Lesson};
 pub(crate) use forecast::{Forecast, calls_ns_max};
 pub(crate) use plan::Plan;
 pub(crate) use team::{Leader, Team};

@@ -57,6 +57,20 @@ impl Plan {
         Self::assign(group(transactions, forecast, 0..count), forecast, helpers)
     }
 
+    /// A plan for transactions that can all be executed at any time, since a list announces the state
+    /// before each.
+    pub(crate) fn of_announced(forecast: &Forecast, helpers: usize) -> Self {
+        let mut plan = Self::assign(Groups::new(forecast.expected.len()), forecast, helpers);
+        // A list is followed in order only.
+        *plan.steal_below.get_mut() = 0;
+        plan
+    }
+
+    /// Whether there is enough for helpers to do.
+    pub(crate) fn is_worth_it(&self) -> bool {
+        self.helped_percent() >= HELPED_PERCENT_MIN
+    }
+
     /// A plan if one helps: looks at a sample first, since a batch in which everything depends on
     /// everything is common, and planning it would cost a twentieth of executing it.
     pub(crate) fn if_worth_it(
@@ -66,12 +80,12 @@ impl Plan {
     ) -> Option<Self> {
         if transactions.len() > 4 * SAMPLE {
             let sample = group(transactions, forecast, 0..SAMPLE);
-            if Self::assign(sample, forecast, helpers).helped_percent() < HELPED_PERCENT_MIN {
+            if !Self::assign(sample, forecast, helpers).is_worth_it() {
                 return None;
             }
         }
         let plan = Self::new(transactions, forecast, helpers);
-        (plan.helped_percent() >= HELPED_PERCENT_MIN).then_some(plan)
+        plan.is_worth_it().then_some(plan)
     }
 
     fn helped_percent(&self) -> u64 {

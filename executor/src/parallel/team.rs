@@ -1,7 +1,7 @@
 //! The leader at work with its helpers.
 
 use super::{
-    board::{Board, Lesson, Speculation, SpeculativeResult},
+    board::{Board, Guide, Lesson, Speculation, SpeculativeResult},
     forecast::Forecast,
     helper::Helper,
     plan::Plan,
@@ -28,6 +28,10 @@ use std::{
 /// The leader waits this long for a helper that is executing the transaction it has come to, and
 /// once more as long as the transaction is predicted to take; then it executes it itself.
 const PATIENCE: Duration = Duration::from_micros(20);
+
+/// Results beyond the good ones that may turn out wrong before an access list is not believed any
+/// more.
+const DOUBTS: usize = 32;
 
 /// The leader of a batch.
 pub(crate) struct Leader<'a, 'v, V: StateView> {
@@ -73,13 +77,13 @@ impl<'v, V: StateView + Sync> Team<'v, V> {
         leader: Leader<'_, 'v, V>,
         transactions: &[Transaction],
         plan: &Plan,
-        forecast: &Forecast,
+        (forecast, guide): (&Forecast, Option<Guide<'_>>),
         env: &BlockEnv,
     ) -> Result<(), ExecuteError> {
         let helpers = &mut self.helpers[..plan.helpers()];
         let log = core::mem::take(&mut self.log);
         let abandoned = helpers.iter().map(Helper::abandoned);
-        let board = Board::new(transactions, plan, forecast, log, abandoned);
+        let board = Board::new(transactions, (plan, forecast, guide), log, abandoned);
         let rules = leader.progress.rules().clone();
         let Some(pool) = threads::pool(plan.helpers()) else {
             // No thread can be had: the leader does everything itself.
@@ -172,6 +176,7 @@ impl<'b, 'a, 'v, V: StateView> Shift<'b, 'a, 'v, V> {
                 Some(result) => {
                     self.leader.counters.conflicts += 1;
                     self.judge(index, false);
+                    self.doubt();
                     rejected = Some(result.access);
                 }
                 None => {}
@@ -203,6 +208,14 @@ impl<'b, 'a, 'v, V: StateView> Shift<'b, 'a, 'v, V> {
     fn learn(&self, index: usize, transaction: &Transaction, lesson: &Lesson, gas_used: u64) {
         if let Some(functions) = self.board.forecast.functions(index) {
             lesson.teach(self.leader.knowledge, functions, transaction, gas_used);
+        }
+    }
+
+    /// Sends the helpers away when what guides them is mostly wrong.
+    fn doubt(&self) {
+        let Counters { accepted, conflicts, .. } = *self.leader.counters;
+        if self.board.guide.is_some() && conflicts > accepted + DOUBTS {
+            self.board.end();
         }
     }
 

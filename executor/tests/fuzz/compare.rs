@@ -6,8 +6,9 @@
 use super::{dice::Dice, scenario::Block};
 use alloy::primitives::{Address, B256, U256};
 use executor::{
-    Account, BlockInput, ExecuteError, ExecutedBlock, Execution, Knowledge, MemoryState, Mode,
-    Options, StateTrie, StateView, ViewError, execute_with,
+    Account, BlockAccessList, BlockInput, ExecuteError, ExecutedBlock, Execution, Knowledge,
+    MemoryState, Mode, Options, StateTrie, StateView, ViewError, access_list::access_list,
+    execute_with,
 };
 use revm::bytecode::Bytecode;
 use std::{
@@ -96,8 +97,19 @@ pub(crate) fn in_every_mode(
     let reference = guarded("sequential", || execute_with(&view, input, Mode::Sequential.into()))?;
     for mode in modes() {
         let knowledge = block.knows.then_some(knowledge);
-        let options = Options { mode, knowledge };
+        let options = Options { mode, knowledge, access_list: None };
         let name = format!("{mode:?}");
+        let result = guarded(&name, || execute_with(&view, input, options))?;
+        same_result(&reference, &result).map_err(|difference| format!("{name}: {difference}"))?;
+    }
+    if let Ok(block) = &reference
+        && dice.chance(20)
+        && let Ok(list) = access_list(&view, input, block)
+    {
+        let list = if dice.chance(50) { list } else { lies(&list, dice)? };
+        let mode = dice.pick(&modes());
+        let options = Options { mode, access_list: Some(&list), ..Options::default() };
+        let name = format!("{mode:?} with a list");
         let result = guarded(&name, || execute_with(&view, input, options))?;
         same_result(&reference, &result).map_err(|difference| format!("{name}: {difference}"))?;
     }
@@ -106,6 +118,30 @@ pub(crate) fn in_every_mode(
         same_result(&reference, &result).map_err(|difference| format!("pieces: {difference}"))?;
     }
     Ok(reference)
+}
+
+/// A list with wrong values in the places of right ones.
+fn lies(list: &BlockAccessList, dice: &mut Dice) -> Result<BlockAccessList, String> {
+    let mut accounts = list.accounts().to_vec();
+    for account in &mut accounts {
+        for change in &mut account.balance_changes {
+            if dice.chance(10) {
+                change.post_balance = dice.pick(&[U256::ZERO, U256::ONE, U256::MAX]);
+            }
+        }
+        for change in &mut account.nonce_changes {
+            if dice.chance(10) {
+                change.new_nonce = dice.pick(&[0, 1, u64::MAX]);
+            }
+        }
+        for change in account.storage_changes.iter_mut().flat_map(|slot| &mut slot.changes) {
+            if dice.chance(10) {
+                change.new_value = dice.pick(&[U256::ZERO, U256::ONE, U256::MAX]);
+            }
+        }
+    }
+    let bytes = alloy::rlp::encode(&accounts);
+    BlockAccessList::decode(&bytes, usize::MAX >> 1).map_err(|error| error.to_string())
 }
 
 /// As the builder does it: a few transactions at a time.

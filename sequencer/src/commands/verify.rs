@@ -20,7 +20,7 @@ use batcher::{
 use clap::Args;
 use contracts::{L2_TO_L1_MESSAGE_PASSER, Outputs};
 use executor::{
-    BlockInput, Deposit, ExecuteError, Genesis, Knowledge, L1Origin, MemoryState, Mode, Options,
+    BlockInput, Deposit, ExecuteError, Genesis, Knowledge, L1Origin, MemoryState, Options,
     StateView, ViewError, execute_with, genesis::output_root,
 };
 use indicatif::{ProgressBar, ProgressStyle};
@@ -340,7 +340,7 @@ impl Verifier {
 
     fn execute(&mut self, input: &BlockInput) -> Result<(), VerifyError> {
         let number = input.env.number;
-        let options = Options { mode: Mode::Automatic, knowledge: Some(&self.knowledge) };
+        let options = Options { knowledge: Some(&self.knowledge), ..Options::default() };
         let block = execute_with(&self.state, input, options)
             .map_err(|error| VerifyError::Execute { number, error })?;
         self.state.apply_block(&block);

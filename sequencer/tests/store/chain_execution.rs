@@ -116,11 +116,15 @@ fn threads_that_share_a_view_give_the_block_of_one_thread() {
         let one = execute_with(&view, &input, Mode::Sequential.into()).unwrap();
         assert!(one.receipts.iter().all(|receipt| receipt.success));
         let workers = NonZeroUsize::new(4).unwrap();
-        let options = Options { mode: Mode::Parallel { workers }, knowledge: Some(&knowledge) };
+        let options = Options {
+            mode: Mode::Parallel { workers },
+            knowledge: Some(&knowledge),
+            ..Options::default()
+        };
         let four = execute_with(&view, &input, options).unwrap();
         assert_eq!((four.counters.strategy, four.counters.workers), (Strategy::Parallel, 4));
         assert_same(&one, &four);
-        let options = Options { mode: Mode::Automatic, knowledge: Some(&knowledge) };
+        let options = Options { knowledge: Some(&knowledge), ..Options::default() };
         assert_same(&one, &execute_with(&view, &input, options).unwrap());
         println!("block {}: {:?}", round + 1, four.counters);
         store.commit(&four).unwrap();
