@@ -141,7 +141,8 @@ fn end(dice: &mut Dice, world: &World) -> Vec<Intent> {
 pub(crate) fn creation(dice: &mut Dice, world: &World) -> Vec<Intent> {
     let from = sender(dice, world);
     let runtime = contracts::proxy(INTERPRETER);
-    let init = match dice.below(8) {
+    let way = dice.below(8);
+    let init = match way {
         0 => Bytes::new(),
         1 => Bytes::from_static(&[op::INVALID]),
         2 => Bytes::from_static(&[op::CALLER, op::SELFDESTRUCT]),
@@ -157,7 +158,11 @@ pub(crate) fn creation(dice: &mut Dice, world: &World) -> Vec<Intent> {
         let nonce = executor::StateView::account(&world.state, from).unwrap();
         let made = from.create(nonce.unwrap_or_default().nonce);
         let program = random(dice, world, 1);
-        intents.push(Intent::call("creation", sender(dice, world), made, program.bytes()));
+        let from = sender(dice, world);
+        // Or it is paid, if it has destroyed itself.
+        let pay = Intent::transfer("creation", from, made, U256::from(9));
+        let call = Intent::call("creation", from, made, program.bytes());
+        intents.push(if way == 2 { pay } else { call });
     }
     intents
 }
