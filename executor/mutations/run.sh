@@ -29,8 +29,10 @@ fi
 
 work="$(mktemp -d "${TMPDIR:-/tmp}/mutations.XXXXXX")"
 trap 'rm -rf "$work"' EXIT
-# One place for every copy, so that the paths in the build stay and only what changed is built again.
-copy="$work/tree"
+# One place for every copy and run, so that the paths in the build stay and only what changed is
+# built again.
+copy="$CARGO_TARGET_DIR/tree"
+export CARGO_INCREMENTAL=1
 
 # Prints what became of one mutation; fails unless it was found.
 judge() {

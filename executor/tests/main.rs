@@ -13,6 +13,7 @@ mod access_list_oracle;
 mod blockchain_tests;
 mod blocks;
 mod ethers;
+mod failures;
 mod files;
 mod fuzz;
 mod mainnet_blocks;

@@ -6,6 +6,8 @@
 //! templates; when a new one finds no room, the half that was used the longest ago goes.
 
 mod template;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use template::{Call, Observation, PredictedKey, Template};
 

@@ -21,8 +21,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// A block that takes longer hangs.
-const HANG: Duration = Duration::from_secs(60);
+/// A block that is still being executed after so many looks, one each second, hangs. Not a time: a
+/// process that was stopped for a while does not hang.
+const LOOKS_MAX: u32 = 60;
 
 /// What to run.
 #[derive(Clone, Copy, Debug)]
@@ -65,8 +66,8 @@ struct Work {
     compared: AtomicU64,
     stopped: AtomicBool,
     finding: Mutex<Option<Finding>>,
-    /// Per thread: the block in execution, and since when.
-    now: Vec<Mutex<Option<(u64, Instant)>>>,
+    /// Per thread: the block in execution.
+    now: Vec<Mutex<Option<u64>>>,
 }
 
 impl Campaign {
@@ -126,7 +127,7 @@ impl Work {
         let knowledge = Knowledge::default();
         let mut scenario = Scenario::new(seed, group);
         for index in group * GROUP..((group + 1) * GROUP).min(self.campaign.end()) {
-            *self.now[thread].lock().unwrap() = Some((index, Instant::now()));
+            *self.now[thread].lock().unwrap() = Some(index);
             let block = scenario.draw();
             // What is drawn next must not depend on how much of the comparison was reached.
             let mut dice = super::dice::Dice::new(seed ^ index, scenario.dice().next());
@@ -154,12 +155,15 @@ impl Work {
         let started = Instant::now();
         let mut said = started;
         let second = Duration::from_secs(1);
+        let mut looks = vec![(None, 0); self.now.len()];
         while is_done.recv_timeout(second) == Err(mpsc::RecvTimeoutError::Timeout) {
-            for now in &self.now {
-                let hangs = now.lock().unwrap().filter(|(_, since)| since.elapsed() > HANG);
-                if let Some((block, _)) = hangs {
+            for (now, (seen, looks)) in self.now.iter().zip(&mut looks) {
+                let now = *now.lock().unwrap();
+                *looks = if now == *seen { *looks + 1 } else { 0 };
+                *seen = now;
+                if let Some(block) = now.filter(|_| *looks >= LOOKS_MAX) {
                     let seed = self.campaign.seed;
-                    println!("difference at block {block}: no result in {} s", HANG.as_secs());
+                    println!("difference at block {block}: no result in {LOOKS_MAX} s");
                     println!("again: --seed {seed} --block {block}");
                     std::process::abort();
                 }

@@ -234,7 +234,9 @@ pub(crate) fn proxy(to: Address) -> Bytes {
     code.into()
 }
 
-/// Init code that lets the interpreter run a program in the new account, then leaves `runtime`.
+/// Init code that lets the interpreter run a program in the new account, then leaves `runtime`, and
+/// behind it as many bytes as it was paid wei, at most 3: an address that is born again may hold
+/// another code with the same nonce.
 pub(crate) fn init_code(interpreter: Address, program: &Program, runtime: &[u8]) -> Bytes {
     let mut head = Bytes::new();
     // The length of the head is known only once it is written: the second pass has it.
@@ -246,7 +248,8 @@ pub(crate) fn init_code(interpreter: Address, program: &Program, runtime: &[u8])
             a.push_address(interpreter).ops(&[op::GAS, op::DELEGATECALL, op::POP]);
         }
         copy(&mut a, head.len() + program.len(), runtime.len());
-        a.push(runtime.len()).push(0u64).op(op::RETURN);
+        a.op(op::CALLVALUE).push(3u64).op(op::AND).push(runtime.len());
+        a.op(op::ADD).push(0u64).op(op::RETURN);
         head = a.finish();
     }
     [&head[..], &program.bytes(), runtime].concat().into()

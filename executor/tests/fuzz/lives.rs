@@ -33,6 +33,9 @@ pub(crate) fn rebirth(dice: &mut Dice, world: &World) -> Vec<Intent> {
     if !world.has(SpecId::PETERSBURG) {
         return end(dice, world);
     }
+    if !world.has(SpecId::CANCUN) && dice.chance(30) {
+        return changeling(dice, world);
+    }
     let nest = nest(dice);
     let heir = match dice.below(5) {
         0 => nest.address,
@@ -80,6 +83,36 @@ pub(crate) fn rebirth(dice: &mut Dice, world: &World) -> Vec<Intent> {
     intents
 }
 
+/// A contract dies and is born again: with another code, and nothing but its code tells; or with the
+/// same one, and what it had stored is gone.
+fn changeling(dice: &mut Dice, world: &World) -> Vec<Intent> {
+    let account = |nest: &Nest| executor::StateView::account(&world.state, nest.address).unwrap();
+    let there = world::nests().iter().filter(|nest| account(nest).is_some_and(|it| it.nonce > 0));
+    let there: Vec<_> = there.collect();
+    if there.is_empty() {
+        return end(dice, world);
+    }
+    let nest = there[dice.index(there.len())];
+    let mut die = Program::default();
+    die.selfdestruct(anyone(dice, world));
+    let birth = create(nest, dice.byte(3));
+    let [mut ask, mut read, mut through] = [(); 3].map(|()| Program::default());
+    ask.ask(op::EXTCODESIZE, nest.address).log(2);
+    read.load(U256::from(dice.pick(&[0u64, 1, 3, 4]))).log(2);
+    through.call(op::CALL, nest.address, 0, 0, &read.bytes()).log(2);
+    let steps = [
+        (nest.address, die),
+        (nest.factory, birth),
+        (dice.pick(&PROXIES), ask),
+        (dice.pick(&PROXIES), through),
+        (nest.address, read),
+    ];
+    let call = |dice: &mut Dice, (to, program): &(Address, Program)| {
+        Intent::call("rebirth", sender(dice, world), *to, program.bytes()).with_gas(600_000)
+    };
+    steps.iter().map(|step| call(dice, step)).collect()
+}
+
 /// Self-destructs of contracts that were there before the block, and what is asked about them.
 fn end(dice: &mut Dice, world: &World) -> Vec<Intent> {
     let victim = dice.pick(&[PROXIES[1], PROXIES[2], BOMB, COPY]);
@@ -108,7 +141,8 @@ fn end(dice: &mut Dice, world: &World) -> Vec<Intent> {
 pub(crate) fn creation(dice: &mut Dice, world: &World) -> Vec<Intent> {
     let from = sender(dice, world);
     let runtime = contracts::proxy(INTERPRETER);
-    let init = match dice.below(8) {
+    let way = dice.below(8);
+    let init = match way {
         0 => Bytes::new(),
         1 => Bytes::from_static(&[op::INVALID]),
         2 => Bytes::from_static(&[op::CALLER, op::SELFDESTRUCT]),
@@ -124,7 +158,11 @@ pub(crate) fn creation(dice: &mut Dice, world: &World) -> Vec<Intent> {
         let nonce = executor::StateView::account(&world.state, from).unwrap();
         let made = from.create(nonce.unwrap_or_default().nonce);
         let program = random(dice, world, 1);
-        intents.push(Intent::call("creation", sender(dice, world), made, program.bytes()));
+        let from = sender(dice, world);
+        // Or it is paid, if it has destroyed itself.
+        let pay = Intent::transfer("creation", from, made, U256::from(9));
+        let call = Intent::call("creation", from, made, program.bytes());
+        intents.push(if way == 2 { pay } else { call });
     }
     intents
 }

@@ -5,7 +5,7 @@
 //! a block's index. It is no oracle of Ethereum's rules: a mistake that the reference makes, too, is
 //! for the blockchain tests and the real blocks to find.
 
-mod assembler;
+pub(crate) mod assembler;
 mod authorizations;
 mod campaign;
 mod compare;

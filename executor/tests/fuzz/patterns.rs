@@ -98,19 +98,26 @@ fn token(dice: &mut Dice, world: &World) -> Vec<Intent> {
     (0..calls).map(call).collect()
 }
 
-/// Many increments of one slot, through the counter or a program.
+/// Many increments of one slot: by calls of the counter, through contracts that call it, or by a
+/// program.
 fn hot_slot(dice: &mut Dice, world: &World) -> Vec<Intent> {
     let calls = dice.range(2, 10);
     let mut increment = Program::default();
     increment.set(U256::ONE).add_to(0);
-    let direct = dice.chance(50);
+    let mut through = Program::default();
+    through.call(op::CALL, world::COUNTER, 0, 0, &[]);
+    let way = dice.below(5);
     let call = |_| {
         let from = sender(dice, world);
-        if direct {
-            Intent::call("hot slot", from, world::COUNTER, Bytes::new()).with_gas(60_000)
-        } else {
-            Intent::call("hot slot", from, PROXIES[0], increment.bytes()).with_gas(90_000)
-        }
+        let (to, program) = match way {
+            0 | 1 => {
+                let intent = Intent::call("hot slot", from, world::COUNTER, Bytes::new());
+                return intent.with_gas(60_000);
+            }
+            2 | 3 => (PROXIES[0], &increment),
+            _ => (dice.pick(&PROXIES), &through),
+        };
+        Intent::call("hot slot", from, to, program.bytes()).with_gas(90_000)
     };
     (0..calls).map(call).collect()
 }
@@ -155,6 +162,9 @@ fn word(address: Address) -> U256 {
 
 /// A read decides, and then everything is reverted: only the read and the gas remain.
 fn reverted_read(dice: &mut Dice, world: &World) -> Vec<Intent> {
+    if dice.chance(30) {
+        return reverted_question(dice, world);
+    }
     let at = dice.pick(&PROXIES);
     let key = slot(dice);
     let mut read = Program::default();
@@ -163,10 +173,7 @@ fn reverted_read(dice: &mut Dice, world: &World) -> Vec<Intent> {
     if dice.chance(50) {
         read.revert_if_odd().log(2).revert();
     } else {
-        let mut outer = Program::default();
-        read.revert();
-        outer.call(op::CALL, at, 0, 0, &read.bytes()).log(3);
-        read = outer;
+        read = in_vain(at, read.revert());
     }
     let mut write = Program::default();
     write.set(U256::ONE).append(Program::default().load(key).arithmetic(op::ADD, 1).store(key));
@@ -174,6 +181,25 @@ fn reverted_read(dice: &mut Dice, world: &World) -> Vec<Intent> {
         Intent::call("reverted read", sender(dice, world), at, program.bytes())
     };
     vec![intent(dice, &read), intent(dice, &write), intent(dice, &read)]
+}
+
+/// A program that has another run, which is reverted.
+fn in_vain(at: Address, inner: &Program) -> Program {
+    let mut outer = Program::default();
+    outer.call(op::CALL, at, 0, 0, &inner.bytes()).log(3);
+    outer
+}
+
+/// An account is asked what it holds, and then everything is reverted; it is paid in between.
+fn reverted_question(dice: &mut Dice, world: &World) -> Vec<Intent> {
+    let (at, of) = (dice.pick(&PROXIES), anyone(dice, world));
+    let mut ask = Program::default();
+    ask.ask(op::BALANCE, of).revert_if_odd().grow(90).grow(120).revert();
+    let ask = in_vain(at, &ask);
+    let pay = Intent::transfer("reverted read", sender(dice, world), of, U256::ONE);
+    let intent =
+        |dice: &mut Dice| Intent::call("reverted read", sender(dice, world), at, ask.bytes());
+    vec![intent(dice), pay.with_gas(90_000), intent(dice)]
 }
 
 /// One writes, another puts the old value back, a third reads.
@@ -224,6 +250,9 @@ fn drain(dice: &mut Dice, world: &World) -> Vec<Intent> {
 
 /// A stranger is funded by a transfer, a call, a self-destruct or a forwarder, and then sends.
 fn fund(dice: &mut Dice, world: &World) -> Vec<Intent> {
+    if dice.chance(25) {
+        return purse(dice, world);
+    }
     let stranger = person(1_000 + dice.below(8));
     let giver = sender(dice, world);
     let wei = 120_000 * (world.base_fee_wei.unwrap_or(0) + 3);
@@ -254,6 +283,23 @@ fn fund(dice: &mut Dice, world: &World) -> Vec<Intent> {
         intents.insert(0, send.with_fault(Fault::Funds));
     }
     intents
+}
+
+/// A contract pays what it may not hold, before and after it is paid.
+fn purse(dice: &mut Dice, world: &World) -> Vec<Intent> {
+    let at = dice.pick(&PROXIES);
+    let account = executor::StateView::account(&world.state, at).unwrap().unwrap_or_default();
+    let mut pay = Program::default();
+    for _ in 0..=account.balance_wei.saturating_to::<u64>().min(2_000) / 250 {
+        pay.call(op::CALL, anyone(dice, world), 250, 0, &[]);
+    }
+    pay.log(1);
+    let fill = Intent::transfer("fund", sender(dice, world), at, U256::from(250)).with_gas(90_000);
+    let spend = |dice: &mut Dice| {
+        let from = sender(dice, world);
+        Intent::call("fund", from, at, pay.bytes()).with_gas(600_000)
+    };
+    vec![fill, spend(dice), spend(dice)]
 }
 
 /// Many by one sender, some out of turn, transfers and calls mixed.
