@@ -19,6 +19,7 @@ use crate::{
 };
 use alloc::borrow::Cow;
 use revm::context::JournalTr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Calls that are expected to take less than this are not worth a helper, in nanoseconds: waking it,
 /// planning and collecting take up to a tenth of it, and the other core has other work.
@@ -127,7 +128,9 @@ impl<'v, V: StateView + Sync> Crew<'v, V> {
 
     fn forecast(&self, transactions: &[Transaction]) -> Forecast {
         let journal = self.leader.journal();
-        Forecast::new(transactions, &self.sharing.knowledge, |address| journal.code_hash(address))
+        // A view that panics does so again where it counts, and is named there.
+        let code_hash = |address| catch_unwind(AssertUnwindSafe(|| journal.code_hash(address)));
+        Forecast::new(transactions, &self.sharing.knowledge, |address| code_hash(address).ok()?)
     }
 
     /// Executes a batch: first in order what has to be learned, then, if that is worth it, the rest

@@ -278,7 +278,6 @@ fn a_panic_over_a_sender_is_an_error_that_names_the_transaction() {
 }
 
 #[test]
-#[ignore = "the forecast reads the callee's code hash before any transaction, and its panic gets out"]
 fn a_panic_over_a_callee_is_an_error_that_names_the_transaction() {
     fails_and_recovers(Key::Account(RECLUSE), Trap::Panic, names);
 }

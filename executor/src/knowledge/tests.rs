@@ -71,7 +71,8 @@ impl Transfer {
     }
 
     fn teach(&self, knowledge: &Knowledge, gas_used: u64) {
-        let observation = Observation { slots: &self.slots, hashes: &self.hashes, gas_used };
+        let observation =
+            Observation { slots: &self.slots, hashes: &self.hashes, gas_used, time_ns: gas_used };
         knowledge.learn(functions(self.token), &self.call(), &observation);
     }
 
@@ -147,16 +148,28 @@ fn what_a_contract_does_counts_more_than_what_its_code_does_elsewhere() {
     let knowledge = Knowledge::default();
     let [dear, cheap, unknown] = [TOKEN, OTHER_TOKEN, 0xeeee].map(|to| Transfer::new(to, 5, 6));
     let before_ns = forecast_ns(&knowledge, &unknown);
-    dear.teach(&knowledge, 100_000);
-    cheap.teach(&knowledge, 20_000);
-    let gas = |function: &Function| knowledge.template(function).unwrap().gas_used();
-    assert_eq!(gas(&functions(TOKEN).0), 100_000);
-    assert_eq!(gas(&functions(OTHER_TOKEN).0), 20_000);
-    assert_eq!(gas(&functions(OTHER_TOKEN).1), 80_000, "a mean of both");
+    dear.teach(&knowledge, 20_000);
+    cheap.teach(&knowledge, 5_000);
     let forecast = |transfer| forecast_ns(&knowledge, transfer);
-    assert!(forecast(&cheap) < forecast(&unknown));
-    assert!(forecast(&unknown) < forecast(&dear));
+    assert_eq!(forecast(&dear), 20_000);
+    assert_eq!(forecast(&cheap), 5_000);
+    assert_eq!(forecast(&unknown), 5_000, "nothing held that one up");
     assert!(forecast(&dear) < before_ns);
+}
+
+#[test]
+fn a_long_time_is_believed_slowly_and_never_a_time_out_of_all_proportion() {
+    let knowledge = Knowledge::default();
+    let transfer = Transfer::new(TOKEN, 5, 6);
+    let call = transfer.call();
+    let time_ns = |time_ns: u64| {
+        let observation = Observation { slots: &[], hashes: &[], gas_used: 30_000, time_ns };
+        knowledge.learn(functions(TOKEN), &call, &observation);
+        knowledge.template(&functions(TOKEN).0).unwrap().time_ns()
+    };
+    assert_eq!(time_ns(u64::MAX), 40_000);
+    assert_eq!(time_ns(8_000), 8_000);
+    assert_eq!(time_ns(u64::MAX), 9_000);
 }
 
 #[test]
@@ -168,7 +181,7 @@ fn there_are_never_more_templates_than_the_bound() {
         (Function::of_contract(account(index), SELECTOR), code)
     };
     let call = Call { sender: account(1), to: account(2), input: &[] };
-    let nothing = Observation { slots: &[], hashes: &[], gas_used: 30_000 };
+    let nothing = Observation { slots: &[], hashes: &[], gas_used: 30_000, time_ns: 30_000 };
     let count = TEMPLATES_MAX as u64 + 100;
     for index in 0..count {
         knowledge.learn(function(index), &call, &nothing);
@@ -186,7 +199,8 @@ fn a_template_never_has_more_keys_than_the_bound_and_learns_anew() {
     let knowledge = Knowledge::default();
     let call = Call { sender: account(1), to: account(TOKEN), input: &SELECTOR };
     let teach = |slots: &[(Address, U256, bool)]| {
-        let observation = Observation { slots, hashes: &[], gas_used: 1_000_000 };
+        let observation =
+            Observation { slots, hashes: &[], gas_used: 1_000_000, time_ns: 1_000_000 };
         knowledge.learn(functions(TOKEN), &call, &observation);
         let template = knowledge.template(&functions(TOKEN).0).unwrap();
         names(&template, &call, false, &hasher)
@@ -205,7 +219,7 @@ fn a_template_never_has_more_keys_than_the_bound_and_learns_anew() {
 
 fn template_of(slots: &[(Address, U256, bool)], call: &Call<'_>) -> Template {
     let mut template = Template::default();
-    template.learn(call, &Observation { slots, hashes: &[], gas_used: 1 });
+    template.learn(call, &Observation { slots, hashes: &[], gas_used: 1, time_ns: 1 });
     template
 }
 
@@ -245,7 +259,12 @@ fn hashes_that_make_no_sense_break_nothing() {
     for (seed, input) in (0..40u64).zip(inputs.iter().cycle()) {
         let (slots, hashes) = garbage(seed);
         let call = Call { sender: account(seed), to: account(TOKEN), input };
-        let observation = Observation { slots: &slots, hashes: &hashes, gas_used: seed << 30 };
+        let observation = Observation {
+            slots: &slots,
+            hashes: &hashes,
+            gas_used: seed << 30,
+            time_ns: seed << 30,
+        };
         knowledge.learn(functions(TOKEN), &call, &observation);
         let template = knowledge.template(&functions(TOKEN).0).unwrap();
         for input in &inputs {

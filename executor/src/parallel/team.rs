@@ -258,7 +258,9 @@ impl<'b, 'a, 'v, V: StateView> Shift<'b, 'a, 'v, V> {
         let journal = self.leader.lane.journal_mut();
         journal.take_over(&result.access);
         if result.outcome.is_ok() {
-            journal.credit_fee(self.leader.transfers.beneficiary, result.fee_wei)?;
+            let beneficiary = self.leader.transfers.beneficiary;
+            let transaction = &self.board.transactions[index];
+            guard(transaction, || Ok(journal.credit_fee(beneficiary, result.fee_wei)?))?;
         }
         if self.board.desks.len() > 1 {
             journal.correct(&result.access, &mut self.patch);
