@@ -2,7 +2,7 @@
 //!
 //! [`execute`] is one [`Execution::begin`], one [`Execution::extend`] and one [`Execution::seal`];
 //! the block builder calls them apart, many times `extend`, and gets the same block. Sequential
-//! execution ([`crate::reference`]) is the reference that every other mode must equal.
+//! execution (`reference.rs`) is the reference that every other mode must equal.
 
 use crate::{
     access_list::BlockAccessList,
