@@ -27,6 +27,8 @@ mod evm;
 pub mod execute;
 pub mod genesis;
 #[cfg(feature = "std")]
+pub mod keccak;
+#[cfg(feature = "std")]
 pub mod knowledge;
 #[cfg(feature = "std")]
 mod lane;

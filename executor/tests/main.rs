@@ -15,6 +15,7 @@ mod blocks;
 mod ethers;
 mod files;
 mod fuzz;
+mod keccak;
 mod mainnet_blocks;
 mod modes;
 mod modes_agree;
