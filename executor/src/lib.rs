@@ -57,6 +57,8 @@ pub use receipt::Receipt;
 #[cfg(feature = "std")]
 pub use record::record_witness;
 pub use rules::{ChainRules, EthereumRules, RollupRules};
+#[cfg(feature = "std")]
+pub use state::StateArena;
 pub use state::{
     Account, ExecutionWitness, MemoryState, StateDiff, StateTrie, StateView, WitnessState,
 };

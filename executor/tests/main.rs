@@ -10,6 +10,7 @@
 
 mod access_list;
 mod access_list_oracle;
+mod arena;
 mod blockchain_tests;
 mod blocks;
 mod ethers;
