@@ -33,6 +33,8 @@ pub mod knowledge;
 #[cfg(feature = "std")]
 mod lane;
 #[cfg(feature = "std")]
+mod ordered_root;
+#[cfg(feature = "std")]
 mod parallel;
 mod progress;
 pub mod receipt;

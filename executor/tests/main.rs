@@ -11,6 +11,7 @@
 mod access_list;
 mod access_list_oracle;
 mod arena;
+mod block_roots;
 mod blockchain_tests;
 mod blocks;
 mod ethers;
