@@ -1,6 +1,6 @@
 //! What is printed, as a table or as JSON, a line per configuration.
 
-use crate::{options::Options, statistics::median};
+use crate::{options::Options, statistics::median, workload::Shape};
 use executor::keccak::Backend;
 
 /// One configuration of one case, with its rounds.
@@ -60,17 +60,18 @@ impl Report {
         }
     }
 
-    /// What the resident trie takes by the allocator's count, and by its own.
-    pub(crate) fn memory(&self, case: &str, keys: usize, bytes: isize, own_bytes: usize) {
+    /// What the resident trie takes.
+    pub(crate) fn memory(&self, shape: Shape, when: &str, keys: usize, bytes: usize) {
+        let (case, accounts) = (shape.case(), shape.accounts);
         let per_key = bytes as f64 / keys as f64;
         if self.json {
             println!(
-                "{{\"case\":\"{case}-memory\",\"keys\":{keys},\"bytes\":{bytes},\
+                "{{\"case\":\"memory\",\"of\":\"{case}\",\"accounts\":{accounts},\
+                 \"when\":\"{when}\",\"keys\":{keys},\"bytes\":{bytes},\
                  \"bytes_per_key\":{per_key:.1}}}"
             );
         } else {
-            let own = own_bytes as f64 / keys as f64;
-            println!("{case}: {per_key:.1} bytes per key resident, by its own account {own:.1}");
+            println!("{case:<9} {accounts:>8}  {per_key:.1} bytes resident per key, {when}");
         }
     }
 }
