@@ -12,7 +12,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup run build test test-contracts lint bench bench-executor clean check-tools toolchain postgres
+.PHONY: help setup run build test test-contracts lint bench bench-executor bench-state clean check-tools toolchain postgres
 
 WEFT_DATA ?= ../shared/data
 override WEFT_DATA := $(abspath $(WEFT_DATA))
@@ -79,10 +79,13 @@ lint: setup ## Check formatting, clippy and the documentation; a warning is an e
 	cargo clippy --workspace --all-targets $(CARGO_FLAGS) -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps $(CARGO_FLAGS)
 
-bench: bench-executor ## Run every benchmark
+bench: bench-executor bench-state ## Run every benchmark
 
 bench-executor: check-tools toolchain ## Measure the executor in every mode (BENCH_ARGS="--help" says what can be chosen)
 	cargo run --release $(CARGO_FLAGS) -p executor --example bench -- $(BENCH_ARGS)
+
+bench-state: check-tools toolchain ## Measure the state root beside alloy-trie's hash builder (BENCH_ARGS="--help")
+	cargo run --release $(CARGO_FLAGS) -p executor --example bench_state -- $(BENCH_ARGS)
 
 clean: ## Remove everything built; what setup installed stays
 	cargo clean

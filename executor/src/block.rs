@@ -4,6 +4,8 @@
 //! follows from its parent: block builder and derivation both call [`BlockInput::rollup`], so they
 //! cannot disagree.
 
+#[cfg(feature = "std")]
+use crate::keccak::{Backend, Batch};
 use crate::{
     counters::Counters,
     deposit::{Deposit, L1Attributes, L1Origin},
@@ -16,6 +18,8 @@ use crate::{
 use alloc::{sync::Arc, vec::Vec};
 use alloy_consensus::{EMPTY_OMMER_ROOT_HASH, Header, constants::EMPTY_WITHDRAWALS};
 use alloy_eips::{eip4895::Withdrawal, eip7685::EMPTY_REQUESTS_HASH};
+#[cfg(feature = "std")]
+use alloy_primitives::BloomInput;
 use alloy_primitives::{Address, B64, B256, Bloom, Bytes, U256};
 use alloy_rlp::BufMut;
 use alloy_trie::root::ordered_trie_root_with_encoder;
@@ -195,19 +199,56 @@ pub struct ExecutedBlock {
 /// Root of the transactions trie over EIP-2718 bytes.
 #[must_use]
 pub fn transactions_root(transactions: &[Transaction]) -> B256 {
-    ordered_trie_root_with_encoder(transactions, |transaction, out| {
-        out.put_slice(transaction.raw());
-    })
+    ordered_root(transactions, |transaction, out| out.put_slice(transaction.raw()))
 }
 
 /// Root of the receipts trie over EIP-2718 bytes, and the union of the blooms.
 #[must_use]
 pub fn receipts_root(receipts: &[Receipt]) -> (B256, Bloom) {
-    let root = ordered_trie_root_with_encoder(receipts, |receipt, out| {
-        out.put_slice(&receipt.encoded_2718());
-    });
-    let bloom = receipts.iter().fold(Bloom::ZERO, |bloom, receipt| bloom | receipt.bloom());
-    (root, bloom)
+    let blooms = blooms(receipts);
+    let with_blooms: Vec<_> = receipts.iter().zip(&blooms).collect();
+    let root = ordered_root(&with_blooms, |(receipt, bloom), out| receipt.encode_2718(bloom, out));
+    (root, blooms.iter().fold(Bloom::ZERO, |all, bloom| all | *bloom))
+}
+
+/// Root of the trie over a list, by as many lanes of keccak as the processor has.
+#[cfg(feature = "std")]
+fn ordered_root<T>(items: &[T], encode: impl Fn(&T, &mut Vec<u8>)) -> B256 {
+    let by_index = |index: usize, out: &mut Vec<u8>| encode(&items[index], out);
+    let root = crate::ordered_root::ordered_root(Backend::detect(), items.len(), by_index);
+    root.unwrap_or_else(|| ordered_trie_root_with_encoder(items, encode))
+}
+
+#[cfg(not(feature = "std"))]
+fn ordered_root<T>(items: &[T], encode: impl Fn(&T, &mut Vec<u8>)) -> B256 {
+    ordered_trie_root_with_encoder(items, encode)
+}
+
+/// The bloom of each receipt; what goes into all of them is hashed together.
+#[cfg(feature = "std")]
+fn blooms(receipts: &[Receipt]) -> Vec<Bloom> {
+    let Some(mut batch) = Batch::new(Backend::detect()) else {
+        return receipts.iter().map(Receipt::bloom).collect();
+    };
+    let mut blooms = alloc::vec![Bloom::ZERO; receipts.len()];
+    let mut accrue = |index: usize, hash: B256| blooms[index].accrue(BloomInput::Hash(hash));
+    for (index, log) in receipts
+        .iter()
+        .enumerate()
+        .flat_map(|(index, r)| r.logs.iter().map(move |log| (index, log)))
+    {
+        batch.push(index, log.address.as_slice(), &mut accrue);
+        for topic in log.topics() {
+            batch.push(index, topic.as_slice(), &mut accrue);
+        }
+    }
+    batch.finish(&mut accrue);
+    blooms
+}
+
+#[cfg(not(feature = "std"))]
+fn blooms(receipts: &[Receipt]) -> Vec<Bloom> {
+    receipts.iter().map(Receipt::bloom).collect()
 }
 
 /// What the header commits to besides the environment.

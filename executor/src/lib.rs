@@ -27,9 +27,13 @@ mod evm;
 pub mod execute;
 pub mod genesis;
 #[cfg(feature = "std")]
+pub mod keccak;
+#[cfg(feature = "std")]
 pub mod knowledge;
 #[cfg(feature = "std")]
 mod lane;
+#[cfg(feature = "std")]
+mod ordered_root;
 #[cfg(feature = "std")]
 mod parallel;
 mod progress;
@@ -55,6 +59,8 @@ pub use receipt::Receipt;
 #[cfg(feature = "std")]
 pub use record::record_witness;
 pub use rules::{ChainRules, EthereumRules, RollupRules};
+#[cfg(feature = "std")]
+pub use state::StateArena;
 pub use state::{
     Account, ExecutionWitness, MemoryState, StateDiff, StateTrie, StateView, WitnessState,
 };

@@ -55,7 +55,13 @@ impl Receipt {
     /// the place of the status.
     #[must_use]
     pub fn encoded_2718(&self) -> Vec<u8> {
-        let bloom = self.bloom();
+        let mut out = Vec::new();
+        self.encode_2718(&self.bloom(), &mut out);
+        out
+    }
+
+    /// Appends [`Self::encoded_2718`], for who has the bloom already.
+    pub(crate) fn encode_2718(&self, bloom: &Bloom, out: &mut Vec<u8>) {
         let mut payload_length = self.state_root.map_or(self.success.length(), |r| r.length())
             + self.cumulative_gas_used.length()
             + bloom.length()
@@ -63,23 +69,22 @@ impl Receipt {
         if let Some(nonce) = self.deposit_nonce {
             payload_length += nonce.length() + DEPOSIT_RECEIPT_VERSION.length();
         }
-        let mut out = Vec::with_capacity(payload_length + 6);
+        out.reserve(payload_length + 6);
         if self.ty != 0 {
             out.put_u8(self.ty);
         }
-        Header { list: true, payload_length }.encode(&mut out);
+        Header { list: true, payload_length }.encode(out);
         match self.state_root {
-            Some(root) => root.encode(&mut out),
-            None => self.success.encode(&mut out),
+            Some(root) => root.encode(out),
+            None => self.success.encode(out),
         }
-        self.cumulative_gas_used.encode(&mut out);
-        bloom.encode(&mut out);
-        self.logs.encode(&mut out);
+        self.cumulative_gas_used.encode(out);
+        bloom.encode(out);
+        self.logs.encode(out);
         if let Some(nonce) = self.deposit_nonce {
-            nonce.encode(&mut out);
-            DEPOSIT_RECEIPT_VERSION.encode(&mut out);
+            nonce.encode(out);
+            DEPOSIT_RECEIPT_VERSION.encode(out);
         }
-        out
     }
 
     /// Reads [`Self::encoded_2718`] back; `None` when the bytes are anything else, or a receipt from

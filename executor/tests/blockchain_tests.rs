@@ -2,7 +2,7 @@
 //! the header it has, every invalid one be refused, and the last state be the one expected.
 
 use crate::{
-    access_list,
+    access_list, arena,
     modes::{MODES, assert_same},
     support::data,
 };
@@ -13,7 +13,7 @@ use alloy::{
 };
 use executor::{
     Account, EthereumRules, ExecuteError, ExecutedBlock, ExecutionWitness, MemoryState, Mode,
-    StateDiff, StateView, ViewError,
+    StateArena, StateDiff, StateView, ViewError,
     ethereum::{EthereumBlock, check, import},
     record_witness,
     state::{AccountDiff, SlotDiff},
@@ -21,6 +21,7 @@ use executor::{
 use revm::{bytecode::Bytecode, primitives::hardfork::SpecId};
 use serde::Deserialize;
 use std::{
+    cell::RefCell,
     collections::BTreeMap,
     io::Read,
     sync::{
@@ -70,8 +71,8 @@ impl CaseAccount {
     }
 }
 
-/// The state before the first block.
-fn state_of(pre: &BTreeMap<Address, CaseAccount>) -> MemoryState {
+/// The change from nothing to the state before the first block.
+fn diff_of(pre: &BTreeMap<Address, CaseAccount>) -> StateDiff {
     let mut diff = StateDiff::default();
     for (address, case) in pre {
         let (account, code) = case.account();
@@ -86,8 +87,12 @@ fn state_of(pre: &BTreeMap<Address, CaseAccount>) -> MemoryState {
         diff.accounts.insert(*address, change);
         diff.codes.insert(account.code_hash, code);
     }
+    diff
+}
+
+fn state_of(pre: &BTreeMap<Address, CaseAccount>) -> MemoryState {
     let mut state = MemoryState::default();
-    state.apply(&diff).unwrap();
+    state.apply(&diff_of(pre)).unwrap();
     state
 }
 
@@ -279,6 +284,34 @@ fn every_block_happens_as_its_access_list_claims() {
             Ok(executed)
         })
     });
+}
+
+#[test]
+fn the_arena_gives_every_state_root() {
+    let (next, options) = (AtomicUsize::new(0), arena::all_options());
+    let evicted = AtomicUsize::new(0);
+    run_all("arena", |case| {
+        // Every way to work in turn.
+        let options = options[next.fetch_add(1, Ordering::Relaxed) % options.len()];
+        let pre = diff_of(&case.pre);
+        let source = arena::flat::Source::default();
+        let mut arena = StateArena::new(options).unwrap().with_source(Box::new(source.clone()));
+        arena.apply(&pre).unwrap();
+        source.apply(&pre);
+        let arena = RefCell::new(arena);
+        run(case, &|state, chain, block| {
+            let executed = import_in(Mode::Sequential, state, chain, block)?;
+            let mut arena = arena.borrow_mut();
+            evicted.fetch_add(arena.evict(0).unwrap(), Ordering::Relaxed);
+            let applied = arena.apply(&executed.diff).map_err(|error| error.to_string())?;
+            source.apply(&executed.diff);
+            if applied != executed.header.state_root {
+                return Err(format!("{options:?}: another root"));
+            }
+            Ok(executed)
+        })
+    });
+    println!("arena: {} shards evicted", evicted.into_inner());
 }
 
 /// Records a witness in one mode and executes from it alone in another.

@@ -10,12 +10,15 @@
 
 mod access_list;
 mod access_list_oracle;
+mod arena;
+mod block_roots;
 mod blockchain_tests;
 mod blocks;
 mod ethers;
 mod failures;
 mod files;
 mod fuzz;
+mod keccak;
 mod mainnet_blocks;
 mod modes;
 mod modes_agree;

@@ -3,6 +3,8 @@
 //! [`StateView`] is the only way execution reads; [`StateDiff`] the only thing it writes. Nothing
 //! here touches files or a database.
 
+#[cfg(feature = "std")]
+pub mod arena;
 mod diff;
 mod memory;
 mod overlay;
@@ -11,6 +13,8 @@ mod recorder;
 mod trie;
 mod witness;
 
+#[cfg(feature = "std")]
+pub use arena::StateArena;
 pub use diff::{AccountDiff, SlotDiff, StateDiff};
 pub use memory::MemoryState;
 pub use overlay::Overlay;

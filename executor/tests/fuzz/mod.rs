@@ -10,7 +10,7 @@ mod authorizations;
 mod campaign;
 mod compare;
 mod contracts;
-mod dice;
+pub(crate) mod dice;
 mod intent;
 mod interpreter;
 mod lives;
