@@ -8,12 +8,16 @@
     reason = "helpers of tests fail like tests, and their numbers are small"
 )]
 
+mod block_record;
 mod chain_crash;
 mod chain_execution;
 mod chain_history;
 mod chain_model;
 mod chain_store;
 mod ledger;
+mod log_faults;
+mod log_files;
+mod log_recovery;
 #[path = "../support/postgres.rs"]
 mod postgres;
 #[path = "../support/skip.rs"]
