@@ -1,7 +1,10 @@
 //! Block execution: what is in a block, what is skipped and why, and that the pieces in which a
 //! block is built do not matter.
 
-use crate::support::{Chain, deposit, ether, genesis, request, sign, signer, transfer};
+use crate::{
+    modes,
+    support::{Chain, deposit, ether, genesis, request, sign, signer, transfer},
+};
 use alloy::{
     consensus::{SignableTransaction, TxEip7702, TxEnvelope, constants::EMPTY_WITHDRAWALS},
     eips::{Encodable2718, eip7702::Authorization},
@@ -10,8 +13,8 @@ use alloy::{
     signers::SignerSync,
 };
 use executor::{
-    Deposit, Execution, L1Attributes, MemoryState, Mode, Receipt, SkipReason, StateView,
-    Transaction, TransactionError, block, genesis::GenesisAccount,
+    Deposit, ExecutedBlock, Execution, L1Attributes, MemoryState, Mode, Receipt, SkipReason,
+    StateView, Transaction, TransactionError, block, genesis::GenesisAccount,
 };
 use proptest::prelude::*;
 
@@ -172,17 +175,25 @@ fn an_eip7702_transaction_delegates_an_account() {
     let create = sign(request(0, TxKind::Create, U256::ZERO, 200_000, STORE_INIT), &signer(0));
     chain.advance(vec![], &[create]);
     let contract = signer(0).address().create(0);
+    let block = chain.advance(vec![], &[delegation(&chain, 1, contract, 1)]);
+    assert!(block.receipts[1].success);
+    assert_eq!(chain.state.slot(signer(1).address(), U256::ZERO).unwrap(), U256::from(3));
+}
+
+/// The first signer pays 3 wei to one that delegates to a contract with it.
+fn delegation(chain: &Chain, nonce: u64, contract: Address, authority: u64) -> Transaction {
     let chain_id = chain.rules.chain_id();
     let authorization =
         Authorization { chain_id: U256::from(chain_id), address: contract, nonce: 0 };
-    let signature = signer(1).sign_hash_sync(&authorization.signature_hash()).unwrap();
+    let authority = signer(authority);
+    let signature = authority.sign_hash_sync(&authorization.signature_hash()).unwrap();
     let mut tx = TxEip7702 {
         chain_id,
-        nonce: 1,
+        nonce,
         gas_limit: 200_000,
         max_fee_per_gas: 1_000_000_000,
         max_priority_fee_per_gas: 0,
-        to: signer(1).address(),
+        to: authority.address(),
         value: U256::from(3),
         access_list: Default::default(),
         authorization_list: vec![authorization.into_signed(signature)],
@@ -190,9 +201,24 @@ fn an_eip7702_transaction_delegates_an_account() {
     };
     let signature = signer(0).sign_transaction_sync(&mut tx).unwrap();
     let raw = TxEnvelope::from(tx.into_signed(signature)).encoded_2718();
-    let block = chain.advance(vec![], &[Transaction::decode_signed(raw.into()).unwrap()]);
-    assert!(block.receipts[1].success);
-    assert_eq!(chain.state.slot(signer(1).address(), U256::ZERO).unwrap(), U256::from(3));
+    Transaction::decode_signed(raw.into()).unwrap()
+}
+
+/// Whether an account exists decides what its authorization refunds. An earlier transaction that
+/// touched it and left it empty must not make it exist.
+#[test]
+fn an_account_that_was_touched_in_vain_does_not_exist_for_an_authorization() {
+    let chain = Chain::new(1);
+    let stranger = signer(7).address();
+    let touch =
+        sign(request(0, TxKind::Call(stranger), U256::ZERO, 60_000, bytes!("00")), &signer(0));
+    let delegate = |nonce| delegation(&chain, nonce, RECIPIENT, 7);
+    let alone = modes::execute(&chain.state, &chain.input(vec![], &[delegate(0)]));
+    let after = modes::execute(&chain.state, &chain.input(vec![], &[touch, delegate(1)]));
+    let gas = |block: &ExecutedBlock, index: usize| {
+        block.receipts[index].cumulative_gas_used - block.receipts[index - 1].cumulative_gas_used
+    };
+    assert_eq!(gas(&alone, 1), gas(&after, 2));
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! count as what is explained at [`Trace`].
 
 use super::{
+    access::clear_destroyed,
     base::Base,
     spare,
     trace::{Detail, Payment, SlotRead, Trace},
@@ -25,7 +26,7 @@ use revm::{
     },
     context_interface::context::{SStoreResult, SelfDestructResult, StateLoad},
     primitives::hardfork::SpecId,
-    state::{Account as RevmAccount, EvmState},
+    state::{Account as RevmAccount, AccountStatus, EvmState},
 };
 
 /// A kept journal and its trace.
@@ -148,6 +149,16 @@ impl<V: StateView> BlockJournal for LaneJournal<'_, V> {
 
     /// A lane runs under EIP-161 only; see the module.
     fn set_clear_empty(&mut self, _clear_empty: bool) {}
+}
+
+/// An empty account is one that does not exist (EIP-161), whatever happened to it in transactions
+/// before: that decides what an authorization refunds (EIP-7702), which comes before anything that
+/// could touch it in its own transaction.
+fn forget_emptiness(account: &mut RevmAccount) {
+    if account.info.is_empty() {
+        account.status |= AccountStatus::LoadedAsNotExisting;
+        account.unmark_touch();
+    }
 }
 
 impl<'v, V: StateView> JournalTr for LaneJournal<'v, V> {
@@ -371,6 +382,12 @@ impl<'v, V: StateView> JournalTr for LaneJournal<'v, V> {
     ) -> Load<Self::JournaledAccount<'_>> {
         let Self { inner: Journal { database, inner }, trace } = self;
         trace.note_exact_balance(address);
+        if let Some(known) = inner.state.get_mut(&address).filter(|_| load_code) {
+            if known.transaction_id != inner.transaction_id {
+                clear_destroyed(known);
+            }
+            forget_emptiness(known);
+        }
         let mut was_cold = None;
         if trace.is_on() {
             let load = inner.load_account_optional(database, address, load_code, false);

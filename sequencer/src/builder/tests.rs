@@ -195,7 +195,7 @@ fn helpers_are_called_for_a_block_of_calls_and_what_it_taught_stays() {
         assert!(block.receipts.iter().all(|receipt| receipt.success));
         if std::thread::available_parallelism().unwrap().get() > 1 {
             assert_eq!(block.counters.strategy, Strategy::Parallel, "{:?}", block.counters);
-            assert_eq!(site.builder.knowledge.functions(), 1);
+            assert_eq!(site.builder.knowledge.functions(), 2, "of the contract, of its code");
         }
     }
 }
