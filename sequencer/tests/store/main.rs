@@ -12,10 +12,13 @@ mod chain_crash;
 mod chain_execution;
 mod chain_history;
 mod chain_model;
+mod chain_pruning;
 mod chain_store;
 mod ledger;
 #[path = "../support/postgres.rs"]
 mod postgres;
+#[path = "../support/rollup_chain.rs"]
+mod rollup_chain;
 #[path = "../support/skip.rs"]
 mod skip;
 mod submissions;
