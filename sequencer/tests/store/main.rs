@@ -21,4 +21,5 @@ mod postgres;
 mod rollup_chain;
 #[path = "../support/skip.rs"]
 mod skip;
+mod snapshots;
 mod submissions;

@@ -16,6 +16,7 @@ mod prune;
 mod read;
 mod reader;
 mod rollback;
+pub mod snapshot;
 mod tries;
 mod view;
 mod write;
@@ -91,6 +92,7 @@ impl ChainStore {
     /// The first two groups of [`ChainStoreError`]: the directory is in use, unusable, of another
     /// chain or of a newer format, or what it holds is damaged.
     pub fn open(directory: &Path, genesis: &Genesis) -> Result<Self, ChainStoreError> {
+        snapshot::refuse_unfinished(directory)?;
         std::fs::create_dir_all(directory).map_err(ChainStoreError::Directory)?;
         let lock = lock(directory)?;
         let kv = Kv::open(directory, TABLES)?;
