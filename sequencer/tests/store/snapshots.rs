@@ -182,6 +182,46 @@ fn a_snapshot_of_everything_is_the_whole_chain() {
 }
 
 #[test]
+fn blocks_with_an_output_come_along_and_others_before_the_first_do_not() {
+    const LAST: u64 = 300;
+    let home = Home::new();
+    let store = home.open();
+    extend(&store, &home.genesis, LAST);
+    for (block, next_index) in [4, 20, 298].into_iter().zip(1..) {
+        store.keep_output(block).unwrap();
+        store.set_final_outputs(FinalOutputs { next_index, block }).unwrap();
+    }
+    let (ok, _, error) = home.db(&["export", "a.snapshot", "--blocks", "3"]);
+    assert!(ok, "{error}");
+    let other = Home::new();
+    fs::copy(home.path("a.snapshot"), other.path("a.snapshot")).unwrap();
+    let (ok, out, error) = other.db(&["import", "a.snapshot"]);
+    assert!(ok && out.contains("blocks from   41"), "{error}");
+    let imported = other.open();
+    for number in 0..=LAST {
+        let is_kept = number >= 41 || [0, 4, 20].contains(&number);
+        let block = store.block(number).unwrap().filter(|_| is_kept);
+        assert_eq!(imported.block(number).unwrap(), block, "{number}");
+    }
+    let slots = [1, 3, 5, 19, 21].map(rollup_chain::withdrawal_slot);
+    for block in [4, 20, 298] {
+        let proof = imported.message_passer_proof(block, &slots).unwrap().unwrap();
+        assert_eq!(store.message_passer_proof(block, &slots).unwrap(), Some(proof));
+    }
+    // The next one is made of what the first one left.
+    let (ok, out, error) = other.db(&["export", "b.snapshot", "--blocks", "1000"]);
+    assert!(ok && out.contains("blocks from   41"), "{error}");
+    assert!(
+        fs::read(other.path("a.snapshot")).unwrap() == fs::read(other.path("b.snapshot")).unwrap()
+    );
+    let error = imported.rollback_to(40).unwrap_err();
+    assert!(matches!(error, ChainStoreError::HistoryPruned { first: 297, .. }), "{error}");
+    extend(&store, &home.genesis, LAST + 1);
+    extend(&imported, &home.genesis, LAST + 1);
+    assert_eq!(imported.head(), store.head());
+}
+
+#[test]
 fn nothing_is_overwritten() {
     let home = Home::new();
     home.open();
@@ -214,6 +254,9 @@ fn a_file_that_was_changed_anywhere_is_refused_by_place_and_leaves_nothing() {
         }
         refused(&whole[..at]);
     }
+    fs::write(home.path("file.snapshot"), &whole[..9_000]).unwrap();
+    let (ok, _, error) = home.db(&["import", "file.snapshot", "--data-dir", "new"]);
+    assert!(!ok && error.contains(", byte ") && !home.path("new").exists(), "{error}");
     assert!(refused(&[whole, b"x"].concat()).contains("something after the end"));
     assert!(refused(b"").contains("is not a snapshot"));
     let mut newer = whole.to_vec();

@@ -30,6 +30,7 @@ pub(super) fn trie_at<K: Access>(
     number: u64,
     changes_max: usize,
 ) -> Result<StateTrie, ChainStoreError> {
+    let _turn = tries.rebuild_turn();
     let is_in_window = tries.is_in_window(number, head.number);
     let mut changes_left = if is_in_window { usize::MAX } else { changes_max };
     let (mut at, mut trie) = (head.number, head_trie.clone());

@@ -9,7 +9,7 @@ use executor::StateTrie;
 use std::{
     collections::BTreeMap,
     sync::{
-        PoisonError, RwLock,
+        Mutex, MutexGuard, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -28,13 +28,16 @@ const ANCHOR_BLOCKS: u64 = 64;
 pub(super) struct Tries {
     known: RwLock<BTreeMap<u64, (B256, StateTrie)>>,
     proof_window_blocks: AtomicU64,
+    /// Held by who rebuilds one.
+    rebuilding: Mutex<()>,
 }
 
 impl Tries {
     /// Only the head's.
     pub(super) fn new(head: Head, trie: StateTrie) -> Self {
         let known = RwLock::new(BTreeMap::from([(head.number, (head.hash, trie))]));
-        Self { known, proof_window_blocks: AtomicU64::new(PROOF_WINDOW_BLOCKS) }
+        let proof_window_blocks = AtomicU64::new(PROOF_WINDOW_BLOCKS);
+        Self { known, proof_window_blocks, rebuilding: Mutex::new(()) }
     }
 
     /// Sets the proof window.
@@ -45,6 +48,12 @@ impl Tries {
     /// Whether `number` is in the proof window that ends at `head`.
     pub(super) fn is_in_window(&self, number: u64, head: u64) -> bool {
         number >= (head + 1).saturating_sub(self.proof_window_blocks.load(Ordering::Relaxed))
+    }
+
+    /// The right to rebuild a trie, one at a time: it takes memory, and a core that the block builder
+    /// wants too, and who waited mostly finds a trie near the one that it needs.
+    pub(super) fn rebuild_turn(&self) -> MutexGuard<'_, ()> {
+        self.rebuilding.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The last block before `number` whose trie stays.

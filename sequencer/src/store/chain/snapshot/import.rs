@@ -114,6 +114,8 @@ fn check_header(
 /// Where the chain is put together.
 struct Site {
     directory: PathBuf,
+    /// The data directory, where there was none.
+    created: Option<PathBuf>,
     lock: Option<DirectoryLock>,
     is_published: bool,
 }
@@ -121,14 +123,12 @@ struct Site {
 impl Site {
     fn create(chain: &Path) -> Result<Self, SnapshotError> {
         let directory = import_directory(chain);
-        if let Some(parent) = directory.parent() {
-            fs::create_dir_all(parent).map_err(io_error(parent))?;
-        }
         if directory.exists() {
             return Err(ChainStoreError::UnfinishedImport { directory }.into());
         }
-        fs::create_dir(&directory).map_err(io_error(&directory))?;
-        let mut site = Self { directory, lock: None, is_published: false };
+        let created = directory.parent().filter(|parent| !parent.exists()).map(Path::to_owned);
+        fs::create_dir_all(&directory).map_err(io_error(&directory))?;
+        let mut site = Self { directory, created, lock: None, is_published: false };
         site.lock = Some(lock(&site.directory)?);
         Ok(site)
     }
@@ -147,6 +147,8 @@ impl Drop for Site {
         if !self.is_published {
             // What cannot be removed is refused by name at the next start.
             let _ = fs::remove_dir_all(&self.directory);
+            // Only if it is empty.
+            let _ = self.created.as_ref().map(fs::remove_dir);
         }
     }
 }
