@@ -1,7 +1,7 @@
 //! The command line: what `sequencer --help` teaches.
 
 use crate::{
-    commands::{deploy::DeployArgs, dev::DevArgs, verify::VerifyArgs},
+    commands::{db::DbArgs, deploy::DeployArgs, dev::DevArgs, verify::VerifyArgs},
     settings::Settings,
     telemetry::LogFormat,
 };
@@ -34,6 +34,8 @@ pub enum Command {
     Verify(VerifyArgs),
     /// Deploy the L1 contracts of a new rollup and write its genesis file.
     Deploy(DeployArgs),
+    /// Look at a chain directory, check, export, import or prune it.
+    Db(DbArgs),
 }
 
 /// Arguments of `run`.

@@ -20,6 +20,7 @@ fn main() -> Result<()> {
             Command::Run(args) => commands::run::run(args).await?,
             Command::Verify(args) => commands::verify::run(args).await?,
             Command::Deploy(args) => commands::deploy::run(args).await?,
+            Command::Db(args) => commands::db::run(args)?,
         }
         Ok(())
     })

@@ -4,6 +4,7 @@
 //!
 //! Does not open files other than the TOML file and the key files it names.
 
+use crate::store::chain::PROOF_WINDOW_BLOCKS;
 use alloy::{primitives::B256, signers::local::PrivateKeySigner};
 use clap::{Args, ValueEnum};
 use serde::Deserialize;
@@ -63,6 +64,15 @@ pub struct Settings {
     /// L2 blocks between two proposed outputs [default: 60].
     #[arg(long, env = "WEFT_OUTPUT_INTERVAL_BLOCKS", value_name = "BLOCKS")]
     pub output_interval_blocks: Option<u64>,
+    /// For how many blocks state can be read (eth_call, balances, storage), or `archive`: for all.
+    /// Older history is pruned once an output after it is final on L1; blocks, receipts and proofs of
+    /// withdrawals stay [default: archive].
+    #[arg(long, env = "WEFT_HISTORY_BLOCKS", value_name = "BLOCKS|archive")]
+    pub history_blocks: Option<History>,
+    /// For how many blocks eth_getProof always answers; each costs memory for what it changed. Older
+    /// ones are answered where little has changed since [default: 1024].
+    #[arg(long, env = "WEFT_PROOF_BLOCKS", value_name = "BLOCKS")]
+    pub proof_blocks: Option<u64>,
     /// SQL database of the rollup's ledger, sqlite:// or postgres:// [default: ledger.sqlite in the
     /// data directory].
     #[arg(long, env = "WEFT_LEDGER_URL", value_name = "URL")]
@@ -78,6 +88,50 @@ pub enum EmptyBlocks {
     Always,
     /// Only to follow L1: one per L1 block, so that deposits arrive and the clock stays near L1's.
     FollowL1,
+}
+
+/// How far back state can be read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "HistoryText")]
+pub enum History {
+    /// Everything is kept.
+    #[default]
+    Archive,
+    /// The state of so many blocks, the head included.
+    Blocks(u64),
+}
+
+/// A number or a word, as TOML has it.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum HistoryText {
+    Blocks(u64),
+    Word(String),
+}
+
+impl TryFrom<HistoryText> for History {
+    type Error = String;
+
+    fn try_from(text: HistoryText) -> Result<Self, String> {
+        match text {
+            HistoryText::Blocks(blocks) => Ok(Self::Blocks(blocks)),
+            HistoryText::Word(word) => word.parse(),
+        }
+    }
+}
+
+impl std::str::FromStr for History {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "archive" => Ok(Self::Archive),
+            blocks => blocks
+                .parse()
+                .map(Self::Blocks)
+                .map_err(|_| format!("`{blocks}` is neither a number of blocks nor `archive`")),
+        }
+    }
 }
 
 /// How batches are posted.
@@ -122,6 +176,10 @@ pub struct Config {
     pub batch_age_secs: u64,
     /// L2 blocks between two proposed outputs.
     pub output_interval_blocks: u64,
+    /// How far back state can be read.
+    pub history: History,
+    /// Blocks for which a proof can always be had.
+    pub proof_blocks: u64,
     /// Ledger database.
     pub ledger_url: String,
 }
@@ -212,6 +270,8 @@ impl Settings {
             batch_data: self.batch_data.or(base.batch_data),
             batch_age_secs: self.batch_age_secs.or(base.batch_age_secs),
             output_interval_blocks: self.output_interval_blocks.or(base.output_interval_blocks),
+            history_blocks: self.history_blocks.or(base.history_blocks),
+            proof_blocks: self.proof_blocks.or(base.proof_blocks),
             ledger_url: self.ledger_url.or(base.ledger_url),
         }
     }
@@ -235,6 +295,7 @@ impl Config {
     /// # Errors
     /// [`SettingsError`] naming the setting.
     pub fn check(settings: Settings) -> Result<Self, SettingsError> {
+        let (history, proof_blocks) = check_history(&settings)?;
         let data_dir = required(settings.data_dir, "data-dir", "WEFT_DATA_DIR")?;
         let block_time_ms = settings.block_time_ms.unwrap_or(1_000);
         if !(10..=60_000).contains(&block_time_ms) {
@@ -267,9 +328,30 @@ impl Config {
             batch_data: settings.batch_data.unwrap_or_default(),
             batch_age_secs: settings.batch_age_secs.unwrap_or(60),
             output_interval_blocks: settings.output_interval_blocks.unwrap_or(60),
+            history,
+            proof_blocks,
             ledger_url,
             data_dir,
         })
+    }
+}
+
+/// Most blocks for which proofs are promised: what a rebuilt trie can cost is bounded by it.
+const PROOF_BLOCKS_MAX: u64 = 16_384;
+
+fn check_history(settings: &Settings) -> Result<(History, u64), SettingsError> {
+    let proof_blocks = settings.proof_blocks.unwrap_or(PROOF_WINDOW_BLOCKS);
+    if !(1..=PROOF_BLOCKS_MAX).contains(&proof_blocks) {
+        let (name, expected) = ("proof-blocks", "1 to 16384 blocks");
+        return Err(SettingsError::Range { name, found: proof_blocks, expected });
+    }
+    let history = settings.history_blocks.unwrap_or_default();
+    match history {
+        History::Blocks(found) if found < proof_blocks => {
+            let (name, expected) = ("history-blocks", "at least proof-blocks (1024 by default)");
+            Err(SettingsError::Range { name, found, expected })
+        }
+        history => Ok((history, proof_blocks)),
     }
 }
 
@@ -277,8 +359,14 @@ impl Config {
     /// Where the chain store is.
     #[must_use]
     pub fn chain_directory(&self) -> PathBuf {
-        self.data_dir.join("chain")
+        chain_directory(&self.data_dir)
     }
+}
+
+/// Where the chain store is below a data directory.
+#[must_use]
+pub fn chain_directory(data_dir: &Path) -> PathBuf {
+    data_dir.join("chain")
 }
 
 fn read_to_string(path: &Path) -> Result<String, SettingsError> {
@@ -322,6 +410,26 @@ mod tests {
             Settings { data_dir: Some("x".into()), block_time_ms: Some(0), ..Settings::default() };
         let error = Config::check(settings).unwrap_err().to_string();
         assert!(error.contains("block-time-ms is 0"), "{error}");
+    }
+
+    #[test]
+    fn history_is_a_number_of_blocks_or_archive() {
+        let read = |text: &str| toml::from_str::<Settings>(text).map(|s| s.history_blocks);
+        assert_eq!(read("history-blocks = 5000").unwrap(), Some(History::Blocks(5000)));
+        assert_eq!(read("history-blocks = \"archive\"").unwrap(), Some(History::Archive));
+        assert_eq!("5000".parse(), Ok(History::Blocks(5000)));
+        let error = read("history-blocks = \"all\"").unwrap_err().to_string();
+        assert!(error.contains("`all` is neither a number of blocks nor `archive`"), "{error}");
+        let check = |history_blocks, proof_blocks| {
+            check_history(&Settings { history_blocks, proof_blocks, ..Settings::default() })
+        };
+        assert_eq!(check(None, None).unwrap(), (History::Archive, 1_024));
+        let error = check(Some(History::Blocks(1_023)), None).unwrap_err().to_string();
+        assert!(error.contains("history-blocks is 1023"), "{error}");
+        let error = check(None, Some(0)).unwrap_err().to_string();
+        assert!(error.contains("proof-blocks is 0"), "{error}");
+        let few = check(Some(History::Blocks(10)), Some(10)).unwrap();
+        assert_eq!(few, (History::Blocks(10), 10));
     }
 
     #[test]

@@ -177,7 +177,7 @@ impl<'v, V: StateView> Shift<'_, 'v, V> {
             return true;
         };
         while board.leader_at() == before && !board.is_over() {
-            core::hint::spin_loop();
+            std::thread::yield_now();
         }
         self.misses = usize::MAX;
         board.leader_at() > before

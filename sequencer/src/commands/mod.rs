@@ -1,5 +1,6 @@
 //! The commands of the binary, one file each.
 
+pub mod db;
 pub mod deploy;
 pub mod dev;
 pub mod run;

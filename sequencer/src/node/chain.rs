@@ -4,9 +4,9 @@ use crate::{
     rpc::{Chain, ChainError, Heads},
     store::{ChainStore, ChainStoreError, ChainView, Head, StoredBlock, chain::TransactionAt},
 };
-use alloy::primitives::B256;
+use alloy::primitives::{B256, U256};
 use batcher::poster;
-use executor::{BlockEnv, ChainRules, Genesis, Header, StateTrie};
+use executor::{BlockEnv, ChainRules, Genesis, Header, StateTrie, state::AccountProof};
 use std::{
     sync::Arc,
     time::{Duration, SystemTime},
@@ -104,6 +104,22 @@ impl Chain for NodeChain {
             Err(ChainStoreError::TrieTooOld { .. }) => Ok(None),
             Err(error) => Err(failed(error)),
         }
+    }
+
+    fn first_state(&self) -> Result<u64, ChainError> {
+        Ok(self.store.kept().map_err(failed)?.first_state)
+    }
+
+    fn first_block(&self) -> Result<u64, ChainError> {
+        Ok(self.store.kept().map_err(failed)?.first_block)
+    }
+
+    fn message_passer_proof(
+        &self,
+        number: u64,
+        slots: &[U256],
+    ) -> Result<Option<AccountProof>, ChainError> {
+        self.store.message_passer_proof(number, slots).map_err(failed)
     }
 
     fn view(&self, number: u64) -> Result<Option<ChainView>, ChainError> {

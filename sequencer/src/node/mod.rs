@@ -7,6 +7,7 @@ mod audit;
 mod build_loop;
 mod chain;
 mod health;
+mod history;
 mod posting;
 mod source;
 
@@ -31,10 +32,12 @@ use batcher::{
 use build_loop::build_blocks;
 use executor::{Genesis, L1Attributes, Transaction};
 use health::Health;
+use history::OutputKeeper;
 use source::StoreSource;
 use std::{
     io,
     net::SocketAddr,
+    path::PathBuf,
     sync::{Arc, Mutex},
     time::Instant,
 };
@@ -50,6 +53,14 @@ pub enum NodeError {
     /// The chain store cannot be used.
     #[error("chain store: {0}")]
     Store(#[from] ChainStoreError),
+    /// The chain cannot be opened.
+    #[error("chain store: {}", error.explain(directory))]
+    OpenStore {
+        /// The chain directory.
+        directory: PathBuf,
+        /// Why.
+        error: Box<ChainStoreError>,
+    },
     /// The ledger cannot be used.
     #[error("ledger: {0}")]
     Ledger(#[from] LedgerError),
@@ -120,6 +131,7 @@ impl Node {
             checked => checked?,
         }
         let store = open_store(&config, &genesis).await?;
+        store.set_proof_window(config.proof_blocks);
         std::fs::create_dir_all(&archive).map_err(ChainStoreError::Directory)?;
         let identity = ChainIdentity { chain_id: genesis.rules.chain_id, genesis_hash };
         let ledger = Ledger::connect(&config.ledger_url, &identity).await?;
@@ -164,6 +176,7 @@ impl Node {
             poll: self.config.l1_poll,
         };
         tasks.spawn(until(shutdown.clone(), async move { Ok(watcher.run().await?) }));
+        self.start_history(&mut tasks, &shutdown);
         let builder = Builder::new(
             BuilderConfig {
                 block_time: self.config.block_time,
@@ -197,6 +210,22 @@ impl Node {
         audit::stopped(&self.ledger, &result).await;
         self.ledger.close().await;
         result
+    }
+
+    /// Keeps outputs and prunes.
+    fn start_history(
+        &self,
+        tasks: &mut JoinSet<Result<(), NodeError>>,
+        shutdown: &CancellationToken,
+    ) {
+        let keeper = OutputKeeper {
+            store: self.store.clone(),
+            provider: self.client.provider(),
+            outputs: self.genesis.l1.outputs,
+        };
+        tasks.spawn(until(shutdown.clone(), keeper.run()));
+        let pruning = history::prune(self.store.clone(), self.config.history);
+        tasks.spawn(until(shutdown.clone(), pruning));
     }
 
     fn posting_inputs(&self, source: Arc<StoreSource>) -> posting::Inputs {
@@ -242,7 +271,10 @@ async fn open_store(config: &Config, genesis: &Genesis) -> Result<ChainStore, No
     let directory = config.chain_directory();
     let genesis = genesis.clone();
     let started = Instant::now();
-    let opened = tokio::task::spawn_blocking(move || ChainStore::open(&directory, &genesis));
+    let opened = tokio::task::spawn_blocking(move || {
+        ChainStore::open(&directory, &genesis)
+            .map_err(|error| NodeError::OpenStore { directory, error: Box::new(error) })
+    });
     let store = opened.await??;
     let head = store.head();
     let elapsed = started.elapsed();

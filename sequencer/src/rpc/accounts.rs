@@ -1,7 +1,7 @@
 //! Balance, nonce, code, storage and proofs of one account.
 
 use super::{
-    block_id::{resolve, view},
+    block_id::{resolve, unavailable, view},
     chain::Chain,
     context::RpcContext,
     error::{Refusal, RpcError},
@@ -10,11 +10,12 @@ use super::{
 };
 use alloy::{
     eips::{BlockId, BlockNumberOrTag},
-    primitives::{Address, B256, Bytes, KECCAK256_EMPTY, U64},
+    primitives::{Address, B256, Bytes, KECCAK256_EMPTY, U64, U256},
     rpc::types::{EIP1186AccountProofResponse, EIP1186StorageProof},
     serde::JsonStorageKey,
 };
-use executor::{Account, StateView, ViewError};
+use contracts::L2_TO_L1_MESSAGE_PASSER;
+use executor::{Account, StateView, ViewError, state::AccountProof};
 
 type Reply = Result<Answer, RpcError>;
 
@@ -67,12 +68,8 @@ pub(super) fn proof<C: Chain>(ctx: &RpcContext<C>, params: &Params<'_>) -> Reply
         return Err(Refusal::TooManyKeys(PROOF_KEYS_MAX).into());
     }
     let number = resolve(ctx, params.optional(2)?)?;
-    let trie = ctx.chain.state_trie(number)?.ok_or(RpcError::StateUnavailable { number })?;
     let slots: Vec<_> = keys.iter().map(|key| key.as_b256().into()).collect();
-    let proof = trie.account_proof(address, &slots).map_err(|error| match error {
-        ViewError::MissingNode => RpcError::StateUnavailable { number },
-        error => error.into(),
-    })?;
+    let proof = prove(ctx, number, address, &slots)?;
     let storage = keys.into_iter().zip(proof.storage_proof);
     json(&EIP1186AccountProofResponse {
         address,
@@ -84,5 +81,26 @@ pub(super) fn proof<C: Chain>(ctx: &RpcContext<C>, params: &Params<'_>) -> Reply
         storage_proof: storage
             .map(|(key, slot)| EIP1186StorageProof { key, value: slot.value, proof: slot.proof })
             .collect(),
+    })
+}
+
+/// From the block's trie, or for the message passer, whose withdrawals are proved days later, from
+/// what is kept of it.
+fn prove<C: Chain>(
+    ctx: &RpcContext<C>,
+    number: u64,
+    address: Address,
+    slots: &[U256],
+) -> Result<AccountProof, RpcError> {
+    let Some(trie) = ctx.chain.state_trie(number)? else {
+        let kept = match address {
+            L2_TO_L1_MESSAGE_PASSER => ctx.chain.message_passer_proof(number, slots)?,
+            _ => None,
+        };
+        return kept.ok_or_else(|| unavailable(ctx, number));
+    };
+    trie.account_proof(address, slots).map_err(|error| match error {
+        ViewError::MissingNode => RpcError::StateUnavailable { number },
+        error => error.into(),
     })
 }

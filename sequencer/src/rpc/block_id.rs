@@ -48,7 +48,19 @@ pub(super) fn find<C: Chain>(ctx: &RpcContext<C>, id: BlockId) -> Result<Option<
 
 /// State after a block.
 pub(super) fn view<C: Chain>(ctx: &RpcContext<C>, number: u64) -> Result<C::View, RpcError> {
-    ctx.chain.view(number)?.ok_or(RpcError::StateUnavailable { number })
+    match ctx.chain.view(number)? {
+        Some(view) => Ok(view),
+        None => Err(unavailable(ctx, number)),
+    }
+}
+
+/// The error for a state that is not there any more, or not with its trie.
+pub(super) fn unavailable<C: Chain>(ctx: &RpcContext<C>, number: u64) -> RpcError {
+    match ctx.chain.first_state() {
+        Ok(first) if number < first => RpcError::StatePruned { number, first },
+        Ok(_) => RpcError::StateUnavailable { number },
+        Err(error) => error.into(),
+    }
 }
 
 /// Header and hash of an existing block.

@@ -4,8 +4,8 @@
 //! Deliberately absent: writing, pool, and anything asynchronous but the head's watch.
 
 use crate::store::chain::{Head, StoredBlock, TransactionAt};
-use alloy::primitives::B256;
-use executor::{BlockEnv, ChainRules, Header, StateTrie, StateView};
+use alloy::primitives::{B256, U256};
+use executor::{BlockEnv, ChainRules, Header, StateTrie, StateView, state::AccountProof};
 use std::sync::Arc;
 use tokio::sync::watch;
 
@@ -87,6 +87,35 @@ pub trait Chain: Send + Sync + 'static {
     /// # Errors
     /// [`ChainError`] when the chain cannot be read.
     fn state_trie(&self, number: u64) -> Result<Option<StateTrie>, ChainError>;
+
+    /// The first block whose state is kept.
+    ///
+    /// # Errors
+    /// [`ChainError`] when the chain cannot be read.
+    fn first_state(&self) -> Result<u64, ChainError> {
+        Ok(0)
+    }
+
+    /// The first block, but for block 0, from which on every block is kept.
+    ///
+    /// # Errors
+    /// [`ChainError`] when the chain cannot be read.
+    fn first_block(&self) -> Result<u64, ChainError> {
+        Ok(1)
+    }
+
+    /// Proof of the message passer's account and slots after a block whose output is on L1; those
+    /// outlive the tries. `None` for other blocks.
+    ///
+    /// # Errors
+    /// [`ChainError`] when the chain cannot be read.
+    fn message_passer_proof(
+        &self,
+        _number: u64,
+        _slots: &[U256],
+    ) -> Result<Option<AccountProof>, ChainError> {
+        Ok(None)
+    }
 
     /// State after a block; `None` when it is not kept any more. Its trie is not used: see
     /// [`Self::state_trie`].

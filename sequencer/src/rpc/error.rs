@@ -1,6 +1,6 @@
 //! What a call can answer instead of a result, with the codes and words that clients parse.
 //!
-//! Codes: JSON-RPC 2.0, EIP-1474, EIP-7966, and geth's 3 for a revert. Owns no transport: over HTTP
+//! Codes: JSON-RPC 2.0, EIP-1474, EIP-7966, EIP-4444, and geth's 3 for a revert. Owns no transport: over HTTP
 //! the status stays 200.
 
 use super::chain::ChainError;
@@ -76,6 +76,22 @@ pub enum RpcError {
     StateUnavailable {
         /// Height.
         number: u64,
+    },
+    /// The state of this block is not kept any more.
+    #[error(
+        "historical state of block {number} is not available; the oldest kept state is of block {first}"
+    )]
+    StatePruned {
+        /// Height.
+        number: u64,
+        /// The first block whose state is kept.
+        first: u64,
+    },
+    /// Blocks that the chain does not have: it began with a snapshot of a later one.
+    #[error("pruned history unavailable; the oldest kept block is {first}")]
+    BlocksUnavailable {
+        /// The first kept block.
+        first: u64,
     },
     /// Not admitted to the pool.
     #[error(transparent)]
@@ -247,10 +263,12 @@ impl RpcError {
             Self::Reverted { .. } => 3,
             Self::SyncTimeout { .. } => 4,
             Self::SyncNotReady { .. } => 5,
+            Self::BlocksUnavailable { .. } => 4444,
             Self::HeaderNotFound
             | Self::HashNotFound
             | Self::UnknownBlock
             | Self::StateUnavailable { .. }
+            | Self::StatePruned { .. }
             | Self::Pool(_)
             | Self::Invalid(_)
             | Self::OutOfGas

@@ -205,6 +205,11 @@ fn bounds<C: Chain>(
     if from > head {
         return Ok(None);
     }
+    let first = ctx.chain.first_block()?;
+    // Every chain has block 0, which has no logs.
+    if from.max(1) < first {
+        return Err(RpcError::BlocksUnavailable { first });
+    }
     let to = to.min(head);
     if to - from >= RANGE_BLOCKS_MAX {
         return Err(Refusal::RangeTooLong(RANGE_BLOCKS_MAX).into());

@@ -5,7 +5,7 @@
 //! [`ExecutionWitness`].
 
 use super::{
-    block_id::{header, resolve, view},
+    block_id::{header, resolve, unavailable, view},
     chain::{Chain, ChainError},
     context::RpcContext,
     error::{Limit, RpcError},
@@ -43,8 +43,7 @@ fn record<C: Chain>(ctx: &RpcContext<C>, number: u64) -> Result<ExecutionWitness
     // Genesis has no block before it, and nothing executed it.
     let before = number.checked_sub(1).ok_or(RpcError::HeaderNotFound)?;
     let parent = header(ctx, before)?.0;
-    let gone = RpcError::StateUnavailable { number: before };
-    let trie = ctx.chain.state_trie(before)?.ok_or(gone)?;
+    let trie = ctx.chain.state_trie(before)?.ok_or_else(|| unavailable(ctx, before))?;
     let state = Before { view: view(ctx, before)?, trie };
     let rules = ctx.chain.rules().clone();
     let (prevrandao, timestamp) = (block.header.mix_hash, block.header.timestamp);

@@ -1,17 +1,24 @@
 //! The key-value engine: MDBX behind tables of bytes, snapshots and one durable write transaction.
 //!
-//! The only file that knows MDBX. It checks key and value sizes before every write, because the
-//! binding does so in debug builds only and the engine aborts the process on a violation. It does
-//! not know what the tables mean (`tables` does), and never retries.
+//! The only file that knows MDBX. It checks key and value sizes before every write and every look-up,
+//! because the binding does so in debug builds only and the engine aborts the process on a violation.
+//! It refuses a file that is not ours before it writes to it. It does not know what the tables mean
+//! (`tables` does; what is read is checked there), and never retries.
+
+mod file;
 
 /// Whether a transaction only reads or also writes; both read in the same way.
 pub(super) use signet_libmdbx::TransactionKind as Access;
 
+use file::refuse_cut_off;
 use signet_libmdbx::{
-    Database, DatabaseFlags, Environment, Geometry, MdbxError, ReadError, RoSync, Rw, WriteFlags,
-    tx::Tx,
+    Database, DatabaseFlags, Environment, Geometry, MdbxError, Mode, ReadError, RoSync, Rw,
+    WriteFlags, tx::Tx,
 };
 use std::{borrow::Cow, ops::ControlFlow, path::Path, sync::Arc};
+
+/// Name that the engine gives its file.
+pub(super) const DATA_FILE: &str = "mdbx.dat";
 
 /// Largest size of the database file, in bytes: 1 TiB. It costs address space only (a process has
 /// 128 TiB), and a file that reaches it means that pruning was forgotten for years.
@@ -60,6 +67,18 @@ pub enum KvError {
     #[error("table {table} was not opened")]
     UnknownTable {
         /// Table.
+        table: &'static str,
+    },
+    /// The file was cut off: the engine would take what is left for a new database.
+    #[error("mdbx.dat has {file_bytes} bytes and is cut off")]
+    CutOff {
+        /// Its size.
+        file_bytes: u64,
+    },
+    /// An MDBX file of another program, or of a version before the table.
+    #[error("mdbx.dat has no table {table}: another program or an older version wrote it")]
+    Foreign {
+        /// The table that is not there.
         table: &'static str,
     },
 }
@@ -115,6 +134,14 @@ pub(super) struct KvTransaction<K: Access> {
     tables: Arc<[Database]>,
 }
 
+/// How much a table holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct TableUsage {
+    pub(super) entries: u64,
+    pub(super) pages: u64,
+    pub(super) bytes: u64,
+}
+
 /// Bytes of a key or value, borrowed from the file where possible.
 type Slice<'a> = Cow<'a, [u8]>;
 /// A key and its value.
@@ -139,12 +166,31 @@ impl Kv {
             growth_step: Some(FILE_GROWTH_BYTES),
             ..Default::default()
         });
+        refuse_cut_off(directory)?;
         let env = builder.open(directory)?;
+        refuse_foreign(&env, tables)?;
         let transaction = env.begin_rw_unsync()?;
         let databases = tables
             .iter()
             .map(|table| transaction.create_db(Some(table.name), DatabaseFlags::empty()))
             .collect::<Result<_, _>>()?;
+        transaction.commit()?;
+        Ok(Self { env, tables: databases })
+    }
+
+    /// Opens an existing database for reading only, beside a process that writes to it.
+    pub(super) fn open_reader(directory: &Path, tables: &[TableSpec]) -> Result<Self, KvError> {
+        let mut builder = Environment::builder();
+        builder.set_max_dbs(tables.len()).set_flags(Mode::ReadOnly.into());
+        refuse_cut_off(directory)?;
+        let env = builder.open(directory)?;
+        let transaction = env.begin_ro_sync()?;
+        let open = |table: &TableSpec| match transaction.open_db(Some(table.name)) {
+            Err(MdbxError::NotFound) => Err(KvError::Foreign { table: table.name }),
+            opened => Ok(opened?),
+        };
+        let databases = tables.iter().map(open).collect::<Result<_, _>>()?;
+        // Handles opened in a transaction last only if it is committed, also one that only reads.
         transaction.commit()?;
         Ok(Self { env, tables: databases })
     }
@@ -169,8 +215,20 @@ impl<K: Access> KvTransaction<K> {
         database.ok_or(KvError::UnknownTable { table: table.name })
     }
 
+    /// How much the table holds.
+    pub(super) fn usage(&self, table: TableSpec) -> Result<TableUsage, KvError> {
+        let stat = self.transaction.db_stat(&self.database(table)?)?;
+        let pages = stat.branch_pages() + stat.leaf_pages() + stat.overflow_pages();
+        Ok(TableUsage {
+            entries: stat.entries() as u64,
+            pages: pages as u64,
+            bytes: pages as u64 * u64::from(stat.page_size()),
+        })
+    }
+
     /// The value of `key`; borrowed from the file where possible.
     pub(super) fn get(&self, table: TableSpec, key: &[u8]) -> Result<Option<Slice<'_>>, KvError> {
+        check_key(table, key)?;
         let database = self.database(table)?;
         Ok(self.transaction.get(database.dbi(), key)?)
     }
@@ -181,6 +239,7 @@ impl<K: Access> KvTransaction<K> {
         table: TableSpec,
         key: &[u8],
     ) -> Result<Option<Entry>, KvError> {
+        check_prefix(table, key)?;
         let mut cursor = self.transaction.cursor(self.database(table)?)?;
         Ok(cursor.set_range(key)?)
     }
@@ -192,6 +251,7 @@ impl<K: Access> KvTransaction<K> {
         start: &[u8],
         mut visit: impl FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>, E>,
     ) -> Result<(), E> {
+        check_prefix(table, start)?;
         let database = self.database(table)?;
         let mut cursor = self.transaction.cursor(database).map_err(KvError::from)?;
         let mut entry: Option<Entry<Slice<'_>>> = cursor.set_range(start).map_err(KvError::from)?;
@@ -228,6 +288,28 @@ impl KvWriter {
     }
 }
 
+/// A database that holds something holds our first table, from its first transaction on.
+fn refuse_foreign(env: &Environment, tables: &[TableSpec]) -> Result<(), KvError> {
+    let transaction = env.begin_ro_sync()?;
+    let names = transaction.open_db(None)?;
+    let is_empty = transaction.db_stat(&names)?.entries() == 0;
+    match tables.first() {
+        Some(first) if !is_empty => match transaction.open_db(Some(first.name)) {
+            Err(MdbxError::NotFound) => Err(KvError::Foreign { table: first.name }),
+            opened => Ok(opened.map(|_| ())?),
+        },
+        _ => Ok(()),
+    }
+}
+
+/// A place to start reading from: a key, or the beginning of one.
+fn check_prefix(table: TableSpec, key: &[u8]) -> Result<(), KvError> {
+    if key.len() <= table.key_bytes {
+        return Ok(());
+    }
+    Err(KvError::KeySize { table: table.name, size: key.len(), expected: table.key_bytes })
+}
+
 fn check_key(table: TableSpec, key: &[u8]) -> Result<(), KvError> {
     if key.len() == table.key_bytes {
         return Ok(());
@@ -238,6 +320,7 @@ fn check_key(table: TableSpec, key: &[u8]) -> Result<(), KvError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     const TABLE: TableSpec =
         TableSpec { index: 0, name: "T", key_bytes: 4, value_bytes_max: 1 << 20 };
@@ -250,11 +333,77 @@ mod tests {
         let key_error = writer.put(TABLE, b"abc", b"").unwrap_err();
         assert!(matches!(key_error, KvError::KeySize { size: 3, expected: 4, .. }));
         assert!(matches!(writer.delete(TABLE, b"").unwrap_err(), KvError::KeySize { .. }));
+        assert!(matches!(writer.get(TABLE, b"abcde").unwrap_err(), KvError::KeySize { .. }));
+        assert!(matches!(writer.get(TABLE, b"").unwrap_err(), KvError::KeySize { .. }));
+        let from_error = writer.first_from(TABLE, b"abcde").unwrap_err();
+        assert!(matches!(from_error, KvError::KeySize { size: 5, .. }));
         let value_error = writer.put(TABLE, b"abcd", &vec![0; (1 << 20) + 1]).unwrap_err();
         assert!(matches!(value_error, KvError::ValueSize { .. }));
         let other = TableSpec { index: 1, ..TABLE };
         let table_error = writer.put(other, b"abcd", b"").unwrap_err();
         assert!(matches!(table_error, KvError::UnknownTable { .. }));
+    }
+
+    /// Changes the file of a database and opens it again in both ways.
+    fn open_after(damage: impl Fn(&Path)) -> [KvError; 2] {
+        let open = |reader: bool| {
+            let directory = tempfile::tempdir().unwrap();
+            let kv = Kv::open(directory.path(), &[TABLE]).unwrap();
+            let writer = kv.writer().unwrap();
+            (0..4096_u32).for_each(|n| writer.put(TABLE, &n.to_be_bytes(), &[7; 64]).unwrap());
+            writer.commit().unwrap();
+            drop(kv);
+            let path = directory.path().join(DATA_FILE);
+            damage(&path);
+            let before = fs::read(&path).unwrap();
+            let opened = if reader { Kv::open_reader } else { Kv::open };
+            let error = opened(directory.path(), &[TABLE]).unwrap_err();
+            assert!(fs::read(&path).unwrap() == before, "the damaged file was changed");
+            error
+        };
+        [open(false), open(true)]
+    }
+
+    #[test]
+    fn a_file_that_was_cut_off_is_refused_and_left_alone() {
+        for keep in [0, 100, 5_000, 20_000, 100_000, 300_000] {
+            let cut = |path: &Path| fs::File::options().write(true).open(path)?.set_len(keep);
+            for error in open_after(|path| cut(path).unwrap()) {
+                let expected =
+                    matches!(error, KvError::CutOff { file_bytes } if file_bytes == keep);
+                assert!(expected || matches!(error, KvError::Damaged(_)), "{keep}: {error}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_of_something_else_is_refused_and_left_alone() {
+        for error in open_after(|path| fs::write(path, vec![0x5a; 1 << 16]).unwrap()) {
+            assert!(matches!(error, KvError::Damaged(_)), "{error}");
+        }
+        let directory = tempfile::tempdir().unwrap();
+        drop(Kv::open(directory.path(), &[TABLE]).unwrap());
+        let ours = TableSpec { name: "U", ..TABLE };
+        for opened in [Kv::open, Kv::open_reader] {
+            let error = opened(directory.path(), &[ours]).unwrap_err();
+            assert!(matches!(error, KvError::Foreign { table: "U" }), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_reader_sees_what_was_committed_and_makes_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        assert!(Kv::open_reader(directory.path(), &[TABLE]).is_err());
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+        let kv = Kv::open(directory.path(), &[TABLE]).unwrap();
+        let writer = kv.writer().unwrap();
+        writer.put(TABLE, b"keep", b"1").unwrap();
+        writer.commit().unwrap();
+        drop(kv);
+        let reader = Kv::open_reader(directory.path(), &[TABLE]).unwrap();
+        let snapshot = reader.snapshot().unwrap();
+        assert_eq!(snapshot.get(TABLE, b"keep").unwrap().as_deref(), Some(&b"1"[..]));
+        assert_eq!(snapshot.usage(TABLE).unwrap().entries, 1);
     }
 
     #[test]

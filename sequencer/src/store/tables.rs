@@ -20,6 +20,11 @@
 //! | Receipts | block, index | logs before it in the block, EIP-2718 receipt |
 //! | TransactionHashNumbers | transaction hash | block, index |
 //! | OutputParts | block | storage root of the message passer |
+//! | OutputProofs | block with an output on L1 | the message passer's account and its proof |
+//!
+//! History before Meta's "first state" is pruned, but for the message passer's slots: StorageChangeSets
+//! and StoragesHistory keep those for ever. Blocks between 0 and "first block" are absent, but for
+//! those with an OutputProofs row; a chain that was not imported has them all.
 
 use super::kv::{Access, KvError, KvTransaction, KvWriter, TableSpec};
 use alloy::{
@@ -44,6 +49,9 @@ const TRANSACTION_BYTES_MAX: usize = 8 * executor::transaction::TRANSACTION_BYTE
 /// A log byte costs 8 gas, so the 2^24 gas of one transaction buy 2 MiB of logs; a deposit may have
 /// more gas, and 16 times as much is more than L1 sells in a block.
 const RECEIPT_BYTES_MAX: usize = 32 << 20;
+/// A proof has a node for each nibble of a hash at most, of 17 hashes each at most; real ones have
+/// about ten nodes.
+const OUTPUT_PROOF_BYTES_MAX: usize = 64 * 600;
 /// The longest meta value: number, hash and timestamp.
 const META_BYTES_MAX: usize = 48;
 
@@ -141,6 +149,7 @@ tables! {
     Receipts: (u64, u32) => StoredReceipt, RECEIPT_BYTES_MAX;
     TransactionHashNumbers: B256 => (u64, u32), 12;
     OutputParts: u64 => B256, 32;
+    OutputProofs: u64 => OutputProof, OUTPUT_PROOF_BYTES_MAX;
 }
 
 /// The rows of [`Meta`].
@@ -154,10 +163,24 @@ pub(super) enum MetaKey {
     ConfigHash,
     /// Number, hash and timestamp of the last block.
     Head,
+    /// The first block whose state can still be read; absent means 0.
+    FirstState,
+    /// The first block, but for block 0, from which on all are stored; absent means 1.
+    FirstBlock,
+    /// Index after the newest output that is final on L1, and its block; absent before the first.
+    FinalOutputs,
 }
 
 impl MetaKey {
-    const ALL: [Self; 4] = [Self::Format, Self::GenesisHash, Self::ConfigHash, Self::Head];
+    const ALL: [Self; 7] = [
+        Self::Format,
+        Self::GenesisHash,
+        Self::ConfigHash,
+        Self::Head,
+        Self::FirstState,
+        Self::FirstBlock,
+        Self::FinalOutputs,
+    ];
 
     const fn name(self) -> &'static [u8; 16] {
         match self {
@@ -165,6 +188,9 @@ impl MetaKey {
             Self::GenesisHash => b"genesis hash    ",
             Self::ConfigHash => b"config hash     ",
             Self::Head => b"head            ",
+            Self::FirstState => b"first state     ",
+            Self::FirstBlock => b"first block     ",
+            Self::FinalOutputs => b"final outputs   ",
         }
     }
 }
@@ -182,6 +208,15 @@ pub(super) struct StoredHeader {
 pub(super) struct StoredReceipt {
     pub(super) logs_before: u32,
     pub(super) receipt: Receipt,
+}
+
+/// What proves the message passer's account at a block: the rest of a withdrawal's proof follows
+/// from its slots, which are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct OutputProof {
+    pub(super) account: Account,
+    /// RLP nodes from the state root down.
+    pub(super) nodes: Vec<Bytes>,
 }
 
 impl Key for MetaKey {
@@ -389,11 +424,30 @@ impl Value for StoredReceipt {
     }
 }
 
-fn decode_value<T: Table>(bytes: &[u8]) -> Result<T::Value, TableError> {
-    T::Value::from_value(bytes).ok_or(TableError::Undecodable { table: T::SPEC.name })
+/// An RLP list of byte strings: the account, then the nodes.
+impl Value for OutputProof {
+    fn to_value(&self) -> Vec<u8> {
+        let mut items = vec![Bytes::from(self.account.to_value())];
+        items.extend_from_slice(&self.nodes);
+        let mut out = Vec::new();
+        items.encode(&mut out);
+        out
+    }
+    fn from_value(mut bytes: &[u8]) -> Option<Self> {
+        let mut items = Vec::<Bytes>::decode(&mut bytes).ok()?.into_iter();
+        let account = Account::from_value(&items.next()?)?;
+        bytes.is_empty().then(|| Self { account, nodes: items.collect() })
+    }
 }
 
-fn decode_entry<T: Table>(key: &[u8], value: &[u8]) -> Result<EntryOf<T>, TableError> {
+/// A value within its table's bound; what is longer was not written by this program, whatever it says.
+fn decode_value<T: Table>(bytes: &[u8]) -> Result<T::Value, TableError> {
+    let value = (bytes.len() <= T::SPEC.value_bytes_max).then(|| T::Value::from_value(bytes));
+    value.flatten().ok_or(TableError::Undecodable { table: T::SPEC.name })
+}
+
+/// Key and value, each of exactly the size that it should have.
+pub(super) fn decode_entry<T: Table>(key: &[u8], value: &[u8]) -> Result<EntryOf<T>, TableError> {
     let key = T::Key::read(key).ok_or(TableError::Undecodable { table: T::SPEC.name })?;
     Ok((key, decode_value::<T>(value)?))
 }
@@ -449,57 +503,4 @@ impl KvWriter {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn round_trip<V: Value + PartialEq + std::fmt::Debug>(value: &V) {
-        assert_eq!(V::from_value(&value.to_value()).as_ref(), Some(value));
-    }
-
-    #[test]
-    fn every_table_is_at_its_index_and_its_keys_fit_the_engine() {
-        for (index, table) in TABLES.iter().enumerate() {
-            assert_eq!(table.index, index, "{}", table.name);
-            assert!(table.key_bytes <= 60 + 4, "{}", table.name);
-        }
-        assert_eq!(TABLES.len(), 14);
-    }
-
-    #[test]
-    fn meta_names_differ_and_read_back() {
-        for key in MetaKey::ALL {
-            assert_eq!(MetaKey::read(&key.to_key()), Some(key));
-        }
-    }
-
-    #[test]
-    fn foreign_bytes_are_refused() {
-        assert_eq!(U256::from_value(&[0, 1]), None);
-        assert_eq!(U256::from_value(&[1; 33]), None);
-        assert_eq!(Account::from_value(&[0; 8]), None);
-        assert_eq!(Account::from_value(&[0, 0, 0, 0, 0, 0, 0, 0, 2]), None);
-        assert_eq!(<(u64, Address)>::read(&[0; 27]), None);
-        assert!(Transaction::from_value(&[0; 21]).is_none());
-    }
-
-    proptest! {
-        #[test]
-        fn values_read_back(nonce: u64, balance: [u8; 32], hash: [u8; 32], has_code: bool) {
-            let balance_wei = U256::from_be_bytes(balance);
-            let code_hash = if has_code { B256::from(hash) } else { KECCAK256_EMPTY };
-            round_trip(&balance_wei);
-            round_trip(&(balance_wei >> 200));
-            round_trip(&Account { nonce, balance_wei, code_hash });
-            round_trip(&Some(Account { nonce, balance_wei: U256::ZERO, code_hash }));
-            round_trip(&None::<Account>);
-        }
-
-        #[test]
-        fn key_order_is_value_order(a: (u64, [u8; 20]), b: (u64, [u8; 20])) {
-            let (a, b) = ((a.0, Address::from(a.1)), (b.0, Address::from(b.1)));
-            prop_assert_eq!(a.cmp(&b), a.to_key().cmp(&b.to_key()));
-            prop_assert_eq!(<(u64, Address)>::read(&a.to_key()), Some(a));
-        }
-    }
-}
+mod tests;

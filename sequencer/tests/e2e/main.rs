@@ -11,6 +11,7 @@
 
 mod bad_start;
 mod finality;
+mod history;
 mod l1_away;
 mod pipeline;
 mod reorg;

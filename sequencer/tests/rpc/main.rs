@@ -8,6 +8,9 @@ mod errors;
 mod eth;
 mod logs;
 mod node;
+mod pruned;
+#[path = "../support/rollup_chain.rs"]
+mod rollup_chain;
 mod sending;
 mod sockets;
 mod witnesses;

@@ -13,6 +13,7 @@ mod chain_crash;
 mod chain_execution;
 mod chain_history;
 mod chain_model;
+mod chain_pruning;
 mod chain_store;
 mod ledger;
 mod log_faults;
@@ -20,6 +21,9 @@ mod log_files;
 mod log_recovery;
 #[path = "../support/postgres.rs"]
 mod postgres;
+#[path = "../support/rollup_chain.rs"]
+mod rollup_chain;
 #[path = "../support/skip.rs"]
 mod skip;
+mod snapshots;
 mod submissions;

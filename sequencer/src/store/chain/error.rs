@@ -4,7 +4,10 @@ use super::Head;
 use crate::store::{kv::KvError, tables::TableError};
 use alloy::primitives::{Address, B256};
 use executor::ViewError;
-use std::{io, path::PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 /// The chain store cannot do what was asked. After an error of a write nothing of it counts, in the
 /// file and in memory.
@@ -43,6 +46,19 @@ pub enum ChainStoreError {
         supported: u64,
         /// Format of the directory.
         found: u64,
+    },
+
+    /// There is no chain to look at.
+    #[error("there is no chain in {}", directory.display())]
+    NoChain {
+        /// The chain directory.
+        directory: PathBuf,
+    },
+    /// An import ended before the chain was complete.
+    #[error("{} is left from an import that did not end", directory.display())]
+    UnfinishedImport {
+        /// What it left.
+        directory: PathBuf,
     },
 
     // Halt: the file is not what this program wrote, or the engine failed.
@@ -92,6 +108,15 @@ pub enum ChainStoreError {
         /// Asked number.
         number: u64,
     },
+    /// The chain cannot go back to this block: what it needs for that is pruned, or was not in the
+    /// snapshot.
+    #[error("the chain cannot go back to block {number}: history begins at block {first}")]
+    HistoryPruned {
+        /// Asked number.
+        number: u64,
+        /// The lowest block that it can go back to.
+        first: u64,
+    },
     /// The state of the block is further from the head than a trie is rebuilt for.
     #[error("proofs at block {number} are too far back")]
     TrieTooOld {
@@ -135,12 +160,74 @@ pub enum Corruption {
         /// Root over the tables.
         tables: B256,
     },
+    /// The message passer's slots do not have the root that the block's output contains.
+    #[error(
+        "block {number}: the message passer's storage root is {header}, the tables hold {tables}"
+    )]
+    MessagePasserRoot {
+        /// Block.
+        number: u64,
+        /// Root as it was when the block was stored.
+        header: B256,
+        /// Root over the tables.
+        tables: B256,
+    },
     /// Stored code does not have the form of code.
     #[error("malformed code {code_hash}")]
     Code {
         /// keccak-256 of the code.
         code_hash: B256,
     },
+}
+
+impl ChainStoreError {
+    /// The whole story for the operator: where, what, and what helps.
+    #[must_use]
+    pub fn explain(&self, directory: &Path) -> String {
+        let names_directory = matches!(
+            self,
+            Self::LockedByAnotherProcess { .. }
+                | Self::NoChain { .. }
+                | Self::UnfinishedImport { .. }
+        );
+        let advice = self.advice();
+        let stop = if advice.is_empty() { "" } else { ". " };
+        if names_directory {
+            format!("{self}{stop}{advice}")
+        } else {
+            format!("{}: {self}{stop}{advice}", directory.display())
+        }
+    }
+
+    /// What the operator can do about a chain that does not open, as a sentence; empty where the error
+    /// says it all. Nothing was changed in any case.
+    #[must_use]
+    pub fn advice(&self) -> &'static str {
+        match self {
+            Self::LockedByAnotherProcess { .. } => "Stop that process first.",
+            Self::OtherChain { .. } | Self::OtherConfiguration { .. } => {
+                "Give the genesis file of that chain, or another --data-dir."
+            }
+            Self::NewerFormat { .. } => "Run the version that wrote it, or a later one.",
+            Self::NoChain { .. } => {
+                "Give the data directory of a node, or make one with `sequencer db import`."
+            }
+            Self::UnfinishedImport { .. } => {
+                "Nothing in it is in use: delete it, then run `sequencer db import` again."
+            }
+            Self::Corrupt(_)
+            | Self::Trie(_)
+            | Self::Engine(
+                KvError::Damaged(_) | KvError::CutOff { .. } | KvError::Foreign { .. },
+            ) => {
+                "Nothing was changed. `sequencer db check` names the first damaged row where the file \
+                 can be read at all; `sequencer db import` makes a new chain directory from a \
+                 snapshot, once this one is moved away."
+            }
+            Self::Engine(KvError::Full(_)) => "Make room on the disk.",
+            _ => "",
+        }
+    }
 }
 
 impl From<TableError> for ChainStoreError {

@@ -6,16 +6,29 @@
 //! makes blocks durable before they get here, and folds many of them into one transaction. Does not
 //! execute, and does not decide which block comes next: it only insists that it follows the head.
 
+pub mod check;
 mod error;
+mod kept;
+mod outputs;
+mod progress;
+mod proofs;
+mod prune;
 mod read;
+mod reader;
 mod rollback;
+pub mod snapshot;
 mod tries;
 mod view;
 mod write;
 
 pub use error::{ChainStoreError, Corruption};
+pub use kept::{FinalOutputs, Kept};
+pub use outputs::KeptOutput;
+pub use progress::{Progress, Report};
+pub use prune::{Pruned, prune_directory};
 pub use read::{StoredBlock, TransactionAt};
-pub use tries::TRIE_WINDOW_BLOCKS;
+pub use reader::{ChainReader, ChainStat, TableStat};
+pub use tries::{PROOF_WINDOW_BLOCKS, TRIE_WINDOW_BLOCKS};
 pub use view::ChainView;
 
 use super::{
@@ -79,13 +92,9 @@ impl ChainStore {
     /// The first two groups of [`ChainStoreError`]: the directory is in use, unusable, of another
     /// chain or of a newer format, or what it holds is damaged.
     pub fn open(directory: &Path, genesis: &Genesis) -> Result<Self, ChainStoreError> {
+        snapshot::refuse_unfinished(directory)?;
         std::fs::create_dir_all(directory).map_err(ChainStoreError::Directory)?;
-        let lock = DirectoryLock::acquire(directory).map_err(|error| match error {
-            DirectoryLockError::Io(error) => ChainStoreError::Directory(error),
-            DirectoryLockError::Held => {
-                ChainStoreError::LockedByAnotherProcess { directory: directory.to_owned() }
-            }
-        })?;
+        let lock = lock(directory)?;
         let kv = Kv::open(directory, TABLES)?;
         initialise(&kv, genesis)?;
         let snapshot = kv.snapshot()?;
@@ -95,6 +104,11 @@ impl ChainStore {
         let codes = Codes::default();
         let inner = Inner { kv, writer: Mutex::new(()), tries, codes, head: sender, _lock: lock };
         Ok(Self(Arc::new(inner)))
+    }
+
+    /// Sets for how many blocks, the head included, a trie can always be had. Costs memory.
+    pub fn set_proof_window(&self, blocks: u64) {
+        self.0.tries.set_proof_window(blocks);
     }
 
     /// The last durably committed block.
@@ -144,6 +158,16 @@ impl ChainStore {
         write::block(&writer, block)?;
         Ok(writer.commit()?)
     }
+}
+
+/// Takes the lock of a chain directory.
+fn lock(directory: &Path) -> Result<DirectoryLock, ChainStoreError> {
+    DirectoryLock::acquire(directory).map_err(|error| match error {
+        DirectoryLockError::Io(error) => ChainStoreError::Directory(error),
+        DirectoryLockError::Held => {
+            ChainStoreError::LockedByAnotherProcess { directory: directory.to_owned() }
+        }
+    })
 }
 
 /// Writes block 0 where there is nothing yet; otherwise checks whose directory it is.

@@ -2,8 +2,8 @@
 //! and the removal of the blocks in between. Does not decide when to roll back.
 
 use super::{
-    ChainStore, ChainStoreError, Corruption, Head, StoredBlock, read::read_block, read_head, write,
-    write_head,
+    ChainStore, ChainStoreError, Corruption, Head, StoredBlock, kept::check_rollback, outputs,
+    read::read_block, read_head, write, write_head,
 };
 use crate::store::{
     kv::{Access, KvTransaction, KvWriter},
@@ -26,8 +26,8 @@ impl ChainStore {
     /// of them are in memory at one time, so a rollback is as deep as L1's reorganisations are.
     ///
     /// # Errors
-    /// [`ChainStoreError::NoSuchBlock`] above the head; otherwise the file failed or contradicts
-    /// itself and the node should halt.
+    /// [`ChainStoreError::NoSuchBlock`] above the head, [`ChainStoreError::HistoryPruned`] below what
+    /// is kept; otherwise the file failed or contradicts itself and the node should halt.
     pub fn rollback_to(&self, number: u64) -> Result<Vec<StoredBlock>, ChainStoreError> {
         let _writer = self.0.writer.lock().unwrap_or_else(PoisonError::into_inner);
         let writer = self.0.kv.writer()?;
@@ -35,8 +35,9 @@ impl ChainStore {
         if number > head.number {
             return Err(ChainStoreError::NoSuchBlock { head, number });
         }
+        check_rollback(&writer, number, head)?;
         let target = head_at(&writer, number)?;
-        let diff = diff_back_to(&writer, number, usize::MAX)?;
+        let diff = diff_back_to(&writer, number)?;
         let trie = self.0.tries.get(head.number, head.hash).ok_or(ChainStoreError::Contended)?;
         let trie = trie_back_at(&writer, &trie, number, &diff)?;
         write::state(&writer, &diff)?;
@@ -55,7 +56,7 @@ impl ChainStore {
 
 /// The trie after block `number`, by applying the change that leads there; checked against the
 /// header.
-pub(super) fn trie_back_at<K: Access>(
+fn trie_back_at<K: Access>(
     transaction: &KvTransaction<K>,
     trie: &StateTrie,
     number: u64,
@@ -83,24 +84,16 @@ pub(super) fn head_at<K: Access>(
 }
 
 /// The change that leads from the head back to the state after block `number`. For every account
-/// and slot the oldest change set above `number` has the value. Fails with
-/// [`ChainStoreError::TrieTooOld`] after reading more than `changes_max` change-set rows.
-pub(super) fn diff_back_to<K: Access>(
+/// and slot the oldest change set above `number` has the value.
+fn diff_back_to<K: Access>(
     transaction: &KvTransaction<K>,
     number: u64,
-    changes_max: usize,
 ) -> Result<StateDiff, ChainStoreError> {
     let mut diff = StateDiff::default();
-    let mut changes = 0_usize;
-    let mut count = || {
-        changes += 1;
-        if changes > changes_max { Err(ChainStoreError::TrieTooOld { number }) } else { Ok(()) }
-    };
     let first = number.saturating_add(1);
     transaction.visit_from::<AccountChangeSets, ChainStoreError>(
         &first,
         |(_, address), account| {
-            count()?;
             if let Entry::Vacant(vacant) = diff.accounts.entry(address) {
                 let before = transaction.read::<HashedAccounts>(&keccak256(address))?;
                 vacant.insert(AccountDiff { before, after: account, ..AccountDiff::default() });
@@ -111,7 +104,6 @@ pub(super) fn diff_back_to<K: Access>(
     transaction.visit_from::<StorageChangeSets, ChainStoreError>(
         &first,
         |((_, address), slot), value| {
-            count()?;
             let change = account_change(transaction, &mut diff, address)?;
             if let Entry::Vacant(vacant) = change.slots.entry(slot) {
                 let key = (keccak256(address), write::hashed_slot(slot));
@@ -146,6 +138,7 @@ fn remove_block(writer: &KvWriter, number: u64) -> Result<StoredBlock, ChainStor
     writer.remove::<Headers>(&number)?;
     writer.remove::<HeaderNumbers>(&block.hash)?;
     writer.remove::<OutputParts>(&number)?;
+    outputs::forget(writer, number)?;
     for (index, transaction) in (0..).zip(&block.transactions) {
         writer.remove::<BlockBodies>(&(number, index))?;
         writer.remove::<Receipts>(&(number, index))?;

@@ -5,8 +5,10 @@
 //! change set of that change (the value before); a slot without later change is as it is now.
 
 use super::{
-    ChainStore, ChainStoreError, Corruption, Head, has_code, read_head,
-    rollback::{diff_back_to, head_at, trie_back_at},
+    ChainStore, ChainStoreError, Corruption, Head, Kept, has_code,
+    proofs::{TRIE_CHANGES_MAX, trie_at},
+    read_head,
+    rollback::head_at,
     write::hashed_slot,
 };
 use crate::store::{
@@ -31,9 +33,6 @@ const CODES_MAX: usize = 1024;
 /// Attempts to find a snapshot and the trie that belongs to it. One suffices unless a rollback and
 /// a commit both pass between two adjacent reads.
 const VIEW_ATTEMPTS_MAX: usize = 16;
-/// Change-set rows read at most to rebuild the trie of a block outside the window: about a second
-/// of work, which bounds what one request for an old proof can cost.
-const TRIE_CHANGES_MAX: usize = 500_000;
 
 /// The state after one block. Moves between threads, and the workers that execute a block read it
 /// together; keeps file pages from being reused, so it should live for one request or one block.
@@ -81,7 +80,7 @@ impl ChainStore {
         Err(ChainStoreError::Contended)
     }
 
-    /// The state after block `number`; `None` above the head.
+    /// The state after block `number`; `None` above the head, and where it is pruned.
     ///
     /// # Errors
     /// [`ChainStoreError`] when the file cannot be read; [`ChainStoreError::Contended`] may be
@@ -92,6 +91,9 @@ impl ChainStore {
             return Ok(None);
         }
         if number < view.head.number {
+            if number < Kept::read(&view.snapshot)?.first_state {
+                return Ok(None);
+            }
             view.block = head_at(&view.snapshot, number)?;
             view.trie = self.0.tries.get(number, view.block.hash);
         }
@@ -115,17 +117,32 @@ impl ChainView {
         self.trie.is_some()
     }
 
-    /// This state's trie, for proofs; rebuilt from the head's by the change sets where it is not in
-    /// memory. The cost grows with the number of changes since, and is bounded.
+    /// This state's trie, for proofs; rebuilt from the nearest one in memory by the change sets where
+    /// it is not. Within the proof window it can always be had; before it the number of changes since
+    /// is bounded.
     ///
     /// # Errors
     /// [`ChainStoreError::TrieTooOld`] when too much has changed since; otherwise the file failed.
     pub fn state_trie(&self) -> Result<StateTrie, ChainStoreError> {
+        self.rebuilt_trie(TRIE_CHANGES_MAX)
+    }
+
+    /// This state's trie, however much has changed since: for the node's own use.
+    pub(super) fn any_state_trie(&self) -> Result<StateTrie, ChainStoreError> {
+        self.rebuilt_trie(usize::MAX)
+    }
+
+    fn rebuilt_trie(&self, changes_max: usize) -> Result<StateTrie, ChainStoreError> {
         if let Some(trie) = &self.trie {
             return Ok(trie.clone());
         }
-        let diff = diff_back_to(&self.snapshot, self.block.number, TRIE_CHANGES_MAX)?;
-        trie_back_at(&self.snapshot, &self.head_trie, self.block.number, &diff)
+        let (head, tries) = ((self.head, &self.head_trie), &self.store.0.tries);
+        trie_at(&self.snapshot, tries, head, self.block.number, changes_max)
+    }
+
+    /// What the view reads.
+    pub(super) fn rows(&self) -> &KvSnapshot {
+        &self.snapshot
     }
 
     fn is_past(&self) -> bool {
