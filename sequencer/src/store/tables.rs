@@ -29,8 +29,9 @@ use alloy::{
 use executor::{Account, Header, Receipt, Transaction};
 use std::ops::ControlFlow;
 
-/// Layout of the tables. A store of a higher format is refused; there is no lower one yet.
-pub(super) const FORMAT: u64 = 1;
+/// Layout of the directory. A store of a higher format is refused. Format 1 had the same tables and no
+/// order log; it is taken over as it is.
+pub(super) const FORMAT: u64 = 2;
 
 /// An account is at most nonce, flag, code hash and balance.
 const ACCOUNT_BYTES_MAX: usize = 8 + 1 + 32 + 32;
@@ -154,10 +155,13 @@ pub(super) enum MetaKey {
     ConfigHash,
     /// Number, hash and timestamp of the last block.
     Head,
+    /// Position of the last record of the order log that the tables have; none before the first.
+    LogPosition,
 }
 
 impl MetaKey {
-    const ALL: [Self; 4] = [Self::Format, Self::GenesisHash, Self::ConfigHash, Self::Head];
+    const ALL: [Self; 5] =
+        [Self::Format, Self::GenesisHash, Self::ConfigHash, Self::Head, Self::LogPosition];
 
     const fn name(self) -> &'static [u8; 16] {
         match self {
@@ -165,6 +169,7 @@ impl MetaKey {
             Self::GenesisHash => b"genesis hash    ",
             Self::ConfigHash => b"config hash     ",
             Self::Head => b"head            ",
+            Self::LogPosition => b"log position    ",
         }
     }
 }
