@@ -288,3 +288,24 @@ fn a_log_that_does_not_continue_the_database_is_refused_and_left_alone() {
     fs::rename(directory.path().join("kept"), &log).unwrap();
     model.check_store(&open(directory.path()));
 }
+
+#[test]
+fn a_foreign_database_is_refused_and_left_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut model = Model::new(genesis());
+    let store = open(directory.path());
+    (0..3).for_each(|salt| model.extend(&store, SOME, salt));
+    store.fold_all().unwrap();
+    drop(store);
+    let database = directory.path().join("mdbx.dat");
+    let good = fs::read(&database).unwrap();
+    let foreign = vec![0x5a; good.len()];
+    fs::write(&database, &foreign).unwrap();
+    let opened = ChainStore::open_with(directory.path(), &genesis(), by_hand());
+    let error = opened.unwrap_err();
+    assert!(matches!(error, ChainStoreError::Unreadable { .. }), "{error}");
+    assert!(error.to_string().contains(directory.path().to_str().unwrap()), "{error}");
+    assert!(fs::read(&database).unwrap() == foreign, "changed: {error}");
+    fs::write(&database, &good).unwrap();
+    model.check_store(&open(directory.path()));
+}

@@ -49,6 +49,18 @@ pub enum ChainStoreError {
         found: u64,
     },
 
+    /// The database cannot be opened: damaged, or another program's.
+    #[error(
+        "{}: {error}; nothing was changed. Restore the data directory from a copy, or take this one \
+         to `sequencer db check`",
+        directory.display()
+    )]
+    Unreadable {
+        /// The chain directory.
+        directory: PathBuf,
+        /// What the engine says.
+        error: KvError,
+    },
     /// The order log cannot be used: damaged, foreign, or not the database's. While the node runs, an
     /// append failed; it does not count.
     #[error(transparent)]

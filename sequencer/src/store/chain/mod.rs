@@ -139,7 +139,10 @@ impl ChainStore {
                 ChainStoreError::LockedByAnotherProcess { directory: directory.to_owned() }
             }
         })?;
-        let kv = Kv::open(directory, TABLES)?;
+        let kv = Kv::open(directory, TABLES).map_err(|error| ChainStoreError::Unreadable {
+            directory: directory.to_owned(),
+            error,
+        })?;
         let chain = initialise(&kv, genesis)?;
         let snapshot = kv.snapshot()?;
         let (head, position) = (read_head(&snapshot)?, read_position(&snapshot)?);
