@@ -1,7 +1,13 @@
 //! The builder over a real store and pool, with L1 standing still.
 
 use super::*;
-use crate::txpool::{AccountState, Config, DropReason};
+use crate::{
+    store::{
+        chain::ChainOptions,
+        log::{DirectoryFiles, LogFile, LogFiles},
+    },
+    txpool::{AccountState, Config, DropReason},
+};
 use alloy::{
     consensus::{SignableTransaction, TxEip1559},
     primitives::{Bytes, Signature, TxKind, U256, bytes},
@@ -12,7 +18,12 @@ use executor::{
     counters::Strategy,
     genesis::{GenesisAccount, GenesisL1},
 };
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    io,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+};
 
 const NOW_SECS: u64 = 1_700_000_000;
 const RICH_WEI: u128 = 10_u128.pow(18);
@@ -68,9 +79,15 @@ struct Site {
 
 impl Site {
     fn new(gas_limit: u64, senders: u64) -> Self {
+        Self::on_disk(gas_limit, senders, |_| ChainOptions::default())
+    }
+
+    /// With other options for the store in this directory.
+    fn on_disk(gas_limit: u64, senders: u64, options: impl FnOnce(&Path) -> ChainOptions) -> Self {
         let genesis = genesis(gas_limit, senders);
         let directory = tempfile::tempdir().unwrap();
-        let store = ChainStore::open(directory.path(), &genesis).unwrap();
+        let options = options(directory.path());
+        let store = ChainStore::open_with(directory.path(), &genesis, options).unwrap();
         let pool = Arc::new(Mutex::new(Pool::new(Config::default())));
         let l1 = L1Chain::new([L1Block { origin: origin(), deposits: Vec::new() }]);
         let config = BuilderConfig {
@@ -198,4 +215,94 @@ fn helpers_are_called_for_a_block_of_calls_and_what_it_taught_stays() {
             assert_eq!(site.builder.knowledge.functions(), 2, "of the contract, of its code");
         }
     }
+}
+
+/// Real files on a disk that can be full.
+#[derive(Debug)]
+struct SmallDisk {
+    real: DirectoryFiles,
+    full: Arc<AtomicBool>,
+    refused: Arc<AtomicUsize>,
+}
+
+#[derive(Debug)]
+struct SmallFile {
+    real: Box<dyn LogFile>,
+    full: Arc<AtomicBool>,
+    refused: Arc<AtomicUsize>,
+}
+
+impl SmallDisk {
+    fn file(&self, real: Box<dyn LogFile>) -> Box<dyn LogFile> {
+        let (full, refused) = (self.full.clone(), self.refused.clone());
+        Box::new(SmallFile { real, full, refused })
+    }
+}
+
+impl LogFiles for SmallDisk {
+    fn create(&self, name: &str) -> io::Result<Box<dyn LogFile>> {
+        Ok(self.file(self.real.create(name)?))
+    }
+    fn open(&self, name: &str) -> io::Result<Box<dyn LogFile>> {
+        Ok(self.file(self.real.open(name)?))
+    }
+    fn list(&self) -> io::Result<Vec<String>> {
+        self.real.list()
+    }
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.real.remove(name)
+    }
+    fn sync_directory(&self) -> io::Result<()> {
+        self.real.sync_directory()
+    }
+    fn path(&self, name: &str) -> PathBuf {
+        self.real.path(name)
+    }
+}
+
+impl LogFile for SmallFile {
+    fn length(&self) -> io::Result<u64> {
+        self.real.length()
+    }
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.real.read_at(buffer, offset)
+    }
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
+        if self.full.load(Ordering::Relaxed) {
+            self.refused.fetch_add(1, Ordering::Relaxed);
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        self.real.write_at(bytes, offset)
+    }
+    fn sync_data(&self) -> io::Result<()> {
+        self.real.sync_data()
+    }
+    fn truncate(&self, length: u64) -> io::Result<()> {
+        self.real.truncate(length)
+    }
+}
+
+#[test]
+fn a_full_disk_stops_sealing_and_what_was_offered_is_sealed_when_there_is_room() {
+    let (full, refused) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let mut site = Site::on_disk(30_000_000, 2, |directory| {
+        let real = DirectoryFiles::new(&directory.join("log")).unwrap();
+        let disk = SmallDisk { real, full: full.clone(), refused: refused.clone() };
+        ChainOptions { log_files: Some(Arc::new(disk)), ..ChainOptions::default() }
+    });
+    let first = site.add(transfer(sender(0), 0, 21_000, 1));
+    assert_eq!(site.build().1, [first]);
+    let second = site.add(transfer(sender(1), 0, 21_000, 1));
+    full.store(true, Ordering::Relaxed);
+    for attempt in 1..=3 {
+        let error = site.builder.build_next(NOW_SECS + 1).unwrap_err();
+        assert!(error.to_string().starts_with("the disk is full: cannot write"), "{error}");
+        assert_eq!(site.builder.store.head().number, 1);
+        assert_eq!(site.pool.lock().unwrap().counts().ready, 1);
+        assert_eq!(refused.load(Ordering::Relaxed), attempt);
+    }
+    full.store(false, Ordering::Relaxed);
+    let (block, users) = site.build();
+    assert_eq!((block.header.number, users), (2, vec![second]));
+    assert!(site.pool.lock().unwrap().is_empty());
 }

@@ -87,3 +87,23 @@ impl Health {
         Readiness { checks: [vec![sealing, l1], halted].concat() }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::ChainStoreError;
+
+    #[test]
+    fn a_full_disk_is_said_until_a_block_is_sealed_again() {
+        let health = Health::new(Duration::from_secs(1));
+        let l1 = L1Chain::new([]);
+        let sealing = || health.readiness(&l1).checks.remove(0);
+        assert!(sealing().ok);
+        let reason = "the disk is full: cannot write 0000000001.log".to_owned();
+        health.failed(&ChainStoreError::DiskFull { reason: reason.clone() }.into());
+        assert!(health.is_failing());
+        assert_eq!((sealing().ok, sealing().detail), (false, reason));
+        health.sealed();
+        assert!(sealing().ok && !health.is_failing());
+    }
+}

@@ -207,6 +207,7 @@ impl Node {
 
         let result = finish(&mut tasks, &shutdown).await;
         drop(fallback);
+        fold(self.store.clone()).await;
         audit::stopped(&self.ledger, &result).await;
         self.ledger.close().await;
         result
@@ -236,6 +237,16 @@ impl Node {
             ledger: self.ledger.clone(),
             source,
         }
+    }
+}
+
+/// Brings what the order log has into the chain database, so that the next start has nothing to
+/// replay. Where that fails, it replays.
+async fn fold(store: ChainStore) {
+    match tokio::task::spawn_blocking(move || store.fold_all()).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(%error, "blocks stay in the order log"),
+        Err(error) => tracing::warn!(%error, "blocks stay in the order log"),
     }
 }
 

@@ -34,8 +34,9 @@ use alloy::{
 use executor::{Account, Header, Receipt, Transaction};
 use std::ops::ControlFlow;
 
-/// Layout of the tables. A store of a higher format is refused; there is no lower one yet.
-pub(super) const FORMAT: u64 = 1;
+/// Layout of the directory. A store of a higher format is refused. Format 1 had the same tables and no
+/// order log; it is taken over as it is.
+pub(super) const FORMAT: u64 = 2;
 
 /// An account is at most nonce, flag, code hash and balance.
 const ACCOUNT_BYTES_MAX: usize = 8 + 1 + 32 + 32;
@@ -169,10 +170,12 @@ pub(super) enum MetaKey {
     FirstBlock,
     /// Index after the newest output that is final on L1, and its block; absent before the first.
     FinalOutputs,
+    /// Position of the last record of the order log that the tables have; none before the first.
+    LogPosition,
 }
 
 impl MetaKey {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Format,
         Self::GenesisHash,
         Self::ConfigHash,
@@ -180,6 +183,7 @@ impl MetaKey {
         Self::FirstState,
         Self::FirstBlock,
         Self::FinalOutputs,
+        Self::LogPosition,
     ];
 
     const fn name(self) -> &'static [u8; 16] {
@@ -191,6 +195,7 @@ impl MetaKey {
             Self::FirstState => b"first state     ",
             Self::FirstBlock => b"first block     ",
             Self::FinalOutputs => b"final outputs   ",
+            Self::LogPosition => b"log position    ",
         }
     }
 }

@@ -2,20 +2,77 @@
 //! reported. The other process is this test binary, running one ignored test in a directory.
 
 use crate::chain_model::{Change, Model, genesis};
-use sequencer::store::{ChainStore, ChainStoreError};
+use alloy::primitives::{B256, U256};
+use sequencer::store::{
+    ChainStore, ChainStoreError,
+    chain::{ChainOptions, FoldLimits},
+};
 use std::{
+    fs,
     io::{BufRead, BufReader, Write},
     path::Path,
     process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
 };
 
 const CHILD: &str = "chain_crash::child_commits_until_it_is_killed";
+/// Rounds of a run that nobody asked to be longer.
+const ROUNDS: u64 = 10;
+/// Says how many rounds: `WEFT_CRASH_ROUNDS=300 cargo nextest run -p sequencer --test store
+/// chain_crash`.
+const ROUNDS_VARIABLE: &str = "WEFT_CRASH_ROUNDS";
+/// Rounds on one directory; then a new one, so that checking the whole chain stays short.
+const ROUNDS_PER_DIRECTORY: u64 = 10;
+
+/// Last word of every reported line.
+const END: &str = ".";
+
+/// Folds all the time, a few blocks each, and starts a segment every few blocks: a kill meets both.
+fn options() -> ChainOptions {
+    let pause = Duration::from_millis(1);
+    let fold = FoldLimits { blocks_max: 4, pause, unfolded_blocks_max: 8, ..Default::default() };
+    ChainOptions { fold, segment_bytes_max: 4000, ..ChainOptions::default() }
+}
+
+/// What a block changes follows from its number and salt, so that another process can say what a
+/// block that it finds must be.
+fn changes_of(number: u64, salt: u64) -> Vec<Change> {
+    let who = (number % 6) as u8;
+    let mut changes = vec![Change::Pay(who, number ^ salt), Change::Slot(who, 1, salt % 3)];
+    if number.is_multiple_of(5) {
+        changes.push(Change::Code(who, salt as u8));
+    }
+    if number.is_multiple_of(7) {
+        changes.push(Change::Remove(who));
+    }
+    changes
+}
+
+/// The chain as it must be, by the salts that the store's headers have; every hash is compared.
+fn rebuilt(store: &ChainStore) -> Model {
+    let mut model = Model::new(genesis());
+    for number in 1..=store.head().number {
+        let (header, hash) = store.header(number).unwrap().unwrap();
+        let salt = U256::from_be_bytes(header.mix_hash.0).to::<u64>();
+        let changes = changes_of(number, salt);
+        let block = model.build(&changes, salt);
+        assert_eq!(block.hash, hash, "block {number} is another one");
+        model.push(block, &changes);
+    }
+    model
+}
+
+/// A line with an end mark: one that a kill cut off was not reported.
+fn say(line: &str) {
+    println!("\n{line} {END}");
+    std::io::stdout().flush().unwrap();
+}
 
 #[test]
 #[ignore = "runs as the child process of the other tests"]
 fn child_commits_until_it_is_killed() {
-    let mut model = Model::new(genesis());
-    let store = match ChainStore::open(Path::new("chain"), &model.genesis) {
+    let store = match ChainStore::open_with(Path::new("chain"), &genesis(), options()) {
         Ok(store) => store,
         Err(error) => {
             assert!(matches!(error, ChainStoreError::LockedByAnotherProcess { .. }), "{error}");
@@ -23,10 +80,21 @@ fn child_commits_until_it_is_killed() {
             return;
         }
     };
-    for number in 1..100_000 {
-        model.extend(&store, &[Change::Pay((number % 6) as u8, number)], 0);
-        println!("\ncommitted {number}");
-        std::io::stdout().flush().unwrap();
+    let mut model = rebuilt(&store);
+    say("open");
+    for step in 0..100_000 {
+        let salt = (u64::from(std::process::id()) << 24) + step;
+        let number = model.head().0.number + 1;
+        if step % 13 == 12 && number > 6 {
+            let target = number - 1 - step % 5;
+            say(&format!("undoing {target}"));
+            store.rollback_to(target).unwrap();
+            model.rollback_to(target as usize);
+            say(&format!("undone {target}"));
+            continue;
+        }
+        model.extend(&store, &changes_of(number, salt), salt);
+        say(&format!("committed {number} {}", model.head().1));
     }
 }
 
@@ -59,25 +127,104 @@ fn a_second_store_is_refused_in_this_process_and_in_another() {
     ChainStore::open(&chain, &genesis()).unwrap();
 }
 
-#[test]
-fn a_killed_process_loses_no_reported_block_and_locks_nobody_out() {
-    let directory = tempfile::tempdir().unwrap();
-    let mut child = spawn_child(directory.path());
-    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let reported = lines
-        .filter_map(|line| line.unwrap().strip_prefix("committed ")?.parse::<u64>().ok())
-        .find(|number| *number >= 15);
+/// What the killed process reported.
+#[derive(Debug, Default)]
+struct Reported {
+    /// Hash of each block by number, from 1; those of earlier rounds included.
+    hashes: Vec<B256>,
+    /// A rollback that was begun, to this block, and not reported as done.
+    undoing: Option<usize>,
+    committed: u64,
+    undone: u64,
+}
+
+impl Reported {
+    fn line(&mut self, line: &str) {
+        let Some(line) = line.strip_suffix(END) else { return };
+        let mut words = line.split_whitespace();
+        let (verb, number) = (words.next(), words.next().and_then(|word| word.parse().ok()));
+        match (verb, number) {
+            (Some("committed"), Some(number)) => {
+                assert_eq!(self.hashes.len() + 1, number);
+                self.hashes.push(words.next().unwrap().parse().unwrap());
+                self.committed += 1;
+            }
+            (Some("undoing"), Some(target)) => self.undoing = Some(target),
+            (Some("undone"), Some(target)) => {
+                self.hashes.truncate(target);
+                self.undoing = None;
+                self.undone += 1;
+            }
+            _ => {}
+        }
+    }
+
+    /// Everything acknowledged is there. At most one more operation was going on.
+    fn check(&mut self, store: &ChainStore) {
+        let head = store.head().number as usize;
+        if let Some(target) = self.undoing.take()
+            && head == target
+        {
+            self.hashes.truncate(target);
+        }
+        let acknowledged = self.hashes.len();
+        assert!((acknowledged..=acknowledged + 1).contains(&head), "{head}, not {acknowledged}");
+        for (number, hash) in (1..).zip(&self.hashes) {
+            assert_eq!(store.header(number).unwrap().unwrap().1, *hash, "block {number}");
+        }
+        if head > acknowledged {
+            self.hashes.push(store.head().hash);
+        }
+    }
+}
+
+/// Runs the child until it is killed, `after` it is open.
+fn run_and_kill(directory: &Path, after: Duration, reported: &mut Reported) {
+    let mut child = spawn_child(directory);
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert!(
+        lines.by_ref().any(|line| line.unwrap().starts_with("open")),
+        "the child did not start"
+    );
+    let reader = thread::spawn(move || lines.map_while(Result::ok).collect::<Vec<_>>());
+    let due = Instant::now() + after;
+    while let Some(left) = due.checked_duration_since(Instant::now()) {
+        thread::park_timeout(left);
+    }
     child.kill().unwrap();
     child.wait().unwrap();
+    reader.join().unwrap().iter().for_each(|line| reported.line(line));
+}
 
-    let mut model = Model::new(genesis());
-    let store = ChainStore::open(&directory.path().join("chain"), &model.genesis).unwrap();
-    let head = store.head().number;
-    assert!(head >= reported.unwrap(), "{head} is below {reported:?}");
-    for number in 1..=head {
-        let changes = [Change::Pay((number % 6) as u8, number)];
-        let block = model.build(&changes, 0);
-        model.push(block, &changes);
+#[test]
+fn a_process_killed_at_any_moment_loses_nothing_that_it_reported() {
+    let rounds = std::env::var_os(ROUNDS_VARIABLE)
+        .map_or(ROUNDS, |rounds| rounds.to_str().unwrap().parse().unwrap());
+    let (mut committed, mut undone, mut unfolded, mut segments) = (0, 0, 0, 0);
+    let mut random = u64::from(std::process::id());
+    let mut round = 0;
+    while round < rounds {
+        let directory = tempfile::tempdir().unwrap();
+        let chain = directory.path().join("chain");
+        let mut reported = Reported::default();
+        for _ in 0..ROUNDS_PER_DIRECTORY.min(rounds - round) {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let after = Duration::from_micros((random >> 33) % 300_000);
+            run_and_kill(directory.path(), after, &mut reported);
+            let options = crate::chain_log::by_hand();
+            segments += u64::from(fs::read_dir(chain.join("log")).unwrap().count() > 1);
+            let store = ChainStore::open_with(&chain, &genesis(), options).unwrap();
+            reported.check(&store);
+            unfolded += u64::from(store.folded_head() != store.head());
+            round += 1;
+        }
+        let store = ChainStore::open(&chain, &genesis()).unwrap();
+        rebuilt(&store).check_store(&store);
+        (committed, undone) = (committed + reported.committed, undone + reported.undone);
     }
-    model.check_store(&store);
+    println!(
+        "{rounds} kills, {committed} blocks reported, {undone} rollbacks; {unfolded} times blocks \
+         were in the log alone, {segments} times in several segments"
+    );
+    assert!(committed > 0 && unfolded > 0);
 }

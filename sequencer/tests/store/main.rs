@@ -12,6 +12,7 @@ mod block_record;
 mod chain_crash;
 mod chain_execution;
 mod chain_history;
+mod chain_log;
 mod chain_model;
 mod chain_pruning;
 mod chain_store;

@@ -1,7 +1,11 @@
 //! What can go wrong in the chain store, grouped by what the caller does about it.
 
 use super::Head;
-use crate::store::{kv::KvError, tables::TableError};
+use crate::store::{
+    kv::KvError,
+    log::{BlockRecordError, LogError},
+    tables::TableError,
+};
 use alloy::primitives::{Address, B256};
 use executor::ViewError;
 use std::{
@@ -60,6 +64,28 @@ pub enum ChainStoreError {
         /// What it left.
         directory: PathBuf,
     },
+    /// The order log cannot be used: damaged, foreign, or not the database's. While the node runs, an
+    /// append failed; it does not count.
+    #[error(transparent)]
+    Log(LogError),
+
+    // Wait and try again: nothing of the write counts, and nothing was acknowledged.
+    /// The disk is full.
+    #[error("{reason}")]
+    DiskFull {
+        /// What cannot be written, and where.
+        reason: String,
+    },
+    /// The fold into the database is as far behind as it may be, and fails.
+    #[error(
+        "{blocks} blocks wait in the order log, the chain database does not take them: {reason}"
+    )]
+    FoldFailed {
+        /// Blocks in the log and not in the database.
+        blocks: usize,
+        /// Why the fold fails.
+        reason: String,
+    },
 
     // Halt: the file is not what this program wrote, or the engine failed.
     /// What is stored contradicts itself.
@@ -71,6 +97,11 @@ pub enum ChainStoreError {
     /// The trie cannot be read.
     #[error("the state trie failed: {0}")]
     Trie(#[from] ViewError),
+
+    /// The log says that blocks were undone and the database still has them. A start brings them
+    /// together.
+    #[error("a rollback reached the order log and not the chain database: restart the node")]
+    Diverged,
 
     // The caller offered what does not fit; nothing was written.
     /// The block's parent is not the head.
@@ -172,6 +203,26 @@ pub enum Corruption {
         /// Root over the tables.
         tables: B256,
     },
+    /// The order log holds something else where a block should be.
+    #[error("record {position} of the order log is not block {number}: {error}")]
+    LogBlock {
+        /// Block.
+        number: u64,
+        /// Position of the record.
+        position: u64,
+        /// What is wrong with it.
+        error: BlockRecordError,
+    },
+    /// A record of the log does not follow the chain.
+    #[error("record {position} of the order log is for block {number}, the chain ends at {head}")]
+    LogOrder {
+        /// Block.
+        number: u64,
+        /// Position of the record.
+        position: u64,
+        /// Head before the record.
+        head: u64,
+    },
     /// Stored code does not have the form of code.
     #[error("malformed code {code_hash}")]
     Code {
@@ -224,9 +275,24 @@ impl ChainStoreError {
                  can be read at all; `sequencer db import` makes a new chain directory from a \
                  snapshot, once this one is moved away."
             }
-            Self::Engine(KvError::Full(_)) => "Make room on the disk.",
+            Self::Engine(KvError::Full(_)) | Self::DiskFull { .. } => "Make room on the disk.",
             _ => "",
         }
+    }
+
+    /// Whether it goes away when there is room on the disk.
+    #[must_use]
+    pub const fn is_disk_full(&self) -> bool {
+        matches!(self, Self::DiskFull { .. } | Self::Engine(KvError::Full(_)))
+    }
+}
+
+impl From<LogError> for ChainStoreError {
+    fn from(error: LogError) -> Self {
+        if error.is_disk_full() {
+            return Self::DiskFull { reason: error.to_string() };
+        }
+        Self::Log(error)
     }
 }
 

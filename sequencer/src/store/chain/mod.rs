@@ -1,13 +1,16 @@
 //! The chain and its state on disk: blocks, receipts, indexes, current state, history, and the
 //! resident trie over it.
 //!
-//! Authoritative is the file; the tries in memory follow from it and are checked against the head's
-//! state root when the store opens. One durable transaction per block for now: a later order log
-//! makes blocks durable before they get here, and folds many of them into one transaction. Does not
+//! Authoritative is the order log, which makes a block durable (`commit`), and behind it the file,
+//! into which a thread folds many blocks at a time (`fold`). What the log has and the file has not is
+//! in memory too (`recent`), so that readers see no seam; a start reads it back (`replay`). The tries
+//! in memory follow from both and are checked against state roots when the store opens. Does not
 //! execute, and does not decide which block comes next: it only insists that it follows the head.
 
 pub mod check;
+mod commit;
 mod error;
+mod fold;
 mod kept;
 mod outputs;
 mod progress;
@@ -15,6 +18,8 @@ mod proofs;
 mod prune;
 mod read;
 mod reader;
+mod recent;
+mod replay;
 mod rollback;
 pub mod snapshot;
 mod tries;
@@ -22,6 +27,7 @@ mod view;
 mod write;
 
 pub use error::{ChainStoreError, Corruption};
+pub use fold::FoldLimits;
 pub use kept::{FinalOutputs, Kept};
 pub use outputs::KeptOutput;
 pub use progress::{Progress, Report};
@@ -34,18 +40,25 @@ pub use view::ChainView;
 use super::{
     directory_lock::{DirectoryLock, DirectoryLockError},
     kv::{Access, Kv, KvTransaction, KvWriter},
+    log::{DirectoryFiles, LogConfig, LogFiles, OrderLog, SEGMENT_BYTES_MAX},
     tables::{
         FORMAT, HashedAccounts, HashedStorages, Headers, Key, Meta, MetaKey, TABLES, TableError,
         Value,
     },
 };
 use alloy::primitives::{B256, Bytes, KECCAK256_EMPTY, U256};
-use executor::{Account, ExecutedBlock, Genesis, StateTrie, StateView};
+use executor::{Account, Genesis, StateTrie, StateView};
+use fold::Folder;
+use recent::Recent;
+use replay::Replay;
 use std::{
     fmt,
     ops::ControlFlow,
     path::Path,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 use tokio::sync::watch;
 use tries::Tries;
@@ -63,14 +76,42 @@ pub struct Head {
     pub timestamp: u64,
 }
 
+/// The order log's place in the chain directory.
+const LOG_DIRECTORY: &str = "log";
+
 /// The open chain store; cloning shares it. One per directory in the whole machine.
 #[derive(Clone)]
-pub struct ChainStore(Arc<Inner>);
+pub struct ChainStore(Arc<Inner>, Arc<Folder>);
+
+/// Bounds of the store, and the files below the order log.
+#[derive(Clone, Debug)]
+pub struct ChainOptions {
+    /// When and how much is folded.
+    pub fold: FoldLimits,
+    /// Size in bytes at which a segment of the order log is followed by the next.
+    pub segment_bytes_max: u64,
+    /// The order log's files; by default a directory beside the database.
+    pub log_files: Option<Arc<dyn LogFiles>>,
+}
+
+impl Default for ChainOptions {
+    fn default() -> Self {
+        let fold = FoldLimits::default();
+        Self { fold, segment_bytes_max: SEGMENT_BYTES_MAX, log_files: None }
+    }
+}
 
 struct Inner {
     kv: Kv,
-    /// Held by whoever writes: blocks come one after another.
+    log: OrderLog,
+    /// Blocks that the log has and the file has not.
+    recent: Recent,
+    /// Held by whoever adds or undoes blocks: they come one after another.
     writer: Mutex<()>,
+    /// Held by whoever moves blocks into the file or out of it; taken after `writer`.
+    folding: Mutex<()>,
+    /// Set when the log has a rollback that the file could not follow: nothing is added any more.
+    diverged: AtomicBool,
     tries: Tries,
     codes: Codes,
     head: watch::Sender<Head>,
@@ -92,18 +133,53 @@ impl ChainStore {
     /// The first two groups of [`ChainStoreError`]: the directory is in use, unusable, of another
     /// chain or of a newer format, or what it holds is damaged.
     pub fn open(directory: &Path, genesis: &Genesis) -> Result<Self, ChainStoreError> {
+        Self::open_with(directory, genesis, ChainOptions::default())
+    }
+
+    /// [`Self::open`] with other bounds or other files.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_with(
+        directory: &Path,
+        genesis: &Genesis,
+        options: ChainOptions,
+    ) -> Result<Self, ChainStoreError> {
         snapshot::refuse_unfinished(directory)?;
         std::fs::create_dir_all(directory).map_err(ChainStoreError::Directory)?;
         let lock = lock(directory)?;
         let kv = Kv::open(directory, TABLES)?;
-        initialise(&kv, genesis)?;
+        let chain = initialise(&kv, genesis)?;
         let snapshot = kv.snapshot()?;
-        let head = read_head(&snapshot)?;
-        let tries = Tries::new(head, rebuild_trie(&snapshot, head)?);
-        let (sender, _) = watch::channel(head);
-        let codes = Codes::default();
-        let inner = Inner { kv, writer: Mutex::new(()), tries, codes, head: sender, _lock: lock };
-        Ok(Self(Arc::new(inner)))
+        let (head, position) = (read_head(&snapshot)?, read_position(&snapshot)?);
+        let trie = rebuild_trie(&snapshot, head)?;
+        drop(snapshot);
+        let files = match options.log_files {
+            Some(files) => files,
+            None => {
+                let files = DirectoryFiles::new(&directory.join(LOG_DIRECTORY));
+                Arc::new(files.map_err(ChainStoreError::Directory)?)
+            }
+        };
+        let config = LogConfig { chain, segment_bytes_max: options.segment_bytes_max };
+        let mut replay = Replay::new(&kv, head, trie);
+        let log = OrderLog::open(files, config, position, |record| replay.record(record))?;
+        let (layer, tries) = replay.finish();
+        let (sender, _) = watch::channel(layer.head());
+        let inner = Arc::new(Inner {
+            kv,
+            log,
+            recent: Recent::new(layer),
+            writer: Mutex::new(()),
+            folding: Mutex::new(()),
+            diverged: AtomicBool::new(false),
+            tries,
+            codes: Codes::default(),
+            head: sender,
+            _lock: lock,
+        });
+        let folder = Folder::start(&inner, options.fold)?;
+        Ok(Self(inner, Arc::new(folder)))
     }
 
     /// Sets for how many blocks, the head included, a trie can always be had. Costs memory.
@@ -122,41 +198,12 @@ impl ChainStore {
     pub fn subscribe_head(&self) -> watch::Receiver<Head> {
         self.0.head.subscribe()
     }
+}
 
-    /// Appends a block in one durable transaction, then publishes the new head. Blocks the thread
-    /// for the time of an fsync.
-    ///
-    /// # Errors
-    /// [`ChainStoreError::NotNextBlock`], [`ChainStoreError::OtherState`] and
-    /// [`ChainStoreError::StorageOutlivesAccount`] when the block does not fit; otherwise the file
-    /// failed and the node should halt.
-    pub fn commit(&self, block: &ExecutedBlock) -> Result<(), ChainStoreError> {
-        let _writer = self.0.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        let number = block.header.number;
-        let (head, parent) = (self.head(), block.header.parent_hash);
-        if parent != head.hash || number != head.number + 1 {
-            return Err(ChainStoreError::NotNextBlock { head, number, parent });
-        }
-        let (header, trie) = (block.header.state_root, block.trie.root());
-        if header != trie {
-            return Err(ChainStoreError::OtherState { number, header, trie });
-        }
-        let next = Head { number, hash: block.hash, timestamp: block.header.timestamp };
-        // Known before it is durable: a reader whose snapshot has the block finds its trie.
-        self.0.tries.insert(next, block.trie.clone());
-        if let Err(error) = self.write_block(&NewBlock::from(block)) {
-            self.0.tries.remove_above(head.number);
-            return Err(error);
-        }
-        self.0.tries.trim(number);
-        self.0.head.send_replace(next);
-        Ok(())
-    }
-
-    fn write_block(&self, block: &NewBlock<'_>) -> Result<(), ChainStoreError> {
-        let writer = self.0.kv.writer()?;
-        write::block(&writer, block)?;
-        Ok(writer.commit()?)
+impl Inner {
+    fn check_not_diverged(&self) -> Result<(), ChainStoreError> {
+        let diverged = self.diverged.load(Ordering::Acquire);
+        if diverged { Err(ChainStoreError::Diverged) } else { Ok(()) }
     }
 }
 
@@ -170,8 +217,9 @@ fn lock(directory: &Path) -> Result<DirectoryLock, ChainStoreError> {
     })
 }
 
-/// Writes block 0 where there is nothing yet; otherwise checks whose directory it is.
-fn initialise(kv: &Kv, genesis: &Genesis) -> Result<(), ChainStoreError> {
+/// Writes block 0 where there is nothing yet; otherwise checks whose directory it is. The hash of the
+/// chain's configuration.
+fn initialise(kv: &Kv, genesis: &Genesis) -> Result<B256, ChainStoreError> {
     let (state, header, hash) = genesis.build()?;
     let config_hash = genesis.config_hash(hash);
     let writer = kv.writer()?;
@@ -184,7 +232,8 @@ fn initialise(kv: &Kv, genesis: &Genesis) -> Result<(), ChainStoreError> {
         write_meta(&writer, MetaKey::Format, FORMAT.to_value())?;
         write_meta(&writer, MetaKey::GenesisHash, hash.to_value())?;
         write_meta(&writer, MetaKey::ConfigHash, config_hash.to_value())?;
-        return Ok(writer.commit()?);
+        writer.commit()?;
+        return Ok(config_hash);
     };
     let found = u64::from_value(&format).ok_or(Corruption::Meta)?;
     if found > FORMAT {
@@ -198,7 +247,12 @@ fn initialise(kv: &Kv, genesis: &Genesis) -> Result<(), ChainStoreError> {
     if found != config_hash {
         return Err(ChainStoreError::OtherConfiguration { expected: config_hash, found });
     }
-    Ok(())
+    if format.as_ref() != FORMAT.to_value() {
+        // Format 1 has no order log. Its program must not open what has one: it would not see it.
+        write_meta(&writer, MetaKey::Format, FORMAT.to_value())?;
+        writer.commit()?;
+    }
+    Ok(config_hash)
 }
 
 fn read_meta<V: Value, K: Access>(
@@ -220,6 +274,16 @@ fn read_head<K: Access>(transaction: &KvTransaction<K>) -> Result<Head, ChainSto
 
 fn write_head(writer: &KvWriter, head: Head) -> Result<(), TableError> {
     write_meta(writer, MetaKey::Head, head.to_value())
+}
+
+/// Position of the last record of the order log that the file has; 0 before the first.
+fn read_position<K: Access>(transaction: &KvTransaction<K>) -> Result<u64, ChainStoreError> {
+    let Some(bytes) = transaction.read::<Meta>(&MetaKey::LogPosition)? else { return Ok(0) };
+    Ok(u64::from_value(&bytes).ok_or(Corruption::Meta)?)
+}
+
+fn write_position(writer: &KvWriter, position: u64) -> Result<(), TableError> {
+    write_meta(writer, MetaKey::LogPosition, position.to_value())
 }
 
 impl Value for Head {

@@ -28,7 +28,7 @@ use std::{collections::BTreeMap, ops::ControlFlow, sync::PoisonError};
 pub enum KeptOutput {
     /// It is kept, durably.
     Kept,
-    /// The chain is not there yet.
+    /// The chain, as far as it is in the file, is not there yet.
     AboveHead,
     /// Its state was pruned before the output was known here, or the chain began after it.
     Gone,
@@ -52,9 +52,10 @@ impl ChainStore {
         let trie = view.any_state_trie()?;
         let proof = trie.account_proof(L2_TO_L1_MESSAGE_PASSER, &[])?;
         let proof = OutputProof { account: proof.account, nodes: proof.account_proof };
-        let _writer = self.0.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let _fold = self.0.folding.lock().unwrap_or_else(PoisonError::into_inner);
         let writer = self.0.kv.writer()?;
-        // Meanwhile the block may have been undone.
+        // Meanwhile the block may have been undone; or it is in the order log alone, and the node asks
+        // again.
         let stored = writer.read::<Headers>(&number)?;
         if stored.is_none_or(|stored| stored.hash != view.block().hash) {
             return Ok(KeptOutput::AboveHead);
@@ -70,7 +71,7 @@ impl ChainStore {
     /// # Errors
     /// [`ChainStoreError::NoSuchBlock`] above the head; otherwise the file cannot be written.
     pub fn set_final_outputs(&self, outputs: FinalOutputs) -> Result<(), ChainStoreError> {
-        let _writer = self.0.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let _fold = self.0.folding.lock().unwrap_or_else(PoisonError::into_inner);
         let (head, number) = (self.head(), outputs.block);
         if number > head.number {
             return Err(ChainStoreError::NoSuchBlock { head, number });

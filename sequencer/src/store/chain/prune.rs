@@ -47,7 +47,7 @@ impl ChainStore {
     /// # Errors
     /// [`ChainStoreError`] when the file failed; nothing of the step counts then.
     pub fn prune_step(&self, history_blocks: u64) -> Result<Pruned, ChainStoreError> {
-        let _writer = self.0.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let _fold = self.0.folding.lock().unwrap_or_else(PoisonError::into_inner);
         step(&self.0.kv, history_blocks, STEP_ROWS_MAX)
     }
 }

@@ -1,4 +1,6 @@
-//! Reading blocks, receipts and indexes. Every call reads one snapshot; two calls may see two heads.
+//! Reading blocks, receipts and indexes. Every call looks at the blocks of the order log first and
+//! then reads one snapshot, so that a block that is folded meanwhile is found in either; two calls may
+//! see two heads.
 
 use super::{ChainStore, ChainStoreError, Corruption};
 use crate::store::{
@@ -9,6 +11,7 @@ use crate::store::{
     },
 };
 use alloy::primitives::B256;
+use contracts::L2_TO_L1_MESSAGE_PASSER;
 use executor::{Header, Receipt, Transaction};
 use std::ops::ControlFlow;
 
@@ -44,6 +47,9 @@ impl ChainStore {
     /// # Errors
     /// [`ChainStoreError`] when the file cannot be read.
     pub fn header(&self, number: u64) -> Result<Option<(Header, B256)>, ChainStoreError> {
+        if let Some(block) = self.0.recent.get().get(number) {
+            return Ok(Some((block.record.header.clone(), block.record.hash)));
+        }
         let snapshot = self.0.kv.snapshot()?;
         let stored = snapshot.read::<Headers>(&number)?;
         Ok(stored.map(|stored| (stored.header, stored.hash)))
@@ -54,6 +60,9 @@ impl ChainStore {
     /// # Errors
     /// [`ChainStoreError`] when the file cannot be read.
     pub fn block(&self, number: u64) -> Result<Option<StoredBlock>, ChainStoreError> {
+        if let Some(block) = self.0.recent.get().get(number) {
+            return Ok(Some(block.stored()));
+        }
         read_block(&self.0.kv.snapshot()?, number)
     }
 
@@ -62,6 +71,9 @@ impl ChainStore {
     /// # Errors
     /// [`ChainStoreError`] when the file cannot be read.
     pub fn block_number(&self, hash: B256) -> Result<Option<u64>, ChainStoreError> {
+        if let Some(number) = self.0.recent.get().by_hash(hash) {
+            return Ok(Some(number));
+        }
         Ok(self.0.kv.snapshot()?.read::<HeaderNumbers>(&hash)?)
     }
 
@@ -70,6 +82,9 @@ impl ChainStore {
     /// # Errors
     /// [`ChainStoreError`] when the file cannot be read.
     pub fn receipts(&self, number: u64) -> Result<Option<Vec<Receipt>>, ChainStoreError> {
+        if let Some(block) = self.0.recent.get().get(number) {
+            return Ok(Some(block.record.receipts.clone()));
+        }
         let snapshot = self.0.kv.snapshot()?;
         if snapshot.read::<Headers>(&number)?.is_none() {
             return Ok(None);
@@ -86,6 +101,9 @@ impl ChainStore {
         &self,
         hash: B256,
     ) -> Result<Option<(u64, usize)>, ChainStoreError> {
+        if let Some(position) = self.0.recent.get().transaction_position(hash) {
+            return Ok(Some(position));
+        }
         let position = self.0.kv.snapshot()?.read::<TransactionHashNumbers>(&hash)?;
         Ok(position.map(|(number, index)| (number, index as usize)))
     }
@@ -100,6 +118,9 @@ impl ChainStore {
         number: u64,
         index: usize,
     ) -> Result<Option<TransactionAt>, ChainStoreError> {
+        if let Some(block) = self.0.recent.get().get(number) {
+            return Ok(block.transaction_at(index));
+        }
         let Ok(index) = u32::try_from(index) else { return Ok(None) };
         let snapshot = self.0.kv.snapshot()?;
         let Some(transaction) = snapshot.read::<BlockBodies>(&(number, index))? else {
@@ -129,6 +150,9 @@ impl ChainStore {
     /// # Errors
     /// [`ChainStoreError`] when the file cannot be read.
     pub fn message_passer_root(&self, number: u64) -> Result<Option<B256>, ChainStoreError> {
+        if let Some(block) = self.0.recent.get().get(number) {
+            return Ok(Some(block.trie.storage_root(L2_TO_L1_MESSAGE_PASSER)?));
+        }
         Ok(self.0.kv.snapshot()?.read::<OutputParts>(&number)?)
     }
 }

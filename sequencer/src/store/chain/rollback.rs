@@ -3,10 +3,11 @@
 
 use super::{
     ChainStore, ChainStoreError, Corruption, Head, StoredBlock, kept::check_rollback, outputs,
-    read::read_block, read_head, write, write_head,
+    read::read_block, recent::Layer, write, write_head, write_position,
 };
 use crate::store::{
     kv::{Access, KvTransaction, KvWriter},
+    log::RecordKind,
     tables::{
         AccountChangeSets, AccountsHistory, BlockBodies, HashedAccounts, HashedStorages,
         HeaderNumbers, Headers, OutputParts, Receipts, StorageChangeSets, StoragesHistory, Table,
@@ -18,40 +19,110 @@ use executor::{
     StateDiff, StateTrie,
     state::{AccountDiff, SlotDiff},
 };
-use std::{collections::btree_map::Entry, ops::ControlFlow, sync::PoisonError};
+use std::{
+    collections::btree_map::Entry,
+    ops::ControlFlow,
+    sync::{PoisonError, atomic::Ordering},
+};
+
+/// What undoing folded blocks gives.
+pub(super) struct Undone {
+    /// The block gone back to.
+    pub(super) target: Head,
+    /// Its trie.
+    pub(super) trie: StateTrie,
+    /// The removed blocks, oldest first.
+    pub(super) removed: Vec<StoredBlock>,
+}
 
 impl ChainStore {
-    /// Removes the blocks above `number` and restores the state after it, in one durable
-    /// transaction; then publishes the new head. Gives back the removed blocks, oldest first: all
-    /// of them are in memory at one time, so a rollback is as deep as L1's reorganisations are.
+    /// Removes the blocks above `number` and restores the state after it: a record in the order log,
+    /// and one durable transaction where the database has some of them. Then publishes the new head.
+    /// Gives back the removed blocks, oldest first: all of them are in memory at one time, so a
+    /// rollback is as deep as L1's reorganisations are.
     ///
     /// # Errors
     /// [`ChainStoreError::NoSuchBlock`] above the head, [`ChainStoreError::HistoryPruned`] below what
-    /// is kept; otherwise the file failed or contradicts itself and the node should halt.
+    /// is kept; [`ChainStoreError::DiskFull`] until there is room; otherwise a file failed or
+    /// contradicts itself and the node should halt.
     pub fn rollback_to(&self, number: u64) -> Result<Vec<StoredBlock>, ChainStoreError> {
         let _writer = self.0.writer.lock().unwrap_or_else(PoisonError::into_inner);
-        let writer = self.0.kv.writer()?;
-        let head = read_head(&writer)?;
+        // No fold meanwhile: the database's head stays where it is.
+        let _fold = self.0.folding.lock().unwrap_or_else(PoisonError::into_inner);
+        self.0.check_not_diverged()?;
+        let layer = self.0.recent.get();
+        let head = layer.head();
         if number > head.number {
             return Err(ChainStoreError::NoSuchBlock { head, number });
         }
-        check_rollback(&writer, number, head)?;
-        let target = head_at(&writer, number)?;
-        let diff = diff_back_to(&writer, number)?;
-        let trie = self.0.tries.get(head.number, head.hash).ok_or(ChainStoreError::Contended)?;
-        let trie = trie_back_at(&writer, &trie, number, &diff)?;
-        write::state(&writer, &diff)?;
-        let removed = (number + 1..=head.number)
-            .map(|number| remove_block(&writer, number))
-            .collect::<Result<Vec<_>, _>>()?;
-        write_head(&writer, target)?;
-        // Known before it is durable, as in a commit; the removed blocks' tries go afterwards.
-        self.0.tries.insert(target, trie);
-        writer.commit()?;
+        if number == head.number {
+            return Ok(Vec::new());
+        }
+        let unfolded = layer.blocks.iter().filter(|block| block.number() > number);
+        let unfolded = unfolded.map(|block| block.stored());
+        if number < layer.folded.number {
+            let undone = self.rollback_folded(layer.folded, number)?;
+            let removed = undone.removed.into_iter().chain(unfolded).collect();
+            self.0.head.send_replace(undone.target);
+            return Ok(removed);
+        }
+        let removed = unfolded.collect();
+        self.log_rollback(number)?;
+        self.0.recent.truncate(number);
         self.0.tries.remove_above(number);
-        self.0.head.send_replace(target);
+        self.0.head.send_replace(self.0.recent.get().head());
         Ok(removed)
     }
+
+    /// The rows are written first, so that what cannot be undone is found before the log says that it
+    /// was; then the record, then the transaction. A start finishes what ends in between.
+    fn rollback_folded(&self, folded: Head, number: u64) -> Result<Undone, ChainStoreError> {
+        let trie =
+            self.0.tries.get(folded.number, folded.hash).ok_or(ChainStoreError::Contended)?;
+        let writer = self.0.kv.writer()?;
+        check_rollback(&writer, number, folded)?;
+        let undone = undo_folded(&writer, folded, &trie, number)?;
+        let position = self.log_rollback(number)?;
+        // Known before it is durable: a snapshot that shows the target finds its trie.
+        self.0.tries.insert(undone.target, undone.trie.clone());
+        self.0.recent.change(|layer| layer.undoing(undone.target));
+        let committed = write_position(&writer, position)
+            .map_err(ChainStoreError::from)
+            .and_then(|()| Ok(writer.commit()?));
+        if let Err(error) = committed {
+            tracing::error!(%error, number, "blocks are undone in the order log and not in the database");
+            self.0.diverged.store(true, Ordering::Release);
+            return Err(ChainStoreError::Diverged);
+        }
+        self.0.recent.change(|_| Layer::empty(undone.target));
+        self.0.tries.remove_above(number);
+        Ok(undone)
+    }
+
+    fn log_rollback(&self, number: u64) -> Result<u64, ChainStoreError> {
+        let ticket = self.0.log.append(RecordKind::Rollback, number, &[])?;
+        self.0.log.wait(&ticket)?;
+        Ok(ticket.position())
+    }
+}
+
+/// Removes the blocks above `number` from the database, whose head and trie are given; the caller
+/// commits.
+pub(super) fn undo_folded(
+    writer: &KvWriter,
+    head: Head,
+    trie: &StateTrie,
+    number: u64,
+) -> Result<Undone, ChainStoreError> {
+    let target = head_at(writer, number)?;
+    let diff = diff_back_to(writer, number)?;
+    let trie = trie_back_at(writer, trie, number, &diff)?;
+    write::state(writer, &diff)?;
+    let removed = (number + 1..=head.number)
+        .map(|number| remove_block(writer, number))
+        .collect::<Result<Vec<_>, _>>()?;
+    write_head(writer, target)?;
+    Ok(Undone { target, trie, removed })
 }
 
 /// The trie after block `number`, by applying the change that leads there; checked against the

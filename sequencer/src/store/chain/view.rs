@@ -1,13 +1,15 @@
 //! State as execution and RPC read it: at the head, or after any stored block.
 //!
-//! A view is one snapshot of the file, so it does not move while blocks are committed or rolled
-//! back. An earlier block's values come from the history index (the first change after it) and the
+//! A view is one snapshot of the file and the list of the blocks that were in the order log alone at
+//! that time, so it does not move while blocks are committed, folded or rolled back. Above the file's
+//! head the newest of those blocks that touched a value has it. An earlier block's values come from the history index (the first change after it) and the
 //! change set of that change (the value before); a slot without later change is as it is now.
 
 use super::{
     ChainStore, ChainStoreError, Corruption, Head, Kept, has_code,
     proofs::{TRIE_CHANGES_MAX, trie_at},
     read_head,
+    recent::Layer,
     rollback::head_at,
     write::hashed_slot,
 };
@@ -24,7 +26,7 @@ use revm::bytecode::Bytecode;
 use std::{
     collections::VecDeque,
     fmt,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 /// Analysed codes kept in memory. Analysis of a 24 KiB contract takes longer than reading it; 1,024
@@ -38,10 +40,14 @@ const VIEW_ATTEMPTS_MAX: usize = 16;
 /// together; keeps file pages from being reused, so it should live for one request or one block.
 pub struct ChainView {
     snapshot: KvSnapshot,
+    /// The blocks above the snapshot's head, and perhaps some that it has.
+    layer: Arc<Layer>,
     store: ChainStore,
+    /// Head of the snapshot.
+    folded: Head,
     head: Head,
     block: Head,
-    head_trie: StateTrie,
+    folded_trie: StateTrie,
     /// The trie of `block`, where it is in memory.
     trie: Option<StateTrie>,
     no_trie: StateTrie,
@@ -61,20 +67,43 @@ impl ChainStore {
     /// retried.
     pub fn view(&self) -> Result<ChainView, ChainStoreError> {
         for _ in 0..VIEW_ATTEMPTS_MAX {
-            let snapshot = self.0.kv.snapshot()?;
-            let head = read_head(&snapshot)?;
-            // The trie of a block is known before its transaction is durable and forgotten after a
-            // rollback is, so it is missing only when the snapshot is outdated already.
-            if let Some(trie) = self.0.tries.get(head.number, head.hash) {
+            let (layer, snapshot, folded) = self.layer_and_snapshot()?;
+            let head = layer.head();
+            // The trie of a block is known before the block is and forgotten after it is undone, so
+            // it is missing only when what was read is outdated already. Neither is it trimmed while
+            // the block may be the file's head: the window is wider than the list may be.
+            let trie = |head: Head| self.0.tries.get(head.number, head.hash);
+            if let (Some(trie), Some(folded_trie)) = (trie(head), trie(folded)) {
                 return Ok(ChainView {
                     snapshot,
+                    layer,
                     store: self.clone(),
+                    folded,
                     head,
                     block: head,
-                    head_trie: trie.clone(),
+                    folded_trie,
                     trie: Some(trie),
                     no_trie: StateTrie::default(),
                 });
+            }
+        }
+        Err(ChainStoreError::Contended)
+    }
+
+    /// The list of recent blocks, and a snapshot of the file that it continues, with the file's head.
+    pub(super) fn layer_and_snapshot(
+        &self,
+    ) -> Result<(Arc<Layer>, KvSnapshot, Head), ChainStoreError> {
+        for _ in 0..VIEW_ATTEMPTS_MAX {
+            // In this order: what is folded in between is in both.
+            let layer = self.0.recent.get();
+            let snapshot = self.0.kv.snapshot()?;
+            let folded = read_head(&snapshot)?;
+            if layer.undoing_to == Some(folded) {
+                return Ok((Arc::new(Layer::empty(folded)), snapshot, folded));
+            }
+            if layer.head_at(folded.number) == Some(folded) {
+                return Ok((layer, snapshot, folded));
             }
         }
         Err(ChainStoreError::Contended)
@@ -94,7 +123,10 @@ impl ChainStore {
             if number < Kept::read(&view.snapshot)?.first_state {
                 return Ok(None);
             }
-            view.block = head_at(&view.snapshot, number)?;
+            view.block = match view.layer.get(number) {
+                Some(block) => block.head(),
+                None => head_at(&view.snapshot, number)?,
+            };
             view.trie = self.0.tries.get(number, view.block.hash);
         }
         Ok(Some(view))
@@ -136,7 +168,7 @@ impl ChainView {
         if let Some(trie) = &self.trie {
             return Ok(trie.clone());
         }
-        let (head, tries) = ((self.head, &self.head_trie), &self.store.0.tries);
+        let (head, tries) = ((self.folded, &self.folded_trie), &self.store.0.tries);
         trie_at(&self.snapshot, tries, head, self.block.number, changes_max)
     }
 
@@ -145,11 +177,16 @@ impl ChainView {
         &self.snapshot
     }
 
+    /// Whether the file has later blocks than this one.
     fn is_past(&self) -> bool {
-        self.block.number < self.head.number
+        self.block.number < self.folded.number
     }
 
     fn read_account(&self, address: Address) -> Result<Option<Account>, ChainStoreError> {
+        let (above, through) = (self.folded.number, self.block.number);
+        if let Some(account) = self.layer.account(address, above, through) {
+            return Ok(account);
+        }
         if self.is_past() {
             let from = (address, self.block.number + 1);
             let change = self.snapshot.read_from::<AccountsHistory>(&from)?;
@@ -165,6 +202,10 @@ impl ChainView {
     }
 
     fn read_slot(&self, address: Address, slot: U256) -> Result<U256, ChainStoreError> {
+        let (above, through) = (self.folded.number, self.block.number);
+        if let Some(value) = self.layer.slot(address, slot, above, through) {
+            return Ok(value);
+        }
         if self.is_past() {
             let from = ((address, slot), self.block.number + 1);
             let change = self.snapshot.read_from::<StoragesHistory>(&from)?;
@@ -184,6 +225,9 @@ impl ChainView {
     fn read_code(&self, code_hash: B256) -> Result<Option<Bytecode>, ChainStoreError> {
         if let Some(code) = self.store.0.codes.get(code_hash) {
             return Ok(Some(code));
+        }
+        if let Some(code) = self.layer.code(code_hash) {
+            return Ok(Some(code.clone()));
         }
         let Some(raw) = self.snapshot.read::<Bytecodes>(&code_hash)? else { return Ok(None) };
         let code = Bytecode::new_raw_checked(raw).map_err(|_| Corruption::Code { code_hash })?;
@@ -212,6 +256,9 @@ impl StateView for ChainView {
         let missing = ViewError::MissingBlockHash(number);
         if number > self.block.number {
             return Err(missing);
+        }
+        if let Some(block) = self.layer.get(number) {
+            return Ok(block.record.hash);
         }
         let stored = self.snapshot.read::<Headers>(&number).map_err(ChainStoreError::from)?;
         stored.map(|stored| stored.hash).ok_or(missing)

@@ -1,7 +1,7 @@
 //! The rows of a new block: one function per kind. Works inside a transaction that the caller opens
 //! and commits; checks nothing about the block's place in the chain.
 
-use super::{ChainStoreError, Head, has_code, write_head};
+use super::{ChainStoreError, Head, has_code, recent::RecentBlock, write_head};
 use crate::store::{
     kv::{Access, KvTransaction, KvWriter},
     tables::{
@@ -12,11 +12,9 @@ use crate::store::{
 };
 use alloy::primitives::{Address, B256, Bytes, U256, keccak256};
 use contracts::L2_TO_L1_MESSAGE_PASSER;
-use executor::{
-    Account, ExecutedBlock, Header, Receipt, StateDiff, StateTrie, Transaction, state::AccountDiff,
-};
+use executor::{Account, Header, Receipt, StateDiff, StateTrie, Transaction, state::AccountDiff};
 
-/// A block as it is written: an executed one, or block 0.
+/// A block as it is written: one of the order log, or block 0.
 pub(super) struct NewBlock<'a> {
     pub(super) header: &'a Header,
     pub(super) hash: B256,
@@ -26,14 +24,15 @@ pub(super) struct NewBlock<'a> {
     pub(super) trie: &'a StateTrie,
 }
 
-impl<'a> From<&'a ExecutedBlock> for NewBlock<'a> {
-    fn from(block: &'a ExecutedBlock) -> Self {
+impl<'a> From<&'a RecentBlock> for NewBlock<'a> {
+    fn from(block: &'a RecentBlock) -> Self {
+        let record = &block.record;
         Self {
-            header: &block.header,
-            hash: block.hash,
-            transactions: &block.transactions,
-            receipts: &block.receipts,
-            diff: &block.diff,
+            header: &record.header,
+            hash: record.hash,
+            transactions: &record.transactions,
+            receipts: &record.receipts,
+            diff: &record.diff,
             trie: &block.trie,
         }
     }

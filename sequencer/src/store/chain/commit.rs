@@ -1,0 +1,110 @@
+//! Adding a block: checked, appended to the order log, and only then in the chain. The database gets
+//! it later (`fold`). Blocks come one after another.
+
+use super::{
+    ChainStore, ChainStoreError, Head,
+    recent::{Layer, RecentBlock},
+    write::hashed_slot,
+};
+use crate::store::{
+    kv::KvSnapshot,
+    log::{BlockRecord, RecordKind},
+    tables::HashedStorages,
+};
+use alloy::primitives::{Address, B256, U256, keccak256};
+use executor::{ExecutedBlock, state::AccountDiff};
+use std::{collections::BTreeMap, ops::ControlFlow, sync::PoisonError};
+
+impl ChainStore {
+    /// Appends a block to the order log, and publishes the new head when the log has it durably: that
+    /// is the acknowledgement. Blocks the thread for the time of an fdatasync, and longer while the
+    /// fold into the database is as far behind as it may be.
+    ///
+    /// # Errors
+    /// [`ChainStoreError::NotNextBlock`], [`ChainStoreError::OtherState`] and
+    /// [`ChainStoreError::StorageOutlivesAccount`] when the block does not fit;
+    /// [`ChainStoreError::DiskFull`] until there is room, and the chain is as it was; otherwise a file
+    /// failed and the node should halt.
+    pub fn commit(&self, block: &ExecutedBlock) -> Result<(), ChainStoreError> {
+        let _writer = self.0.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        self.0.check_not_diverged()?;
+        let number = block.header.number;
+        let (head, parent) = (self.head(), block.header.parent_hash);
+        if parent != head.hash || number != head.number + 1 {
+            return Err(ChainStoreError::NotNextBlock { head, number, parent });
+        }
+        let (header, trie) = (block.header.state_root, block.trie.root());
+        if header != trie {
+            return Err(ChainStoreError::OtherState { number, header, trie });
+        }
+        self.check_removals(block)?;
+        self.1.wait_for_room(&self.0)?;
+        let payload = BlockRecord::encode(block);
+        let ticket = self.0.log.append(RecordKind::Block, number, &payload)?;
+        self.0.log.wait(&ticket)?;
+        let next = Head { number, hash: block.hash, timestamp: block.header.timestamp };
+        // Known before the block is in the list: a reader that finds the block finds its trie.
+        self.0.tries.insert(next, block.trie.clone());
+        self.0.recent.push(RecentBlock::executed(block, ticket.position(), payload.len()));
+        self.0.tries.trim(number);
+        self.0.head.send_replace(next);
+        self.1.wake();
+        Ok(())
+    }
+
+    /// Refuses a block that removes an account or its storage and leaves slots behind: its state
+    /// could not be folded, and must not be acknowledged.
+    fn check_removals(&self, block: &ExecutedBlock) -> Result<(), ChainStoreError> {
+        let removes = |change: &AccountDiff| change.wiped || change.after.is_none();
+        let mut removed =
+            block.diff.accounts.iter().filter(|(_, change)| removes(change)).peekable();
+        if removed.peek().is_none() {
+            return Ok(());
+        }
+        let (layer, snapshot, _) = self.layer_and_snapshot()?;
+        for (address, change) in removed {
+            let mut slots = storage(&snapshot, &layer, *address)?;
+            let outlives = change.wiped && !slots.is_empty();
+            apply(&mut slots, change);
+            if outlives || (change.after.is_none() && !slots.is_empty()) {
+                return Err(ChainStoreError::StorageOutlivesAccount { address: *address });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// All slots of an account at the head that are not zero, by their hash.
+fn storage(
+    snapshot: &KvSnapshot,
+    layer: &Layer,
+    address: Address,
+) -> Result<BTreeMap<B256, U256>, ChainStoreError> {
+    let mut slots = BTreeMap::new();
+    let hashed_address = keccak256(address);
+    let visit = |(account, slot), value| -> Result<_, ChainStoreError> {
+        if account != hashed_address {
+            return Ok(ControlFlow::Break(()));
+        }
+        slots.insert(slot, value);
+        Ok(ControlFlow::Continue(()))
+    };
+    snapshot.visit_from::<HashedStorages, _>(&hashed_address, visit)?;
+    // Those that the snapshot has already are applied again, which changes nothing.
+    for block in &layer.blocks {
+        if let Some(change) = block.record.diff.accounts.get(&address) {
+            apply(&mut slots, change);
+        }
+    }
+    Ok(slots)
+}
+
+fn apply(slots: &mut BTreeMap<B256, U256>, change: &AccountDiff) {
+    for (slot, value) in &change.slots {
+        if value.after.is_zero() {
+            slots.remove(&hashed_slot(*slot));
+        } else {
+            slots.insert(hashed_slot(*slot), value.after);
+        }
+    }
+}
