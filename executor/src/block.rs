@@ -178,7 +178,7 @@ pub struct Skipped {
 /// A sealed block with everything its execution produced.
 #[derive(Clone, Debug)]
 pub struct ExecutedBlock {
-    /// Header; its state root is that of `trie`.
+    /// Header.
     pub header: Header,
     /// keccak-256 of the header's RLP.
     pub hash: B256,
@@ -190,8 +190,9 @@ pub struct ExecutedBlock {
     pub skipped: Vec<Skipped>,
     /// Change from the state before.
     pub diff: StateDiff,
-    /// Trie after the block; shares everything unchanged with the trie before.
-    pub trie: StateTrie,
+    /// Trie after the block; shares everything unchanged with the trie before. `None` from a view whose
+    /// own engine computes roots.
+    pub trie: Option<StateTrie>,
     /// What executing it took. Two executions of the same block agree on everything but this.
     pub counters: Counters,
 }

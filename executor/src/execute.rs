@@ -14,7 +14,7 @@ use crate::{
     progress::Progress,
     reference::Reference,
     rules::ChainRules,
-    state::StateView,
+    state::{PostState, StateView},
     transaction::Transaction,
 };
 use alloc::{boxed::Box, sync::Arc};
@@ -185,10 +185,10 @@ impl<'v, V: StateView + Sync> Execution<'v, V> {
         };
         counters.phases.diff = stopwatch.elapsed();
         let stopwatch = Stopwatch::start();
-        let trie = view.trie().apply(&diff)?;
+        let PostState { root, trie } = view.after(&diff)?;
         let (receipts_root, logs_bloom) = receipts_root(&progress.receipts);
         let commitments = Commitments {
-            state_root: trie.root(),
+            state_root: root,
             transactions_root: transactions_root(&progress.transactions),
             receipts_root,
             logs_bloom,

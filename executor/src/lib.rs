@@ -62,7 +62,8 @@ pub use rules::{ChainRules, EthereumRules, RollupRules};
 #[cfg(feature = "std")]
 pub use state::StateArena;
 pub use state::{
-    Account, ExecutionWitness, MemoryState, StateDiff, StateTrie, StateView, WitnessState,
+    Account, ExecutionWitness, MemoryState, PostState, Reads, StateDiff, StateTrie, StateView,
+    WitnessState,
 };
 pub use transaction::{Transaction, TransactionError};
 

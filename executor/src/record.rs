@@ -32,7 +32,8 @@ pub fn record_witness<V: StateView + Sync>(
     let recorder = Recorder::new(view);
     let block = execute(&recorder, input, mode)?;
     let recorded = recorder.into_recorded();
-    let nodes = view.trie().witness(&recorded.reads, &block.diff)?;
+    let trie = view.trie_for(&recorded.reads, &block.diff)?;
+    let nodes = trie.witness(&recorded.reads, &block.diff)?;
     // Ordered by hash, so that equal witnesses are equal bytes.
     let mut nodes: Vec<_> = nodes.into_iter().collect();
     nodes.sort_unstable_by_key(|(hash, _)| *hash);

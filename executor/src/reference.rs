@@ -71,7 +71,7 @@ impl<'v, V: StateView> Reference<'v, V> {
             return Ok(None);
         }
         let overlay = &self.evm.journal().database;
-        Ok(Some(overlay.view().trie().apply(&overlay.diff())?.root()))
+        Ok(Some(overlay.view().after(&overlay.diff())?.root))
     }
 
     pub(crate) fn into_diff(self) -> (&'v V, StateDiff) {

@@ -159,7 +159,7 @@ fn a_transfer_is_listed_as_the_eip_says() {
     let before = chain.state.clone();
     let input = chain.input(vec![], &[transfer(0, 0, recipient, ether(1))]);
     let block = modes::execute(&before, &input);
-    chain.state.apply_block(&block);
+    chain.state.apply_block(&block).unwrap();
     let list = check(&before, &input, &block);
     // Transaction 0 is the L1 attributes deposit, so the transfer has index 2.
     let index = BlockAccessIndex::new(2);

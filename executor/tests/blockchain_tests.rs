@@ -141,7 +141,7 @@ fn run(case: &Case, import: Import<'_>) -> Result<(), String> {
             Ok(_) if expected_invalid => return Err(format!("block {index} was accepted")),
             Err(reason) if !expected_invalid => return Err(format!("block {index}: {reason}")),
             Ok(executed) => {
-                state.apply_block(&executed);
+                state.apply_block(&executed).unwrap();
                 chain.insert(executed.header.number, executed.header);
             }
             Err(_) => {}

@@ -9,8 +9,8 @@ use crate::{
 use alloy::primitives::{Address, B256, Bytes, TxKind, U256, address};
 use executor::{
     Account, BlockInput, ExecuteError, ExecutedBlock, Knowledge, MemoryState, Mode, Options,
-    SkipReason, StateTrie, StateView, Transaction, ViewError, counters::Strategy, execute_with,
-    genesis::GenesisAccount,
+    PostState, Reads, SkipReason, StateDiff, StateTrie, StateView, Transaction, ViewError,
+    counters::Strategy, execute_with, genesis::GenesisAccount,
 };
 use revm::bytecode::{Bytecode, opcode as op};
 use std::{
@@ -189,8 +189,12 @@ impl StateView for Trapped {
         self.state.block_hash(number)
     }
 
-    fn trie(&self) -> &StateTrie {
-        self.state.trie()
+    fn trie_for(&self, reads: &Reads, diff: &StateDiff) -> Result<StateTrie, ViewError> {
+        self.state.trie_for(reads, diff)
+    }
+
+    fn after(&self, diff: &StateDiff) -> Result<PostState, ViewError> {
+        self.state.after(diff)
     }
 }
 

@@ -155,7 +155,7 @@ fn dao_fork_block(chain_id: u64, number: u64) -> [U256; 3] {
     let input = empty_block(chain_id, number, SpecId::HOMESTEAD);
     let block = modes::execute(&before, &input);
     access_list::check(&before, &input, &block);
-    before.apply_block(&block);
+    before.apply_block(&block).unwrap();
     [the_dao, last_child, recipient].map(|address| {
         before.account(address).unwrap().map_or(U256::MAX, |account| account.balance_wei)
     })

@@ -89,7 +89,7 @@ impl Chain {
     ) -> ExecutedBlock {
         let input = self.input(deposits, transactions);
         let block = executor::execute(&self.state, &input, Mode::Sequential).unwrap();
-        self.state.apply_block(&block);
+        self.state.apply_block(&block).unwrap();
         self.header = block.header.clone();
         self.hash = block.hash;
         block

@@ -92,7 +92,7 @@ fn use_witness(
         Ok((state.account(*address)?, slots.collect::<Result<_, _>>()?))
     };
     let values = reads.iter().map(read).collect::<Result<_, ViewError>>()?;
-    Ok((values, state.trie().apply(diff)?.root()))
+    Ok((values, state.after(diff)?.root))
 }
 
 proptest! {

@@ -146,7 +146,7 @@ impl Recorded {
             first.get_or_insert((block, witness));
         }
         let (block, witness) = first.unwrap();
-        self.chain.state.apply_block(&block);
+        self.chain.state.apply_block(&block).unwrap();
         (self.chain.header, self.chain.hash) = (block.header.clone(), block.hash);
         self.headers.push(block.header.clone());
         RollupWitness { input, block, witness }

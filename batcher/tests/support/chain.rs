@@ -100,7 +100,7 @@ impl Chain {
     /// Executes an input on the head and appends the block.
     pub(crate) fn execute(&mut self, input: &BlockInput, epoch: Epoch) -> SourceBlock {
         let executed = execute(&self.state, input, Mode::Sequential).unwrap();
-        self.state.apply_block(&executed);
+        self.state.apply_block(&executed).unwrap();
         let block = SourceBlock::from(&executed);
         self.blocks.push(block.clone());
         self.epoch = epoch;

@@ -6,7 +6,7 @@
 use super::BlockAccessList;
 use crate::{
     error::ViewError,
-    state::{Account, StateTrie, StateView},
+    state::{Account, PostState, Reads, StateDiff, StateTrie, StateView},
 };
 use alloc::vec::Vec;
 use alloy_primitives::{
@@ -115,7 +115,11 @@ impl<V: StateView> StateView for StateBefore<'_, V> {
     }
 
     /// That of the state before the block: a list has none, and nothing can be sealed on its claims.
-    fn trie(&self) -> &StateTrie {
-        self.claims.view.trie()
+    fn trie_for(&self, reads: &Reads, diff: &StateDiff) -> Result<StateTrie, ViewError> {
+        self.claims.view.trie_for(reads, diff)
+    }
+
+    fn after(&self, diff: &StateDiff) -> Result<PostState, ViewError> {
+        self.claims.view.after(diff)
     }
 }

@@ -10,7 +10,7 @@ use crate::{
     error::{ExecuteError, ViewError},
     evm::RuleEvm,
     rules::ChainRules,
-    state::{Account, AccountDiff, Overlay, Reads, StateDiff, StateTrie, StateView},
+    state::{Account, AccountDiff, Overlay, PostState, Reads, StateDiff, StateTrie, StateView},
 };
 use alloc::{
     collections::{BTreeMap, BTreeSet},
@@ -239,7 +239,11 @@ impl<V: StateView> StateView for Layer<'_, V> {
     }
 
     /// The view's: a layer has none of its own, and no step asks for it.
-    fn trie(&self) -> &StateTrie {
-        self.view.trie()
+    fn trie_for(&self, reads: &Reads, diff: &StateDiff) -> Result<StateTrie, ViewError> {
+        self.view.trie_for(reads, diff)
+    }
+
+    fn after(&self, diff: &StateDiff) -> Result<PostState, ViewError> {
+        self.view.after(diff)
     }
 }

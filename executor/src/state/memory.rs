@@ -1,6 +1,6 @@
 //! A whole state in memory: what `verify` starts from, what the tests compare with.
 
-use super::{Account, StateDiff, StateTrie, StateView};
+use super::{Account, Reads, StateDiff, StateTrie, StateView};
 use crate::{block::ExecutedBlock, error::ViewError};
 use alloc::collections::BTreeMap;
 use alloy_primitives::{
@@ -33,11 +33,25 @@ impl MemoryState {
         Ok(())
     }
 
-    /// Applies an executed block, whose trie is known already, and remembers its hash.
-    pub fn apply_block(&mut self, block: &ExecutedBlock) {
-        self.trie = block.trie.clone();
+    /// Applies an executed block, whose trie is known already if it was executed on this state, and
+    /// remembers its hash.
+    ///
+    /// # Errors
+    /// [`ViewError`] when the trie cannot be updated; the state is then unchanged.
+    pub fn apply_block(&mut self, block: &ExecutedBlock) -> Result<(), ViewError> {
+        self.trie = match &block.trie {
+            Some(trie) => trie.clone(),
+            None => self.trie.apply(&block.diff)?,
+        };
         self.apply_flat(&block.diff);
         self.set_block_hash(block.header.number, block.hash);
+        Ok(())
+    }
+
+    /// The trie over this state.
+    #[must_use]
+    pub fn trie(&self) -> &StateTrie {
+        &self.trie
     }
 
     fn apply_flat(&mut self, diff: &StateDiff) {
@@ -97,7 +111,7 @@ impl StateView for MemoryState {
         self.block_hashes.get(&number).copied().ok_or(ViewError::MissingBlockHash(number))
     }
 
-    fn trie(&self) -> &StateTrie {
-        &self.trie
+    fn trie_for(&self, _: &Reads, _: &StateDiff) -> Result<StateTrie, ViewError> {
+        Ok(self.trie.clone())
     }
 }

@@ -83,6 +83,30 @@ pub trait StateView {
     /// [`ViewError`] when it cannot be read.
     fn block_hash(&self, number: u64) -> Result<B256, ViewError>;
 
-    /// The trie that commits to this state.
-    fn trie(&self) -> &StateTrie;
+    /// The trie that commits to this state, or as much of it as reading `reads` and applying `diff`
+    /// need: the rest may be known by its hash alone.
+    ///
+    /// # Errors
+    /// [`ViewError::MissingNode`] where it cannot be had any more; otherwise the state cannot be read.
+    fn trie_for(&self, reads: &Reads, diff: &StateDiff) -> Result<StateTrie, ViewError>;
+
+    /// What commits to this state after a change. A view whose own engine computes roots has a faster
+    /// way than this one, through the trie.
+    ///
+    /// # Errors
+    /// As [`Self::trie_for`].
+    fn after(&self, diff: &StateDiff) -> Result<PostState, ViewError> {
+        let trie = self.trie_for(&Reads::default(), diff)?.apply(diff)?;
+        Ok(PostState { root: trie.root(), trie: Some(trie) })
+    }
+}
+
+/// What commits to a state after a change.
+#[derive(Clone, Debug)]
+pub struct PostState {
+    /// State root.
+    pub root: B256,
+    /// Its trie, from a view that computes roots by one; an engine that keeps its own has none to
+    /// give.
+    pub trie: Option<StateTrie>,
 }

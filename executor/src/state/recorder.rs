@@ -3,7 +3,7 @@
 //! Authoritative for what execution asked of the state below: in parallel modes also for what was
 //! asked in vain. Answers exactly as the view below does, and does not know what a witness is.
 
-use super::{Account, Reads, StateTrie, StateView};
+use super::{Account, PostState, Reads, StateDiff, StateTrie, StateView};
 use crate::error::ViewError;
 use alloc::collections::BTreeMap;
 use alloy_primitives::{Address, B256, KECCAK256_EMPTY, U256};
@@ -94,7 +94,11 @@ impl<V: StateView> StateView for Recorder<'_, V> {
         self.view.block_hash(number)
     }
 
-    fn trie(&self) -> &StateTrie {
-        self.view.trie()
+    fn trie_for(&self, reads: &Reads, diff: &StateDiff) -> Result<StateTrie, ViewError> {
+        self.view.trie_for(reads, diff)
+    }
+
+    fn after(&self, diff: &StateDiff) -> Result<PostState, ViewError> {
+        self.view.after(diff)
     }
 }

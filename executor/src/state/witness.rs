@@ -5,7 +5,7 @@
 //! is that of `debug_executionWitness`: trie nodes, codes, ancestor headers. How a witness is made is
 //! not here: `record` does it.
 
-use super::{Account, StateTrie, StateView};
+use super::{Account, Reads, StateDiff, StateTrie, StateView};
 use crate::error::ViewError;
 use alloc::vec::Vec;
 use alloy_consensus::Header;
@@ -139,7 +139,7 @@ impl StateView for WitnessState {
         self.block_hashes.get(&number).copied().ok_or(ViewError::MissingBlockHash(number))
     }
 
-    fn trie(&self) -> &StateTrie {
-        &self.trie
+    fn trie_for(&self, _: &Reads, _: &StateDiff) -> Result<StateTrie, ViewError> {
+        Ok(self.trie.clone())
     }
 }

@@ -59,7 +59,7 @@ fn execute(world: &World, intents: Vec<Intent>) -> (ExecutedBlock, MemoryState) 
     let block = executor::execute(&world.state, &input, Mode::Sequential).unwrap();
     assert!(block.skipped.is_empty(), "{:?}", block.skipped[0].reason);
     let mut state = world.state.clone();
-    state.apply_block(&block);
+    state.apply_block(&block).unwrap();
     (block, state)
 }
 

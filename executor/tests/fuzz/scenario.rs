@@ -147,7 +147,7 @@ impl Scenario {
 
     /// Moves on to the state after the block.
     pub(crate) fn follow(&mut self, block: &ExecutedBlock) {
-        self.world.state.apply_block(block);
+        self.world.state.apply_block(block).unwrap();
         self.world.number = block.header.number;
         self.world.hash = block.hash;
         self.stands_still = false;

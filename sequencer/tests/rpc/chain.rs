@@ -135,7 +135,7 @@ impl MemoryChain {
         );
         let block = execute(&state, &input.with_transactions(transactions), Mode::Sequential);
         let block = block.unwrap();
-        state.apply_block(&block);
+        state.apply_block(&block).unwrap();
         let stored = StoredBlock {
             header: block.header,
             hash: block.hash,
