@@ -1,5 +1,5 @@
 //! The state root fuzz as a program: random histories of a state, compared with alloy-trie's hash
-//! builder after every step.
+//! builder after every step, and as many whose partial tries are compared with the persistent trie.
 //!
 //! `cargo run --release -p executor --example root_fuzz -- --histories 1000000 --seed 1` ends with
 //! what was done; it exits with 1 at the first difference, which it prints. `--seed S --history I`
@@ -20,6 +20,8 @@ mod dice;
 mod flat;
 #[path = "../tests/arena/history.rs"]
 mod history;
+#[path = "../tests/arena/parts.rs"]
+mod parts;
 
 use history::Tally;
 use std::{
@@ -68,8 +70,10 @@ impl Plan {
                 if number >= self.histories.end {
                     break;
                 }
-                match history::run(self.seed, number) {
-                    Ok(tally) => own.add(&tally),
+                let ran = history::run(self.seed, number)
+                    .and_then(|tally| Ok([tally, parts::run(self.seed, number)?]));
+                match ran {
+                    Ok(tallies) => tallies.iter().for_each(|tally| own.add(tally)),
                     Err(difference) => {
                         next.store(self.histories.end, Ordering::Relaxed);
                         *total.lock().unwrap() = Err(difference);

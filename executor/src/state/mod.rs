@@ -20,6 +20,8 @@ pub use memory::MemoryState;
 pub use overlay::Overlay;
 #[cfg(feature = "std")]
 pub use recorder::{Recorded, Recorder};
+#[cfg(feature = "std")]
+use trie::{AccountLeaf, Part};
 pub use trie::{AccountProof, SlotProof, StateTrie};
 pub use witness::{ExecutionWitness, WitnessError, WitnessState};
 

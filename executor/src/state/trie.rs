@@ -8,6 +8,9 @@
 
 mod node;
 
+#[cfg(feature = "std")]
+pub(in crate::state) use node::Part;
+
 use super::{Account, AccountDiff, Reads, StateDiff, WitnessError};
 use crate::error::ViewError;
 use alloc::vec::Vec;
@@ -23,10 +26,19 @@ pub struct StateTrie {
     root: B256,
 }
 
+/// An account and its storage.
 #[derive(Clone, Debug, Default)]
-struct AccountLeaf {
+pub(in crate::state) struct AccountLeaf {
     account: Account,
     storage: Trie<U256>,
+}
+
+#[cfg(feature = "std")]
+impl AccountLeaf {
+    /// An account with the part of its storage that is known; `None` where it has no storage.
+    pub(in crate::state) fn new(account: Account, storage: Option<Part<U256>>) -> Self {
+        Self { account, storage: Trie::of_part(storage) }
+    }
 }
 
 impl LeafValue for U256 {
@@ -215,6 +227,12 @@ impl StateTrie {
             Ok(AccountLeaf { account, storage })
         })?;
         Ok(Self { accounts, root })
+    }
+
+    /// The trie that hangs from this node, whose root is `root`; `None` for the empty one.
+    #[cfg(feature = "std")]
+    pub(in crate::state) fn of_part(root: B256, accounts: Option<Part<AccountLeaf>>) -> Self {
+        Self { accounts: Trie::of_part(accounts), root }
     }
 
     /// A storage slot as the trie has it; zero where nothing is stored.

@@ -61,7 +61,6 @@ pub(crate) struct Source {
     pub(crate) reads: Arc<AtomicUsize>,
 }
 
-#[allow(dead_code, reason = "for tests that start from a diff; the fuzz has hashed keys")]
 impl Source {
     /// Follows a block.
     pub(crate) fn apply(&self, diff: &StateDiff) {

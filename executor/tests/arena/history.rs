@@ -37,6 +37,9 @@ pub(crate) struct Tally {
     pub(crate) proofs: u64,
     pub(crate) rebuilt: u64,
     pub(crate) empty: u64,
+    pub(crate) part_histories: u64,
+    pub(crate) parts: u64,
+    pub(crate) siblings: u64,
 }
 
 impl Tally {
@@ -46,7 +49,7 @@ impl Tally {
         }
     }
 
-    fn counts_mut(&mut self) -> [(&'static str, &mut u64); 14] {
+    fn counts_mut(&mut self) -> [(&'static str, &mut u64); 17] {
         [
             ("histories", &mut self.histories),
             ("roots compared", &mut self.roots),
@@ -62,6 +65,9 @@ impl Tally {
             ("proofs verified", &mut self.proofs),
             ("rebuilt from flat state", &mut self.rebuilt),
             ("empty states", &mut self.empty),
+            ("histories of partial tries", &mut self.part_histories),
+            ("partial tries compared", &mut self.parts),
+            ("nodes beside removed keys", &mut self.siblings),
         ]
     }
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod flat;
 mod history;
+mod parts;
 
 use crate::fuzz::dice;
 use alloy::primitives::{Address, B256, KECCAK256_EMPTY, U256, keccak256};
@@ -21,6 +22,9 @@ use std::{collections::BTreeMap, sync::atomic::Ordering};
 
 /// Histories that the test runs; `root_fuzz` runs as many as one likes.
 const HISTORIES: u64 = 3_000;
+
+/// The same of histories that take parts out of the arena.
+const PART_HISTORIES: u64 = 3_000;
 
 const SHARD_COUNTS: [ShardCount; 3] =
     [ShardCount::One, ShardCount::Sixteen, ShardCount::TwoHundredFiftySix];
@@ -45,6 +49,18 @@ fn random_histories_agree_with_the_hash_builder() {
     print!("{tally}");
     let Tally { wiped, evicted, read_back, failed_reads, undone, empty, rebuilt, .. } = tally;
     let all = [wiped, evicted, read_back, failed_reads, undone, empty, rebuilt];
+    assert!(all.iter().all(|count| *count > 0), "{all:?}");
+}
+
+#[test]
+fn a_part_of_the_arena_reads_proves_and_changes_as_the_whole_does() {
+    let mut tally = Tally::default();
+    for number in 0..PART_HISTORIES {
+        tally.add(&parts::run(7, number).unwrap());
+    }
+    print!("{tally}");
+    let Tally { evicted, read_back, failed_reads, undone, empty, siblings, .. } = tally;
+    let all = [evicted, read_back, failed_reads, undone, empty, siblings];
     assert!(all.iter().all(|count| *count > 0), "{all:?}");
 }
 

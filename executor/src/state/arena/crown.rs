@@ -101,22 +101,23 @@ pub(super) struct Crown<'s> {
 }
 
 /// A part of the crown.
-enum Node {
+pub(super) enum Node {
     Empty,
     Shard(usize),
     Fork(Fork),
 }
 
-struct Fork {
-    depth: u8,
+pub(super) struct Fork {
+    pub(super) depth: u8,
     /// A shard below it.
     shard: usize,
-    mask: u16,
-    hashes: Vec<B256>,
+    pub(super) mask: u16,
+    /// Those of its children, in order of their nibbles.
+    pub(super) hashes: Vec<B256>,
 }
 
 impl Fork {
-    fn encoded(&self) -> Vec<u8> {
+    pub(super) fn encoded(&self) -> Vec<u8> {
         let mut encoded = Vec::new();
         let items_bytes = self.hashes.len() * 33;
         encode::branch(&mut encoded, self.mask, items_bytes, &self.hashes, |hash, out| {
@@ -157,14 +158,24 @@ impl<'s> Crown<'s> {
             }
             proof.push(encoded.into());
             from = fork.depth + 1;
-            let width = self.slots.len() >> (4 * from);
-            let within = (0..from).fold(0, |within, at| within << 4 | usize::from(nibble(key, at)));
-            shards = within * width..(within + 1) * width;
+            shards = self.sharing(key, from);
         }
     }
 
+    /// The shards whose keys share so many nibbles with this one.
+    pub(super) fn sharing(&self, key: &B256, nibbles: u8) -> Range<usize> {
+        let width = self.slots.len() >> (4 * nibbles);
+        let within = (0..nibbles).fold(0, |within, at| within << 4 | usize::from(nibble(key, at)));
+        within * width..(within + 1) * width
+    }
+
+    /// A key below a fork.
+    pub(super) fn key_below(&self, fork: &Fork) -> Option<&'s B256> {
+        self.top(fork.shard).map(|top| &top.key)
+    }
+
     /// The node over these shards, all those that share `depth` nibbles.
-    fn node(&self, shards: Range<usize>, depth: u8) -> Node {
+    pub(super) fn node(&self, shards: Range<usize>, depth: u8) -> Node {
         if depth == self.depth {
             let has_accounts = self.top(shards.start).is_some();
             return if has_accounts { Node::Shard(shards.start) } else { Node::Empty };

@@ -36,11 +36,29 @@ pub(super) struct SlotChange {
     pub(super) value: B256,
 }
 
+/// A change by hashed keys, and the way back from it.
+#[derive(Clone, Debug, Default)]
+pub struct Change {
+    /// The change.
+    pub forward: HashedDiff,
+    /// What leads from the state after it to the state before it: see [`StateDiff::reversed`], which
+    /// says what cannot be undone, too: wiping storage from before the change.
+    pub backward: HashedDiff,
+}
+
 /// Keys of a diff that are being hashed.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum KeyOf {
     Account(usize),
     Slot(usize),
+}
+
+impl Change {
+    /// The same change by hashed keys. Each key is hashed once.
+    pub(super) fn of(diff: &StateDiff, batch: &mut Batch<KeyOf>) -> Self {
+        let forward = HashedDiff::of(diff, batch);
+        Self { backward: forward.reversed(diff), forward }
+    }
 }
 
 impl HashedDiff {
@@ -59,7 +77,7 @@ impl HashedDiff {
         }
     }
 
-    /// The same change by hashed keys.
+    /// The same change by hashed keys, in the order of the diff.
     pub(super) fn of(diff: &StateDiff, batch: &mut Batch<KeyOf>) -> Self {
         let mut hashed = Self::default();
         hashed.accounts.reserve_exact(diff.accounts.len());
@@ -67,8 +85,8 @@ impl HashedDiff {
             hashed.push_account(B256::ZERO, change.after, change.wiped);
             let account = hashed.accounts.len() - 1;
             hashed.hash(batch, KeyOf::Account(account), address.as_slice());
-            // The slots of an account that is gone went with it.
-            for (slot, value) in change.slots.iter().filter(|_| change.after.is_some()) {
+            // The slots of an account that is gone went with it: only the way back needs their keys.
+            for (slot, value) in &change.slots {
                 hashed.push_slot(B256::ZERO, value.after);
                 let index = hashed.slots.len() - 1;
                 hashed.hash(batch, KeyOf::Slot(index), &slot.to_be_bytes::<32>());
@@ -76,6 +94,19 @@ impl HashedDiff {
         }
         batch.finish(&mut |tag, hash| hashed.set(tag, hash));
         hashed
+    }
+
+    /// The way back from `diff`, of which this is the forward one: the same keys, and what was before.
+    fn reversed(&self, diff: &StateDiff) -> Self {
+        let mut reversed = self.clone();
+        for (hashed, change) in reversed.accounts.iter_mut().zip(diff.accounts.values()) {
+            (hashed.after, hashed.wiped) = (change.before, false);
+            let slots = &mut reversed.slots[hashed.slots.clone()];
+            for (slot, value) in slots.iter_mut().zip(change.slots.values()) {
+                slot.value = value.before.into();
+            }
+        }
+        reversed
     }
 
     fn hash(&mut self, batch: &mut Batch<KeyOf>, tag: KeyOf, key: &[u8]) {

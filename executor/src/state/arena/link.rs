@@ -2,6 +2,7 @@
 //! hash or short encoding that the node above contains (Yellow Paper, appendix D).
 
 use alloy_primitives::B256;
+use alloy_trie::nodes::RlpNode;
 use std::vec::Vec;
 
 /// A leaf, a branch, or nothing, and whether its reference is up to date.
@@ -96,6 +97,12 @@ impl Child {
         // A list of fewer than 56 bytes: the first byte is 0xc0 and the length of what follows.
         let length = || usize::from(self.reference[0].wrapping_sub(0xbf));
         (self.link.0 & Link::EMBEDDED != 0).then(|| &self.reference[..length()])
+    }
+
+    /// The reference as the persistent trie keeps it.
+    pub(super) fn to_rlp(self) -> RlpNode {
+        let embedded = self.embedded().and_then(RlpNode::from_raw);
+        embedded.unwrap_or_else(|| RlpNode::word_rlp(&self.hash()))
     }
 
     /// Bytes that the reference takes in the node above.

@@ -12,6 +12,7 @@ mod build;
 mod crown;
 mod diff;
 mod encode;
+mod extract;
 mod hasher;
 mod key;
 mod link;
@@ -21,9 +22,10 @@ mod shard;
 mod slab;
 mod slot;
 mod source;
+mod wanted;
 mod work;
 
-pub use diff::HashedDiff;
+pub use diff::{Change, HashedDiff};
 pub use proof::HashedProof;
 pub use source::{FlatEntry, ShardSource, SourceError};
 
@@ -244,6 +246,12 @@ impl StateArena {
     pub fn apply(&mut self, diff: &StateDiff) -> Result<B256, ArenaError> {
         let hashed = HashedDiff::of(diff, &mut self.keys);
         self.apply_hashed(&hashed)
+    }
+
+    /// A change, and the way back from it, for [`apply_hashed`](Self::apply_hashed). Neither depends
+    /// on the state; hashing is all that is done.
+    pub fn hash(&mut self, diff: &StateDiff) -> Change {
+        Change::of(diff, &mut self.keys)
     }
 
     /// The account of an address.

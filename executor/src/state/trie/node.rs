@@ -1,6 +1,12 @@
 //! One Merkle-Patricia trie with fixed-length keys: insert, remove with branch collapse, references,
 //! proofs. Knows nothing of accounts.
 
+#[cfg(feature = "std")]
+mod part;
+
+#[cfg(feature = "std")]
+pub(in crate::state) use part::Part;
+
 use crate::{error::ViewError, state::WitnessError};
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use alloy_primitives::{
