@@ -38,12 +38,19 @@ impl<T: Copy> Batch<T> {
     /// `None` if this processor does not have the backend.
     #[must_use]
     pub fn new(backend: Backend) -> Option<Self> {
-        if !backend.is_available() {
-            return None;
-        }
+        backend.is_available().then(|| Self::of(backend))
+    }
+
+    /// With the fastest backend of this processor.
+    #[must_use]
+    pub fn detect() -> Self {
+        Self::of(Backend::detect())
+    }
+
+    fn of(backend: Backend) -> Self {
         let lanes = backend.lanes();
         let blocks = if lanes == 1 { 0..0 } else { 0..BLOCKS_MAX };
-        Some(Self { backend, groups: blocks.map(|less| Group::new(less + 1)).collect() })
+        Self { backend, groups: blocks.map(|less| Group::new(less + 1)).collect() }
     }
 
     /// How it hashes.

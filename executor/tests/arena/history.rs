@@ -242,7 +242,7 @@ impl History {
         }
         let bytes = self.arena.bytes_resident() as u64;
         let bytes_max = if self.dice.chance(50) { 0 } else { self.dice.below(bytes + 1) };
-        self.tally.evicted += self.arena.evict(bytes_max as usize).unwrap() as u64;
+        self.tally.evicted += self.arena.evict(bytes_max as usize, u64::MAX).unwrap() as u64;
     }
 
     fn apply(&mut self, change: &Change) -> Result<(), String> {
@@ -257,7 +257,7 @@ impl History {
     /// With a source that fails, a change happens whole or not at all.
     fn fail(&mut self, change: &HashedDiff) -> Result<(), String> {
         let root = self.arena.root();
-        self.tally.evicted += self.arena.evict(0).unwrap() as u64;
+        self.tally.evicted += self.arena.evict(0, u64::MAX).unwrap() as u64;
         self.source.fails.store(true, Ordering::Relaxed);
         let applied = self.arena.apply_hashed(change);
         self.source.fails.store(false, Ordering::Relaxed);

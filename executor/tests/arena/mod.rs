@@ -235,19 +235,19 @@ fn the_coldest_shards_go_first_and_come_back_when_they_are_needed() {
     *source.flat.lock().unwrap() = flat.clone();
     let options = ArenaOptions { shards: ShardCount::Sixteen, ..ArenaOptions::default() };
     let mut arena = build(options, &flat);
-    assert!(matches!(arena.evict(0), Err(ArenaError::NoSource)));
+    assert!(matches!(arena.evict(0, u64::MAX), Err(ArenaError::NoSource)));
     arena = arena.with_source(Box::new(source.clone()));
     let (root, bytes) = (arena.root(), arena.bytes_resident());
     let used = *flat.keys().next().unwrap();
     arena.hashed_proof(used, &[]).unwrap();
 
-    let dropped = arena.evict(bytes / 4).unwrap();
+    let dropped = arena.evict(bytes / 4, u64::MAX).unwrap();
     assert!(dropped >= 11 && arena.bytes_resident() <= bytes / 4);
     assert_eq!((arena.shards_evicted(), arena.root(), arena.accounts()), (dropped, root, 5_000));
     arena.hashed_proof(used, &[]).unwrap();
     assert_eq!(source.reads.load(Ordering::Relaxed), 0, "the shard used last stays");
 
-    assert_eq!(arena.evict(0).unwrap() + dropped, 16);
+    assert_eq!(arena.evict(0, u64::MAX).unwrap() + dropped, 16);
     let mut diff = HashedDiff::default();
     diff.push_account(used, None, false);
     let mut fewer = flat;
@@ -262,7 +262,7 @@ fn flat_state_that_does_not_agree_is_refused() {
     let source = Source::default();
     *source.flat.lock().unwrap() = flat.clone();
     let mut arena = build(ArenaOptions::default(), &flat).with_source(Box::new(source.clone()));
-    arena.evict(0).unwrap();
+    arena.evict(0, u64::MAX).unwrap();
     let key = *flat.keys().nth(50).unwrap();
     source.flat.lock().unwrap().get_mut(&key).unwrap().0.nonce += 1;
     let mut diff = HashedDiff::default();

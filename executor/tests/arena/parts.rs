@@ -192,13 +192,13 @@ impl History {
         if self.dice.chance(40) {
             let bytes = self.arena.bytes_resident() as u64;
             let bytes_max = if self.dice.chance(50) { 0 } else { self.dice.below(bytes + 1) };
-            self.tally.evicted += self.arena.evict(bytes_max as usize).unwrap() as u64;
+            self.tally.evicted += self.arena.evict(bytes_max as usize, u64::MAX).unwrap() as u64;
         }
     }
 
     /// With a source that fails, nothing is handed out, and nothing changes.
     fn fail(&mut self, reads: &Reads, diff: &StateDiff) -> Result<(), String> {
-        self.tally.evicted += self.arena.evict(0).unwrap() as u64;
+        self.tally.evicted += self.arena.evict(0, u64::MAX).unwrap() as u64;
         self.source.fails.store(true, Ordering::Relaxed);
         let part = self.arena.trie_for(reads, diff);
         self.source.fails.store(false, Ordering::Relaxed);

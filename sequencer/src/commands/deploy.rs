@@ -15,7 +15,7 @@ use alloy::{
 use clap::Args;
 use contracts::{Inbox, L2_TO_L1_MESSAGE_PASSER, Outputs, Portal, predeploys};
 use executor::{
-    Genesis, RollupRules, StateView, ViewError,
+    Genesis, RollupRules, ViewError,
     genesis::{GenesisAccount, GenesisL1, output_root},
 };
 use std::{collections::BTreeMap, fs, io, path::PathBuf};

@@ -21,7 +21,7 @@ use clap::Args;
 use contracts::{L2_TO_L1_MESSAGE_PASSER, Outputs};
 use executor::{
     BlockInput, Deposit, ExecuteError, Genesis, Knowledge, L1Origin, MemoryState, Options,
-    StateView, ViewError, execute_with, genesis::output_root,
+    ViewError, execute_with, genesis::output_root,
 };
 use indicatif::{ProgressBar, ProgressStyle};
 use std::{
@@ -343,7 +343,8 @@ impl Verifier {
         let options = Options { knowledge: Some(&self.knowledge), ..Options::default() };
         let block = execute_with(&self.state, input, options)
             .map_err(|error| VerifyError::Execute { number, error })?;
-        self.state.apply_block(&block);
+        let applied = self.state.apply_block(&block).map_err(ExecuteError::from);
+        applied.map_err(|error| VerifyError::Execute { number, error })?;
         let signed = block.transactions.iter().filter(|tx| tx.as_signed().is_some());
         self.transactions += signed.count() as u64;
         let root = root_of(&self.state, block.header.state_root, block.hash)?;

@@ -6,7 +6,7 @@ use crate::{
 };
 use alloy::primitives::{B256, U256};
 use batcher::poster;
-use executor::{BlockEnv, ChainRules, Genesis, Header, StateTrie, state::AccountProof};
+use executor::{BlockEnv, ChainRules, Genesis, Header, state::AccountProof};
 use std::{
     sync::Arc,
     time::{Duration, SystemTime},
@@ -95,15 +95,6 @@ impl Chain for NodeChain {
         index: usize,
     ) -> Result<Option<TransactionAt>, ChainError> {
         self.store.transaction_at(number, index).map_err(failed)
-    }
-
-    fn state_trie(&self, number: u64) -> Result<Option<StateTrie>, ChainError> {
-        let Some(view) = self.store.view_at(number).map_err(failed)? else { return Ok(None) };
-        match view.state_trie() {
-            Ok(trie) => Ok(Some(trie)),
-            Err(ChainStoreError::TrieTooOld { .. }) => Ok(None),
-            Err(error) => Err(failed(error)),
-        }
     }
 
     fn first_state(&self) -> Result<u64, ChainError> {

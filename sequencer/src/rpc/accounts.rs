@@ -15,7 +15,7 @@ use alloy::{
     serde::JsonStorageKey,
 };
 use contracts::L2_TO_L1_MESSAGE_PASSER;
-use executor::{Account, StateView, ViewError, state::AccountProof};
+use executor::{Account, Reads, StateDiff, StateView, ViewError, state::AccountProof};
 
 type Reply = Result<Answer, RpcError>;
 
@@ -92,15 +92,20 @@ fn prove<C: Chain>(
     address: Address,
     slots: &[U256],
 ) -> Result<AccountProof, RpcError> {
-    let Some(trie) = ctx.chain.state_trie(number)? else {
-        let kept = match address {
-            L2_TO_L1_MESSAGE_PASSER => ctx.chain.message_passer_proof(number, slots)?,
-            _ => None,
-        };
-        return kept.ok_or_else(|| unavailable(ctx, number));
+    let reads = Reads::from([(address, slots.iter().copied().collect())]);
+    let trie = match ctx.chain.view(number)? {
+        Some(view) => view.trie_for(&reads, &StateDiff::default()),
+        None => Err(ViewError::MissingNode),
     };
-    trie.account_proof(address, slots).map_err(|error| match error {
-        ViewError::MissingNode => RpcError::StateUnavailable { number },
-        error => error.into(),
-    })
+    match trie.and_then(|trie| trie.account_proof(address, slots)) {
+        Ok(proof) => Ok(proof),
+        Err(ViewError::MissingNode) => {
+            let kept = match address {
+                L2_TO_L1_MESSAGE_PASSER => ctx.chain.message_passer_proof(number, slots)?,
+                _ => None,
+            };
+            kept.ok_or_else(|| unavailable(ctx, number))
+        }
+        Err(error) => Err(error.into()),
+    }
 }

@@ -5,7 +5,7 @@
 
 use crate::store::chain::{Head, StoredBlock, TransactionAt};
 use alloy::primitives::{B256, U256};
-use executor::{BlockEnv, ChainRules, Header, StateTrie, StateView, state::AccountProof};
+use executor::{BlockEnv, ChainRules, Header, StateView, state::AccountProof};
 use std::sync::Arc;
 use tokio::sync::watch;
 
@@ -81,13 +81,6 @@ pub trait Chain: Send + Sync + 'static {
         index: usize,
     ) -> Result<Option<TransactionAt>, ChainError>;
 
-    /// The trie of the state after a block, for proofs and witnesses; `None` when it cannot be had
-    /// any more.
-    ///
-    /// # Errors
-    /// [`ChainError`] when the chain cannot be read.
-    fn state_trie(&self, number: u64) -> Result<Option<StateTrie>, ChainError>;
-
     /// The first block whose state is kept.
     ///
     /// # Errors
@@ -117,8 +110,7 @@ pub trait Chain: Send + Sync + 'static {
         Ok(None)
     }
 
-    /// State after a block; `None` when it is not kept any more. Its trie is not used: see
-    /// [`Self::state_trie`].
+    /// State after a block; `None` when it is not kept any more. Its trie may be gone before it.
     ///
     /// # Errors
     /// [`ChainError`] when the state cannot be read.

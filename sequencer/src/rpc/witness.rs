@@ -5,22 +5,17 @@
 //! [`ExecutionWitness`].
 
 use super::{
-    block_id::{header, resolve, unavailable, view},
+    block_id::{header, resolve, view},
     chain::{Chain, ChainError},
     context::RpcContext,
     error::{Limit, RpcError},
     jsonrpc::Params,
     table::{Answer, json},
 };
-use alloy::{
-    eips::BlockId,
-    primitives::{Address, B256, U256},
-};
+use alloy::eips::BlockId;
 use executor::{
-    Account, BlockEnv, BlockInput, ExecuteError, ExecutionWitness, Header, Mode, StateTrie,
-    StateView, ViewError, record_witness,
+    BlockEnv, BlockInput, ExecuteError, ExecutionWitness, Header, Mode, ViewError, record_witness,
 };
-use revm::bytecode::Bytecode;
 
 /// Witnesses recorded at once. Each executes a whole block, on a core that the block builder wants
 /// too, and holds its answer in memory; more are refused.
@@ -43,8 +38,7 @@ fn record<C: Chain>(ctx: &RpcContext<C>, number: u64) -> Result<ExecutionWitness
     // Genesis has no block before it, and nothing executed it.
     let before = number.checked_sub(1).ok_or(RpcError::HeaderNotFound)?;
     let parent = header(ctx, before)?.0;
-    let trie = ctx.chain.state_trie(before)?.ok_or_else(|| unavailable(ctx, before))?;
-    let state = Before { view: view(ctx, before)?, trie };
+    let state = view(ctx, before)?;
     let rules = ctx.chain.rules().clone();
     let (prevrandao, timestamp) = (block.header.mix_hash, block.header.timestamp);
     let parent = (&parent, block.header.parent_hash);
@@ -77,34 +71,5 @@ fn unrecorded(error: ExecuteError, before: u64) -> RpcError {
             RpcError::StateUnavailable { number }
         }
         error => error.into(),
-    }
-}
-
-/// The state before the block: the chain's view with the trie that belongs to it, which the view of
-/// an old block does not bring.
-struct Before<V> {
-    view: V,
-    trie: StateTrie,
-}
-
-impl<V: StateView> StateView for Before<V> {
-    fn account(&self, address: Address) -> Result<Option<Account>, ViewError> {
-        self.view.account(address)
-    }
-
-    fn slot(&self, address: Address, slot: U256) -> Result<U256, ViewError> {
-        self.view.slot(address, slot)
-    }
-
-    fn code(&self, code_hash: B256) -> Result<Bytecode, ViewError> {
-        self.view.code(code_hash)
-    }
-
-    fn block_hash(&self, number: u64) -> Result<B256, ViewError> {
-        self.view.block_hash(number)
-    }
-
-    fn trie(&self) -> &StateTrie {
-        &self.trie
     }
 }

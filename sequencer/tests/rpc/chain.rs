@@ -2,10 +2,11 @@
 
 use alloy::primitives::{Address, B256, Bytes, U256, address, bytes};
 use executor::{
-    BlockEnv, BlockInput, ChainRules, Deposit, Genesis, Header, L1Origin, MemoryState, Mode,
-    RollupRules, StateTrie, StateView, Transaction, execute,
+    Account, BlockEnv, BlockInput, ChainRules, Deposit, Genesis, Header, L1Origin, MemoryState,
+    Mode, Reads, RollupRules, StateDiff, StateTrie, StateView, Transaction, ViewError, execute,
     genesis::{GenesisAccount, GenesisL1},
 };
+use revm::bytecode::Bytecode;
 use sequencer::{
     rpc::{Chain, ChainError, Heads},
     store::{Head, StoredBlock, chain::TransactionAt},
@@ -180,7 +181,7 @@ impl MemoryChain {
 }
 
 impl Chain for MemoryChain {
-    type View = MemoryState;
+    type View = BlockState;
 
     fn rules(&self) -> &Arc<ChainRules> {
         &self.0.rules
@@ -247,14 +248,39 @@ impl Chain for MemoryChain {
         }))
     }
 
-    fn state_trie(&self, number: u64) -> Result<Option<StateTrie>, ChainError> {
-        if number < self.0.first_trie.load(Ordering::Relaxed) {
-            return Ok(None);
-        }
-        Ok(self.at(number, |block| block.state.trie().clone()))
+    fn view(&self, number: u64) -> Result<Option<BlockState>, ChainError> {
+        let has_trie = number >= self.0.first_trie.load(Ordering::Relaxed);
+        Ok(self.at(number, |block| BlockState { state: block.state.clone(), has_trie }))
+    }
+}
+
+/// The state after a block, whose trie may be gone.
+pub(crate) struct BlockState {
+    state: MemoryState,
+    has_trie: bool,
+}
+
+impl StateView for BlockState {
+    fn account(&self, address: Address) -> Result<Option<Account>, ViewError> {
+        self.state.account(address)
     }
 
-    fn view(&self, number: u64) -> Result<Option<MemoryState>, ChainError> {
-        Ok(self.at(number, |block| block.state.clone()))
+    fn slot(&self, address: Address, slot: U256) -> Result<U256, ViewError> {
+        self.state.slot(address, slot)
+    }
+
+    fn code(&self, code_hash: B256) -> Result<Bytecode, ViewError> {
+        self.state.code(code_hash)
+    }
+
+    fn block_hash(&self, number: u64) -> Result<B256, ViewError> {
+        self.state.block_hash(number)
+    }
+
+    fn trie_for(&self, reads: &Reads, diff: &StateDiff) -> Result<StateTrie, ViewError> {
+        if !self.has_trie {
+            return Err(ViewError::MissingNode);
+        }
+        self.state.trie_for(reads, diff)
     }
 }

@@ -7,8 +7,8 @@ use alloy::{
     signers::{SignerSync, local::PrivateKeySigner},
 };
 use executor::{
-    Account, Counters, Deposit, ExecutedBlock, Genesis, Header, MemoryState, Receipt, RollupRules,
-    StateDiff, StateTrie, StateView, Transaction,
+    Account, Counters, Deposit, ExecutedBlock, Genesis, Header, MemoryState, Reads, Receipt,
+    RollupRules, StateDiff, StateTrie, StateView, Transaction,
     genesis::{GenesisAccount, GenesisL1},
     state::{AccountDiff, SlotDiff},
     transaction::SignedTransaction,
@@ -124,7 +124,40 @@ impl Model {
     }
 
     fn trie(&self) -> &StateTrie {
-        self.blocks.last().map_or(&self.genesis_trie, |block| &block.trie)
+        self.trie_at(self.blocks.len())
+    }
+
+    fn trie_at(&self, number: usize) -> &StateTrie {
+        match number.checked_sub(1) {
+            Some(index) => self.blocks[index].trie.as_ref().unwrap(),
+            None => &self.genesis_trie,
+        }
+    }
+
+    /// Proofs at a block, of what is there and what is not, and a change of it.
+    fn check_proofs(&self, view: &ChainView, number: usize) {
+        let slots: Vec<U256> = (0..SLOTS).chain([9]).map(U256::from).collect();
+        let reads = (0..7).map(|who| (account(who), slots.iter().copied().collect()));
+        let reads: Reads = reads.collect();
+        let whole = self.trie_at(number);
+        let trie = view.trie_for(&reads, &StateDiff::default()).unwrap();
+        assert_eq!(trie.root(), self.header(number).0.state_root, "block {number}");
+        for who in 0..7 {
+            let expected = whole.account_proof(account(who), &slots).unwrap();
+            assert_eq!(trie.account_proof(account(who), &slots).unwrap(), expected);
+        }
+        // The change that came next, and one that leaves nothing.
+        let everything = difference(&self.states[number], &State::new());
+        let everything = StateDiff { accounts: everything, ..StateDiff::default() };
+        for diff in
+            self.blocks.get(number).map(|block| &block.diff).into_iter().chain([&everything])
+        {
+            let expected = whole.apply(diff).unwrap().root();
+            assert_eq!(view.after(diff).unwrap().root, expected, "after block {number}");
+            let reads = Reads::default();
+            let trie = view.trie_for(&reads, diff).unwrap();
+            assert_eq!(trie.witness(&reads, diff).unwrap(), whole.witness(&reads, diff).unwrap());
+        }
     }
 
     /// The block after the head with these changes; not yet part of the chain. `salt` tells blocks
@@ -154,7 +187,7 @@ impl Model {
             receipts,
             skipped: Vec::new(),
             diff,
-            trie,
+            trie: Some(trie),
             counters: Counters::default(),
         }
     }
@@ -210,11 +243,11 @@ impl Model {
         assert_eq!(store.head().hash, self.head().1);
         assert_eq!(*store.subscribe_head().borrow(), store.head());
         let view = store.view().unwrap();
-        assert_eq!(view.trie().root(), self.head().0.state_root);
+        assert_eq!(root_of(&view), self.head().0.state_root);
         for number in 0..=self.blocks.len() {
             let view = store.view_at(number as u64).unwrap().unwrap();
             self.check_view(&view, number);
-            assert_eq!(view.state_trie().unwrap().root(), self.header(number).0.state_root);
+            self.check_proofs(&view, number);
             let (header, hash) = store.header(number as u64).unwrap().unwrap();
             assert_eq!((&header, hash), self.header(number));
             assert_eq!(store.block_number(hash).unwrap(), Some(number as u64));
@@ -239,6 +272,11 @@ impl Model {
     }
 }
 
+/// State root of a view.
+pub(crate) fn root_of(view: &ChainView) -> B256 {
+    view.trie_for(&Reads::default(), &StateDiff::default()).unwrap().root()
+}
+
 /// What the store gives back for a block.
 pub(crate) fn stored(block: &ExecutedBlock) -> StoredBlock {
     StoredBlock {
@@ -253,7 +291,7 @@ fn check_block(store: &ChainStore, block: &ExecutedBlock) {
     let number = block.header.number;
     assert_eq!(store.block(number).unwrap().unwrap(), stored(block));
     assert_eq!(store.receipts(number).unwrap().unwrap(), block.receipts);
-    let passer = block.trie.storage_root(MESSAGE_PASSER).unwrap();
+    let passer = block.trie.as_ref().unwrap().storage_root(MESSAGE_PASSER).unwrap();
     assert_eq!(store.message_passer_root(number).unwrap(), Some(passer));
     let mut logs = 0;
     let mut gas = 0;

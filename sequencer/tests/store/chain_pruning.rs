@@ -1,7 +1,7 @@
 //! Pruning: what goes, what stays readable, what stays provable, and where it goes on after a restart.
 
 use crate::{
-    chain_model::{Change, Model, genesis},
+    chain_model::{Change, Model, genesis, root_of},
     rollup_chain::{self, next_block},
 };
 use alloy::{
@@ -75,7 +75,7 @@ fn pruned_states_are_gone_and_the_others_are_as_they_were() {
             if let Some(view) = view {
                 model.check_view(&view, number);
                 let root = model.header(number).0.state_root;
-                assert_eq!(view.state_trie().unwrap().root(), root);
+                assert_eq!(root_of(&view), root);
             }
             // Blocks stay.
             assert_eq!(store.header(number as u64).unwrap().unwrap().1, model.header(number).1);
@@ -88,7 +88,7 @@ fn pruned_states_are_gone_and_the_others_are_as_they_were() {
     model.rollback_to(20);
     store.rollback_to(20).unwrap();
     assert_eq!(store.head().hash, model.head().1);
-    assert_eq!(store.view().unwrap().trie().root(), model.head().0.state_root);
+    assert_eq!(root_of(&store.view().unwrap()), model.head().0.state_root);
 }
 
 #[test]
@@ -217,7 +217,7 @@ fn every_proof_of_the_window_is_had_before_and_after_a_restart() {
         for number in (0..=300).rev().step_by(7) {
             let view = store.view_at(number as u64).unwrap().unwrap();
             let root = model.header(number).0.state_root;
-            assert_eq!(view.state_trie().unwrap().root(), root, "{number}");
+            assert_eq!(root_of(&view), root, "{number}");
         }
     };
     check(&store);
@@ -234,6 +234,6 @@ fn every_proof_of_the_window_is_had_before_and_after_a_restart() {
     for number in (0..=260).rev().step_by(9) {
         let view = store.view_at(number as u64).unwrap().unwrap();
         let root = model.header(number).0.state_root;
-        assert_eq!(view.state_trie().unwrap().root(), root, "{number}");
+        assert_eq!(root_of(&view), root, "{number}");
     }
 }

@@ -1,7 +1,10 @@
 //! Snapshots, and the commands around a chain directory, as an operator runs them: the binary itself
 //! beside a store that is open in this process, and on files that are not as they were written.
 
-use crate::rollup_chain::{self, next_block};
+use crate::{
+    chain_model::root_of,
+    rollup_chain::{self, next_block},
+};
 use executor::{Genesis, StateView};
 use sequencer::store::{
     ChainStore, ChainStoreError,
@@ -134,9 +137,7 @@ fn a_chain_is_exported_beside_its_node_and_goes_on_elsewhere() {
         assert_eq!(imported.view_at(number).unwrap().is_some(), number >= 9, "{number}");
     }
     for number in 9..=BLOCKS {
-        let root = |store: &ChainStore| {
-            store.view_at(number).unwrap().unwrap().state_trie().unwrap().root()
-        };
+        let root = |store: &ChainStore| root_of(&store.view_at(number).unwrap().unwrap());
         assert_eq!(root(&imported), root(&store));
     }
     let hash = store.block(BLOCKS).unwrap().unwrap().transactions[1].hash();
@@ -172,7 +173,7 @@ fn a_snapshot_of_everything_is_the_whole_chain() {
     for number in 0..=6 {
         let view = store.view_at(number).unwrap().unwrap();
         let (header, _) = store.header(number).unwrap().unwrap();
-        assert_eq!(view.state_trie().unwrap().root(), header.state_root);
+        assert_eq!(root_of(&view), header.state_root);
         let nonce = view.account(rollup_chain::caller(1)).unwrap().unwrap().nonce;
         assert_eq!(nonce == 0, number == 0, "{number}: {nonce}");
     }

@@ -27,7 +27,14 @@ impl StateArena {
     /// # Errors
     /// [`ArenaError`] when an evicted shard cannot be read back.
     pub fn trie_for(&mut self, reads: &Reads, diff: &StateDiff) -> Result<StateTrie, ArenaError> {
-        let wanted = Wanted::of(reads, diff, &mut self.keys);
+        self.trie_of(&Wanted::new(reads, &[diff]))
+    }
+
+    /// The same for keys that are hashed already, and for more than one change.
+    ///
+    /// # Errors
+    /// [`ArenaError`] when an evicted shard cannot be read back.
+    pub fn trie_of(&mut self, wanted: &Wanted) -> Result<StateTrie, ArenaError> {
         if self.root == EMPTY_ROOT_HASH {
             return Ok(StateTrie::default());
         }

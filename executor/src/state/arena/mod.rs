@@ -28,6 +28,7 @@ mod work;
 pub use diff::{Change, HashedDiff};
 pub use proof::HashedProof;
 pub use source::{FlatEntry, ShardSource, SourceError};
+pub use wanted::Wanted;
 
 use super::{Account, StateDiff};
 use crate::keccak::{Backend, Batch};
@@ -202,6 +203,20 @@ impl StateArena {
         Ok(arena)
     }
 
+    /// A whole state from its source, a shard at a time, which is also where evicted shards are read
+    /// back from.
+    ///
+    /// # Errors
+    /// As [`Self::from_hashed`], and [`ArenaError::Source`].
+    pub fn from_source(
+        options: ArenaOptions,
+        source: Box<dyn ShardSource>,
+    ) -> Result<Self, ArenaError> {
+        let mut arena = Self::new(options)?.with_source(source);
+        arena.read_all()?;
+        Ok(arena)
+    }
+
     /// Where evicted shards are read back from.
     #[must_use]
     pub fn with_source(mut self, source: Box<dyn ShardSource>) -> Self {
@@ -308,18 +323,25 @@ impl StateArena {
         self.slots.iter().filter(|slot| slot.is_evicted()).count()
     }
 
+    /// Now, on the arena's clock: see [`Self::evict`].
+    #[must_use]
+    pub fn mark(&self) -> u64 {
+        self.clock
+    }
+
     /// Drops from memory the shards that have gone unused the longest, until at most `bytes_max` are
-    /// resident, or all shards are dropped. Returns how many were dropped.
+    /// resident, or all shards are dropped. Returns how many were dropped. Shards that were changed
+    /// after `mark` stay: their source may not have those changes yet.
     ///
     /// # Errors
     /// [`ArenaError::NoSource`] when they could never be read back.
-    pub fn evict(&mut self, bytes_max: usize) -> Result<usize, ArenaError> {
+    pub fn evict(&mut self, bytes_max: usize, mark: u64) -> Result<usize, ArenaError> {
         if self.source.is_none() {
             return Err(ArenaError::NoSource);
         }
         let mut bytes = self.bytes_resident();
         let mut oldest: Vec<_> =
-            self.slots.iter_mut().filter(|slot| slot.can_be_evicted()).collect();
+            self.slots.iter_mut().filter(|slot| slot.can_be_evicted(mark)).collect();
         oldest.sort_by_key(|slot| slot.used_at);
         let mut dropped = 0;
         for slot in oldest {

@@ -12,6 +12,8 @@ pub(super) struct Slot {
     accounts: usize,
     /// When it was used last, on the arena's clock.
     pub(super) used_at: u64,
+    /// When it was changed last.
+    pub(super) changed_at: u64,
     content: Content,
 }
 
@@ -61,9 +63,9 @@ impl Slot {
         matches!(self.content, Content::Evicted)
     }
 
-    /// Whether dropping it frees anything.
-    pub(super) fn can_be_evicted(&self) -> bool {
-        !self.is_evicted() && self.top.is_some()
+    /// Whether dropping it frees anything, and it has not changed after `mark`.
+    pub(super) fn can_be_evicted(&self, mark: u64) -> bool {
+        !self.is_evicted() && self.top.is_some() && self.changed_at <= mark
     }
 
     pub(super) fn evict(&mut self) {

@@ -22,55 +22,78 @@ pub(super) struct Want {
     pub(super) slots: Range<usize>,
 }
 
-/// Accounts, and the slots of each, in order of their keys; no key comes twice.
+/// The keys of accounts, and of slots of each, whose nodes a partial trie must have: see
+/// [`StateArena::trie_of`](super::StateArena::trie_of). Hashed already, so that whoever shares an
+/// arena need not hold it for that.
 #[derive(Debug, Default)]
-pub(super) struct Wanted {
+pub struct Wanted {
+    /// In order of their keys; none comes twice.
     pub(super) accounts: Vec<Want>,
+    /// In order of their keys within an account.
     pub(super) slots: Vec<Want>,
 }
 
 impl Wanted {
-    /// What reading `reads` and applying `diff` needs. Slots that go with their account, or with all
-    /// of its storage, are not looked at.
-    pub(super) fn of(reads: &Reads, diff: &StateDiff, batch: &mut Batch<KeyOf>) -> Self {
-        let (mut wanted, none) = (Self::default(), BTreeSet::new());
-        for (address, slots) in reads {
-            wanted.push(*address, slots, diff.accounts.get(address), batch);
-        }
-        let unread = diff.accounts.iter().filter(|(address, _)| !reads.contains_key(*address));
-        for (address, change) in unread {
-            wanted.push(*address, &none, Some(change), batch);
+    /// What reading `reads` and applying any of `changes`, or one after the other, needs. Slots that
+    /// go with their account, or with all of its storage, are not looked at.
+    #[must_use]
+    pub fn new(reads: &Reads, changes: &[&StateDiff]) -> Self {
+        let mut wanted = Self::default();
+        let mut batch = Batch::detect();
+        let changed = changes.iter().flat_map(|diff| diff.accounts.keys());
+        let mut addresses: Vec<Address> = reads.keys().chain(changed).copied().collect();
+        addresses.sort_unstable();
+        addresses.dedup();
+        for address in addresses {
+            let changes = changes.iter().filter_map(|diff| diff.accounts.get(&address));
+            wanted.push(address, reads.get(&address), changes, &mut batch);
         }
         batch.finish(&mut |tag, hash| wanted.set(tag, hash));
-        for account in &wanted.accounts {
-            wanted.slots[account.slots.clone()].sort_unstable_by_key(|slot| slot.key);
-        }
-        wanted.accounts.sort_unstable_by_key(|account| account.key);
+        wanted.bring_in_order();
         wanted
     }
 
-    fn push(
+    fn push<'d>(
         &mut self,
         address: Address,
-        reads: &BTreeSet<U256>,
-        change: Option<&AccountDiff>,
+        reads: Option<&BTreeSet<U256>>,
+        changes: impl Iterator<Item = &'d AccountDiff>,
         batch: &mut Batch<KeyOf>,
     ) {
-        let first = self.slots.len();
-        let changes = change.filter(|change| change.after.is_some() && !change.wiped);
-        let changes = changes.map(|change| &change.slots);
-        for slot in reads {
-            let change = changes.and_then(|changes| changes.get(slot));
-            self.push_slot(slot, change.is_some_and(|change| change.after.is_zero()), batch);
+        let (first, mut goes) = (self.slots.len(), false);
+        for slot in reads.into_iter().flatten() {
+            self.push_slot(slot, false, batch);
         }
-        let unread = changes.into_iter().flatten().filter(|(slot, _)| !reads.contains(*slot));
-        for (slot, change) in unread {
-            self.push_slot(slot, change.after.is_zero(), batch);
+        for change in changes {
+            goes |= change.after.is_none();
+            if change.after.is_some() && !change.wiped {
+                for (slot, value) in &change.slots {
+                    self.push_slot(slot, value.after.is_zero(), batch);
+                }
+            }
         }
-        let goes = change.is_some_and(|change| change.after.is_none());
         let tag = KeyOf::Account(self.accounts.len());
         self.accounts.push(Want { key: B256::ZERO, goes, slots: first..self.slots.len() });
         batch.push(tag, address.as_slice(), &mut |tag, hash| self.set(tag, hash));
+    }
+
+    /// Sorts, and makes one of what comes twice: it goes if it does once.
+    fn bring_in_order(&mut self) {
+        for account in &mut self.accounts {
+            let slots = &mut self.slots[account.slots.clone()];
+            slots.sort_unstable_by_key(|slot| slot.key);
+            let mut kept = 0;
+            for index in 0..slots.len() {
+                if kept > 0 && slots[kept - 1].key == slots[index].key {
+                    slots[kept - 1].goes |= slots[index].goes;
+                } else {
+                    slots.swap(kept, index);
+                    kept += 1;
+                }
+            }
+            account.slots.end = account.slots.start + kept;
+        }
+        self.accounts.sort_unstable_by_key(|account| account.key);
     }
 
     fn push_slot(&mut self, slot: &U256, goes: bool, batch: &mut Batch<KeyOf>) {

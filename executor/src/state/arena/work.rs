@@ -61,9 +61,11 @@ impl StateArena {
             }
         }
         let depth = self.options.shards.nibbles();
+        let now = self.clock;
         let mut parts = parts.into_iter().peekable();
         let jobs = self.slots.iter_mut().enumerate().filter_map(|(index, slot)| {
             let (_, changes) = parts.next_if(|(part, _)| *part == index)?;
+            slot.changed_at = now;
             Some(Job { slot, changes, keys: keys(diff, changes) })
         });
         let (mut first, mut second) = share(jobs.collect(), self.options.threads);
@@ -106,7 +108,28 @@ impl StateArena {
         slot.shard().ok_or(ArenaError::NoSource)
     }
 
+    /// Reads all shards of a new arena.
+    pub(super) fn read_all(&mut self) -> Result<(), ArenaError> {
+        let depth = self.options.shards.nibbles();
+        for index in 0..self.slots.len() {
+            let shard = self.read_shard(index)?;
+            self.slots[index].put(shard, depth);
+        }
+        self.root = self.crown().root();
+        Ok(())
+    }
+
     fn read_back(&mut self, index: usize) -> Result<Shard, ArenaError> {
+        let shard = self.read_shard(index)?;
+        let root = Top::of(&shard, self.options.shards.nibbles()).map(|top| top.hash);
+        if root == self.slots[index].top.as_ref().map(|top| top.hash) {
+            Ok(shard)
+        } else {
+            Err(ArenaError::SourceMismatch { shard: index })
+        }
+    }
+
+    fn read_shard(&mut self, index: usize) -> Result<Shard, ArenaError> {
         let source = self.source.as_ref().ok_or(ArenaError::NoSource)?;
         let depth = self.options.shards.nibbles();
         let mut builder = ShardBuilder::default();
@@ -122,12 +145,7 @@ impl StateArena {
         read.map_err(|error| ArenaError::Source { shard: index, error })?;
         let mut shard = builder.build()?;
         self.hashers[0].hash(depth, &mut [&mut shard]);
-        let root = Top::of(&shard, depth).map(|top| top.hash);
-        if root == self.slots[index].top.as_ref().map(|top| top.hash) {
-            Ok(shard)
-        } else {
-            Err(ArenaError::SourceMismatch { shard: index })
-        }
+        Ok(shard)
     }
 
     /// What lies above the shards.

@@ -33,20 +33,20 @@ impl ChainStore {
         if parent != head.hash || number != head.number + 1 {
             return Err(ChainStoreError::NotNextBlock { head, number, parent });
         }
-        let (header, trie) = (block.header.state_root, block.trie.root());
-        if header != trie {
-            return Err(ChainStoreError::OtherState { number, header, trie });
-        }
         self.check_removals(block)?;
         self.1.wait_for_room(&self.0)?;
+        let root = block.header.state_root;
+        let message_passer_root = self.0.roots.prepare(root, &block.diff)?;
+        let message_passer_root =
+            message_passer_root.ok_or(ChainStoreError::OtherState { number, header: root })?;
         let payload = BlockRecord::encode(block);
         let ticket = self.0.log.append(RecordKind::Block, number, &payload)?;
         self.0.log.wait(&ticket)?;
         let next = Head { number, hash: block.hash, timestamp: block.header.timestamp };
-        // Known before the block is in the list: a reader that finds the block finds its trie.
-        self.0.tries.insert(next, block.trie.clone());
-        self.0.recent.push(RecentBlock::executed(block, ticket.position(), payload.len()));
-        self.0.tries.trim(number);
+        let (position, bytes) = (ticket.position(), payload.len());
+        self.0.cache.follow(self.0.recent.get().version + 1, &block.diff);
+        self.0.recent.push(RecentBlock::executed(block, message_passer_root, position, bytes));
+        self.0.roots.arrive(next, self.folded_head().number);
         self.0.head.send_replace(next);
         self.1.wake();
         Ok(())

@@ -7,7 +7,7 @@ use crate::store::{
     tables::TableError,
 };
 use alloy::primitives::{Address, B256};
-use executor::ViewError;
+use executor::{ViewError, state::arena::ArenaError};
 use std::{
     io,
     path::{Path, PathBuf},
@@ -94,9 +94,12 @@ pub enum ChainStoreError {
     /// The engine failed.
     #[error(transparent)]
     Engine(#[from] KvError),
-    /// The trie cannot be read.
+    /// A part of the trie cannot be read.
     #[error("the state trie failed: {0}")]
     Trie(#[from] ViewError),
+    /// The engine that computes state roots failed.
+    #[error("the state trie failed: {0}")]
+    Arena(#[from] ArenaError),
 
     /// The log says that blocks were undone and the database still has them. A start brings them
     /// together.
@@ -114,15 +117,13 @@ pub enum ChainStoreError {
         /// Its parent.
         parent: B256,
     },
-    /// The block's trie is not the one that its header commits to.
-    #[error("block {number} commits to state {header} and brings {trie}")]
+    /// The block's change does not give the state that its header commits to.
+    #[error("block {number} commits to state {header}, which its change does not give")]
     OtherState {
         /// Number of the offered block.
         number: u64,
         /// State root in its header.
         header: B256,
-        /// Root of its trie.
-        trie: B256,
     },
     /// The change removes an account or its storage while slots from before remain; under the
     /// rollup's rules (EIP-6780) no block does that.
@@ -213,6 +214,22 @@ pub enum Corruption {
         /// What is wrong with it.
         error: BlockRecordError,
     },
+    /// A block's change in the log does not give the state that its header commits to.
+    #[error("record {position} of the order log: block {number} has another state than its header")]
+    LogState {
+        /// Block.
+        number: u64,
+        /// Position of the record.
+        position: u64,
+    },
+    /// The changes of later blocks do not lead back to the state of an earlier one.
+    #[error("the changes after block {number} do not lead back to its state {header}")]
+    WayBack {
+        /// Block.
+        number: u64,
+        /// State root in its header.
+        header: B256,
+    },
     /// A record of the log does not follow the chain.
     #[error("record {position} of the order log is for block {number}, the chain ends at {head}")]
     LogOrder {
@@ -268,6 +285,7 @@ impl ChainStoreError {
             }
             Self::Corrupt(_)
             | Self::Trie(_)
+            | Self::Arena(_)
             | Self::Engine(
                 KvError::Damaged(_) | KvError::CutOff { .. } | KvError::Foreign { .. },
             ) => {

@@ -7,6 +7,8 @@
 //! in memory follow from both and are checked against state roots when the store opens. Does not
 //! execute, and does not decide which block comes next: it only insists that it follows the head.
 
+mod back;
+mod cache;
 pub mod check;
 mod commit;
 mod error;
@@ -14,15 +16,15 @@ mod fold;
 mod kept;
 mod outputs;
 mod progress;
-mod proofs;
 mod prune;
 mod read;
 mod reader;
 mod recent;
 mod replay;
 mod rollback;
+mod roots;
 pub mod snapshot;
-mod tries;
+mod source;
 mod view;
 mod write;
 
@@ -34,26 +36,29 @@ pub use progress::{Progress, Report};
 pub use prune::{Pruned, prune_directory};
 pub use read::{StoredBlock, TransactionAt};
 pub use reader::{ChainReader, ChainStat, TableStat};
-pub use tries::{PROOF_WINDOW_BLOCKS, TRIE_WINDOW_BLOCKS};
+pub use roots::{PROOF_WINDOW_BLOCKS, TrieUsage};
 pub use view::ChainView;
 
 use super::{
     directory_lock::{DirectoryLock, DirectoryLockError},
-    kv::{Access, Kv, KvTransaction, KvWriter},
+    kv::{Access, Kv, KvSnapshot, KvTransaction, KvWriter},
     log::{DirectoryFiles, LogConfig, LogFiles, OrderLog, SEGMENT_BYTES_MAX},
-    tables::{
-        FORMAT, HashedAccounts, HashedStorages, Headers, Key, Meta, MetaKey, TABLES, TableError,
-        Value,
-    },
+    tables::{FORMAT, Headers, Key, Meta, MetaKey, TABLES, TableError, Value},
 };
-use alloy::primitives::{B256, Bytes, KECCAK256_EMPTY, U256};
-use executor::{Account, Genesis, StateTrie, StateView};
+use alloy::primitives::{B256, Bytes, KECCAK256_EMPTY};
+use cache::StateCache;
+use contracts::L2_TO_L1_MESSAGE_PASSER;
+use executor::{
+    Genesis,
+    state::arena::{ArenaOptions, StateArena},
+};
 use fold::Folder;
 use recent::Recent;
 use replay::Replay;
+use roots::Roots;
+use source::Flat;
 use std::{
     fmt,
-    ops::ControlFlow,
     path::Path,
     sync::{
         Arc, Mutex,
@@ -61,7 +66,6 @@ use std::{
     },
 };
 use tokio::sync::watch;
-use tries::Tries;
 use view::Codes;
 use write::NewBlock;
 
@@ -92,17 +96,20 @@ pub struct ChainOptions {
     pub segment_bytes_max: u64,
     /// The order log's files; by default a directory beside the database.
     pub log_files: Option<Arc<dyn LogFiles>>,
+    /// Bytes of the resident state trie at most; what goes beyond is read back when it is needed. By
+    /// default there is no bound.
+    pub trie_bytes_max: Option<usize>,
 }
 
 impl Default for ChainOptions {
     fn default() -> Self {
         let fold = FoldLimits::default();
-        Self { fold, segment_bytes_max: SEGMENT_BYTES_MAX, log_files: None }
+        Self { fold, segment_bytes_max: SEGMENT_BYTES_MAX, log_files: None, trie_bytes_max: None }
     }
 }
 
 struct Inner {
-    kv: Kv,
+    kv: Arc<Kv>,
     log: OrderLog,
     /// Blocks that the log has and the file has not.
     recent: Recent,
@@ -112,7 +119,8 @@ struct Inner {
     folding: Mutex<()>,
     /// Set when the log has a rollback that the file could not follow: nothing is added any more.
     diverged: AtomicBool,
-    tries: Tries,
+    roots: Roots,
+    cache: StateCache,
     codes: Codes,
     head: watch::Sender<Head>,
     /// Last, so that it is released once the database is closed.
@@ -148,11 +156,11 @@ impl ChainStore {
         snapshot::refuse_unfinished(directory)?;
         std::fs::create_dir_all(directory).map_err(ChainStoreError::Directory)?;
         let lock = lock(directory)?;
-        let kv = Kv::open(directory, TABLES)?;
+        let kv = Arc::new(Kv::open(directory, TABLES)?);
         let chain = initialise(&kv, genesis)?;
         let snapshot = kv.snapshot()?;
         let (head, position) = (read_head(&snapshot)?, read_position(&snapshot)?);
-        let trie = rebuild_trie(&snapshot, head)?;
+        let (arena, state_root) = read_arena(&kv, &snapshot, head)?;
         drop(snapshot);
         let files = match options.log_files {
             Some(files) => files,
@@ -162,9 +170,11 @@ impl ChainStore {
             }
         };
         let config = LogConfig { chain, segment_bytes_max: options.segment_bytes_max };
-        let mut replay = Replay::new(&kv, head, trie);
+        let roots = Roots::new(head, arena, options.trie_bytes_max);
+        let mut replay = Replay::new(&kv, &roots, (head, state_root));
         let log = OrderLog::open(files, config, position, |record| replay.record(record))?;
-        let (layer, tries) = replay.finish();
+        let layer = replay.finish();
+        let version = layer.version;
         let (sender, _) = watch::channel(layer.head());
         let inner = Arc::new(Inner {
             kv,
@@ -173,7 +183,8 @@ impl ChainStore {
             writer: Mutex::new(()),
             folding: Mutex::new(()),
             diverged: AtomicBool::new(false),
-            tries,
+            roots,
+            cache: StateCache::new(version),
             codes: Codes::default(),
             head: sender,
             _lock: lock,
@@ -182,9 +193,15 @@ impl ChainStore {
         Ok(Self(inner, Arc::new(folder)))
     }
 
-    /// Sets for how many blocks, the head included, a trie can always be had. Costs memory.
+    /// Sets for how many blocks, the head included, a proof can always be had.
     pub fn set_proof_window(&self, blocks: u64) {
-        self.0.tries.set_proof_window(blocks);
+        self.0.roots.set_proof_window(blocks);
+    }
+
+    /// How much the resident state trie holds.
+    #[must_use]
+    pub fn trie_usage(&self) -> TrieUsage {
+        self.0.roots.usage()
     }
 
     /// The last durably committed block.
@@ -225,9 +242,14 @@ fn initialise(kv: &Kv, genesis: &Genesis) -> Result<B256, ChainStoreError> {
     let writer = kv.writer()?;
     let Some(format) = writer.read::<Meta>(&MetaKey::Format)? else {
         let diff = genesis.state_diff();
-        let trie = state.trie();
-        let block =
-            NewBlock { header: &header, hash, transactions: &[], receipts: &[], diff: &diff, trie };
+        let block = NewBlock {
+            header: &header,
+            hash,
+            transactions: &[],
+            receipts: &[],
+            diff: &diff,
+            message_passer_root: state.trie().storage_root(L2_TO_L1_MESSAGE_PASSER)?,
+        };
         write::block(&writer, &block)?;
         write_meta(&writer, MetaKey::Format, FORMAT.to_value())?;
         write_meta(&writer, MetaKey::GenesisHash, hash.to_value())?;
@@ -296,35 +318,21 @@ impl Value for Head {
     }
 }
 
-/// Builds the trie over the state tables and compares it with the head's header.
-fn rebuild_trie<K: Access>(
-    transaction: &KvTransaction<K>,
+/// Builds the arena from the state tables and compares its root with the head's header.
+fn read_arena(
+    kv: &Arc<Kv>,
+    snapshot: &KvSnapshot,
     head: Head,
-) -> Result<StateTrie, ChainStoreError> {
-    let mut accounts: Vec<(B256, Account)> = Vec::new();
-    transaction.visit_from::<HashedAccounts, ChainStoreError>(&B256::ZERO, |hash, account| {
-        accounts.push((hash, account));
-        Ok(ControlFlow::Continue(()))
-    })?;
-    let trie = StateTrie::from_hashed(accounts.into_iter().map(Ok), |hash| {
-        let mut slots: Vec<(B256, U256)> = Vec::new();
-        let visit = |(address, slot), value| -> Result<_, ChainStoreError> {
-            if address != hash {
-                return Ok(ControlFlow::Break(()));
-            }
-            slots.push((slot, value));
-            Ok(ControlFlow::Continue(()))
-        };
-        transaction.visit_from::<HashedStorages, _>(&hash, visit)?;
-        Ok::<_, ChainStoreError>(slots)
-    })?;
+) -> Result<(StateArena, B256), ChainStoreError> {
+    let source = Box::new(Flat(kv.clone()));
+    let arena = StateArena::from_source(ArenaOptions::default(), source).map_err(source::error)?;
     let number = head.number;
-    let header = transaction.read::<Headers>(&number)?;
+    let header = snapshot.read::<Headers>(&number)?;
     let header = header.ok_or(Corruption::Missing { table: "Headers", number })?.header.state_root;
-    if trie.root() != header {
-        return Err(Corruption::StateRoot { number, header, tables: trie.root() }.into());
+    if arena.root() != header {
+        return Err(Corruption::StateRoot { number, header, tables: arena.root() }.into());
     }
-    Ok(trie)
+    Ok((arena, header))
 }
 
 /// Whether an account of this code hash has code to look up.
@@ -335,7 +343,9 @@ const fn has_code(code_hash: &B256) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::tables::Table;
+    use crate::store::tables::{HashedAccounts, HashedStorages, Table};
+    use alloy::primitives::U256;
+    use executor::Account;
     use executor::{RollupRules, genesis::GenesisL1};
     use std::collections::BTreeMap;
 

@@ -7,9 +7,9 @@
 //! exactly, without knowing what the contract's slots mean or relying on its events. Does not know
 //! L1; the node says which blocks have an output.
 
-use super::{ChainStore, ChainStoreError, Corruption, FinalOutputs, Kept, write_meta};
+use super::{ChainStore, ChainStoreError, ChainView, Corruption, FinalOutputs, Kept, write_meta};
 use crate::store::{
-    kv::{Access, KvTransaction, KvWriter},
+    kv::KvWriter,
     tables::{
         Headers, MetaKey, OutputParts, OutputProof, OutputProofs, StorageChangeSets,
         StoragesHistory, Table, Value,
@@ -18,10 +18,14 @@ use crate::store::{
 use alloy::primitives::U256;
 use contracts::L2_TO_L1_MESSAGE_PASSER;
 use executor::{
-    StateDiff, StateView,
+    Reads, StateDiff,
     state::{AccountDiff, AccountProof, SlotDiff},
 };
-use std::{collections::BTreeMap, ops::ControlFlow, sync::PoisonError};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::ControlFlow,
+    sync::PoisonError,
+};
 
 /// What became of keeping an output's block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +53,8 @@ impl ChainStore {
             return Ok(KeptOutput::AboveHead);
         }
         let Some(view) = self.view_at(number)? else { return Ok(KeptOutput::Gone) };
-        let trie = view.any_state_trie()?;
+        let reads = Reads::from([(L2_TO_L1_MESSAGE_PASSER, BTreeSet::new())]);
+        let trie = view.trie_within(&reads, &StateDiff::default(), usize::MAX)?;
         let proof = trie.account_proof(L2_TO_L1_MESSAGE_PASSER, &[])?;
         let proof = OutputProof { account: proof.account, nodes: proof.account_proof };
         let _fold = self.0.folding.lock().unwrap_or_else(PoisonError::into_inner);
@@ -100,10 +105,12 @@ impl ChainStore {
             before: None,
             after: Some(kept.account),
             wiped: false,
-            slots: slots_back_at(rows, number)?,
+            slots: slots_back_at(&view, number)?,
         };
         let accounts = BTreeMap::from([(L2_TO_L1_MESSAGE_PASSER, change)]);
-        let trie = view.trie().apply(&StateDiff { accounts, ..StateDiff::default() })?;
+        let diff = StateDiff { accounts, ..StateDiff::default() };
+        let reads = Reads::from([(L2_TO_L1_MESSAGE_PASSER, slots.iter().copied().collect())]);
+        let trie = view.trie_within(&reads, &diff, usize::MAX)?.apply(&diff)?;
         let proof = trie.account_proof(L2_TO_L1_MESSAGE_PASSER, slots)?;
         if proof.storage_hash != storage_root {
             let (header, tables) = (storage_root, proof.storage_hash);
@@ -114,10 +121,11 @@ impl ChainStore {
 }
 
 /// The message passer's slots that changed after block `number`, with their values before.
-fn slots_back_at<K: Access>(
-    rows: &KvTransaction<K>,
+fn slots_back_at(
+    view: &ChainView,
     number: u64,
 ) -> Result<BTreeMap<U256, SlotDiff>, ChainStoreError> {
+    let rows = view.rows();
     let mut slots = BTreeMap::new();
     rows.visit_from::<StoragesHistory, ChainStoreError>(
         &L2_TO_L1_MESSAGE_PASSER,
@@ -135,6 +143,14 @@ fn slots_back_at<K: Access>(
             Ok(ControlFlow::Continue(()))
         },
     )?;
+    let first = number.max(view.folded().number);
+    for block in view.layer().blocks.iter().filter(|block| block.number() > first) {
+        let change = block.record.diff.accounts.get(&L2_TO_L1_MESSAGE_PASSER);
+        for (slot, value) in change.iter().flat_map(|change| &change.slots) {
+            let back = SlotDiff { before: U256::ZERO, after: value.before };
+            slots.entry(*slot).or_insert(back);
+        }
+    }
     Ok(slots)
 }
 

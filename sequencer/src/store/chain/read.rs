@@ -11,7 +11,6 @@ use crate::store::{
     },
 };
 use alloy::primitives::B256;
-use contracts::L2_TO_L1_MESSAGE_PASSER;
 use executor::{Header, Receipt, Transaction};
 use std::ops::ControlFlow;
 
@@ -151,7 +150,7 @@ impl ChainStore {
     /// [`ChainStoreError`] when the file cannot be read.
     pub fn message_passer_root(&self, number: u64) -> Result<Option<B256>, ChainStoreError> {
         if let Some(block) = self.0.recent.get().get(number) {
-            return Ok(Some(block.trie.storage_root(L2_TO_L1_MESSAGE_PASSER)?));
+            return Ok(Some(block.message_passer_root));
         }
         Ok(self.0.kv.snapshot()?.read::<OutputParts>(&number)?)
     }

@@ -6,15 +6,16 @@
 use super::{Head, StoredBlock, TransactionAt};
 use crate::store::log::BlockRecord;
 use alloy::primitives::{Address, B256, U256, map::B256Map};
-use executor::{Account, ExecutedBlock, StateTrie};
+use executor::{Account, ExecutedBlock};
 use revm::bytecode::Bytecode;
 use std::sync::{Arc, PoisonError, RwLock};
 
-/// A block of the log with its trie and its place in the log.
+/// A block of the log and its place in the log.
 #[derive(Debug)]
 pub(super) struct RecentBlock {
     pub(super) record: BlockRecord,
-    pub(super) trie: StateTrie,
+    /// Storage root of the message passer after it.
+    pub(super) message_passer_root: B256,
     /// Position of its record.
     pub(super) position: u64,
     /// Size of its record, as a measure of what it takes in memory.
@@ -23,15 +24,25 @@ pub(super) struct RecentBlock {
 }
 
 impl RecentBlock {
-    pub(super) fn new(record: BlockRecord, trie: StateTrie, position: u64, bytes: usize) -> Self {
+    pub(super) fn new(
+        record: BlockRecord,
+        message_passer_root: B256,
+        position: u64,
+        bytes: usize,
+    ) -> Self {
         let transactions = record.transactions.iter().enumerate();
         let indexes = transactions.map(|(index, transaction)| (transaction.hash(), index));
         let indexes = indexes.collect();
-        Self { record, trie, position, bytes, indexes }
+        Self { record, message_passer_root, position, bytes, indexes }
     }
 
     /// The executed block as its record says it. Transactions and log data are shared.
-    pub(super) fn executed(block: &ExecutedBlock, position: u64, bytes: usize) -> Self {
+    pub(super) fn executed(
+        block: &ExecutedBlock,
+        message_passer_root: B256,
+        position: u64,
+        bytes: usize,
+    ) -> Self {
         let record = BlockRecord {
             header: block.header.clone(),
             hash: block.hash,
@@ -39,7 +50,7 @@ impl RecentBlock {
             receipts: block.receipts.clone(),
             diff: block.diff.clone(),
         };
-        Self::new(record, block.trie.clone(), position, bytes)
+        Self::new(record, message_passer_root, position, bytes)
     }
 
     pub(super) fn number(&self) -> u64 {
@@ -90,6 +101,8 @@ impl RecentBlock {
 /// The head of the database and the blocks above it, oldest first.
 #[derive(Debug)]
 pub(super) struct Layer {
+    /// Counts blocks and rollbacks since the store was opened.
+    pub(super) version: u64,
     pub(super) folded: Head,
     pub(super) blocks: Vec<Arc<RecentBlock>>,
     /// The block that the database is being taken back to, while its transaction is committed: a
@@ -99,12 +112,13 @@ pub(super) struct Layer {
 
 impl Layer {
     /// Nothing but what the database has.
-    pub(super) const fn empty(folded: Head) -> Self {
-        Self { folded, blocks: Vec::new(), undoing_to: None }
+    pub(super) const fn empty(folded: Head, version: u64) -> Self {
+        Self { version, folded, blocks: Vec::new(), undoing_to: None }
     }
 
     fn with(&self, blocks: impl Iterator<Item = Arc<RecentBlock>>) -> Self {
-        Self { folded: self.folded, blocks: blocks.collect(), undoing_to: None }
+        let (version, folded) = (self.version, self.folded);
+        Self { version, folded, blocks: blocks.collect(), undoing_to: None }
     }
 
     /// The head of the chain.
@@ -205,7 +219,10 @@ impl Recent {
 
     pub(super) fn push(&self, block: RecentBlock) {
         let block = Arc::new(block);
-        self.change(|layer| layer.with(layer.blocks.iter().cloned().chain([block])));
+        self.change(|layer| Layer {
+            version: layer.version + 1,
+            ..layer.with(layer.blocks.iter().cloned().chain([block]))
+        });
     }
 
     /// The database has everything through `folded` now.
@@ -220,7 +237,7 @@ impl Recent {
     pub(super) fn truncate(&self, number: u64) {
         self.change(|layer| {
             let kept = layer.blocks.iter().filter(|block| block.number() <= number);
-            layer.with(kept.cloned())
+            Layer { version: layer.version + 1, ..layer.with(kept.cloned()) }
         });
     }
 }

@@ -6,27 +6,30 @@ use super::{
     ChainStoreError, Corruption, Head,
     recent::{Layer, RecentBlock},
     rollback::undo_folded,
-    tries::Tries,
+    roots::Roots,
     write_position,
 };
 use crate::store::{
     kv::Kv,
     log::{BlockRecord, Record, RecordKind},
 };
-use executor::StateTrie;
+use alloy::primitives::B256;
+use executor::StateDiff;
 use std::sync::Arc;
 
 /// The chain as far as it is read.
 pub(super) struct Replay<'a> {
     kv: &'a Kv,
-    folded: (Head, StateTrie),
+    roots: &'a Roots,
+    /// The database's head, and its state root.
+    folded: (Head, B256),
     blocks: Vec<Arc<RecentBlock>>,
 }
 
 impl<'a> Replay<'a> {
-    /// At the database's head.
-    pub(super) fn new(kv: &'a Kv, head: Head, trie: StateTrie) -> Self {
-        Self { kv, folded: (head, trie), blocks: Vec::new() }
+    /// At the database's head, whose state the engine has.
+    pub(super) fn new(kv: &'a Kv, roots: &'a Roots, folded: (Head, B256)) -> Self {
+        Self { kv, roots, folded, blocks: Vec::new() }
     }
 
     /// Takes the next record.
@@ -37,9 +40,8 @@ impl<'a> Replay<'a> {
         }
     }
 
-    fn head(&self) -> (Head, &StateTrie) {
-        let folded = (self.folded.0, &self.folded.1);
-        self.blocks.last().map_or(folded, |block| (block.head(), &block.trie))
+    fn head(&self) -> Head {
+        self.blocks.last().map_or(self.folded.0, |block| block.head())
     }
 
     fn block(&mut self, record: Record<'_>) -> Result<(), ChainStoreError> {
@@ -49,46 +51,55 @@ impl<'a> Replay<'a> {
             position,
             error,
         })?;
-        let (head, trie) = self.head();
-        let header = &block.header;
+        let (head, header) = (self.head(), &block.header);
         if header.number != number || number != head.number + 1 || header.parent_hash != head.hash {
             return Err(Corruption::LogOrder { number, position, head: head.number }.into());
         }
-        let trie = trie.apply(&block.diff)?;
-        if trie.root() != header.state_root {
-            let (header, tables) = (header.state_root, trie.root());
-            return Err(Corruption::StateRoot { number, header, tables }.into());
-        }
+        let root = header.state_root;
+        let message_passer_root = self.roots.prepare(root, &block.diff)?;
+        let message_passer_root =
+            message_passer_root.ok_or(Corruption::LogState { number, position })?;
         let bytes = record.payload.len();
-        self.blocks.push(Arc::new(RecentBlock::new(block, trie, position, bytes)));
+        let block = RecentBlock::new(block, message_passer_root, position, bytes);
+        self.roots.arrive(block.head(), self.folded.0.number);
+        self.blocks.push(Arc::new(block));
         Ok(())
     }
 
     fn rollback(&mut self, record: Record<'_>) -> Result<(), ChainStoreError> {
         let (number, position) = (record.height, record.position);
-        let head = self.head().0;
+        let head = self.head();
         if number > head.number {
             return Err(Corruption::LogOrder { number, position, head: head.number }.into());
         }
-        self.blocks.retain(|block| block.number() <= number);
+        while let Some(block) = self.blocks.pop_if(|block| block.number() > number) {
+            let (target, root) = match self.blocks.last() {
+                Some(parent) => (parent.head(), parent.record.header.state_root),
+                None => self.folded,
+            };
+            self.go_back(target, root, &block.record.diff.reversed())?;
+        }
         if number < self.folded.0.number {
             // The process ended between the record and the database's transaction.
             let writer = self.kv.writer()?;
-            let undone = undo_folded(&writer, self.folded.0, &self.folded.1, number)?;
+            let undone = undo_folded(&writer, self.folded.0, number)?;
+            self.go_back(undone.target, undone.state_root, &undone.diff)?;
             write_position(&writer, position)?;
             writer.commit()?;
-            self.folded = (undone.target, undone.trie);
+            self.folded = (undone.target, undone.state_root);
         }
         Ok(())
     }
 
-    /// The list, and the tries of its blocks and of the database's head.
-    pub(super) fn finish(self) -> (Layer, Tries) {
-        let (head, trie) = self.folded;
-        let tries = Tries::new(head, trie);
-        for block in &self.blocks {
-            tries.insert(block.head(), block.trie.clone());
+    fn go_back(&self, target: Head, root: B256, diff: &StateDiff) -> Result<(), ChainStoreError> {
+        if self.roots.go_back(target, root, diff)? {
+            return Ok(());
         }
-        (Layer { blocks: self.blocks, ..Layer::empty(head) }, tries)
+        Err(Corruption::WayBack { number: target.number, header: root }.into())
+    }
+
+    /// The list of blocks.
+    pub(super) fn finish(self) -> Layer {
+        Layer { blocks: self.blocks, ..Layer::empty(self.folded.0, 0) }
     }
 }

@@ -14,9 +14,9 @@ use crate::store::{
         TransactionHashNumbers,
     },
 };
-use alloy::primitives::{Address, keccak256};
+use alloy::primitives::{Address, B256, keccak256};
 use executor::{
-    StateDiff, StateTrie,
+    StateDiff,
     state::{AccountDiff, SlotDiff},
 };
 use std::{
@@ -29,8 +29,10 @@ use std::{
 pub(super) struct Undone {
     /// The block gone back to.
     pub(super) target: Head,
-    /// Its trie.
-    pub(super) trie: StateTrie,
+    /// Its state root.
+    pub(super) state_root: B256,
+    /// The change that leads there from the database's head.
+    pub(super) diff: StateDiff,
     /// The removed blocks, oldest first.
     pub(super) removed: Vec<StoredBlock>,
 }
@@ -58,33 +60,41 @@ impl ChainStore {
         if number == head.number {
             return Ok(Vec::new());
         }
+        check_rollback(&self.0.kv.snapshot()?, number, head)?;
+        let view = self.view_at(number)?.ok_or(ChainStoreError::NoSuchBlock { head, number })?;
+        let (target, root) = (view.block(), view.state_root()?);
+        let mut back = view.way_back(usize::MAX)?;
+        drop(view);
+        self.view()?.fill_before(&mut back)?;
+        // What leads back is tried before the log says that it was done.
+        if !self.0.roots.try_back(root, &back)? {
+            return Err(Corruption::WayBack { number, header: root }.into());
+        }
         let unfolded = layer.blocks.iter().filter(|block| block.number() > number);
         let unfolded = unfolded.map(|block| block.stored());
-        if number < layer.folded.number {
+        let removed = if number < layer.folded.number {
             let undone = self.rollback_folded(layer.folded, number)?;
-            let removed = undone.removed.into_iter().chain(unfolded).collect();
-            self.0.head.send_replace(undone.target);
-            return Ok(removed);
-        }
-        let removed = unfolded.collect();
-        self.log_rollback(number)?;
-        self.0.recent.truncate(number);
-        self.0.tries.remove_above(number);
-        self.0.head.send_replace(self.0.recent.get().head());
+            undone.removed.into_iter().chain(unfolded).collect()
+        } else {
+            let removed = unfolded.collect();
+            self.log_rollback(number)?;
+            self.0.cache.clear(layer.version + 1);
+            self.0.recent.truncate(number);
+            removed
+        };
+        self.0.roots.return_to(target);
+        self.0.head.send_replace(target);
         Ok(removed)
     }
 
     /// The rows are written first, so that what cannot be undone is found before the log says that it
     /// was; then the record, then the transaction. A start finishes what ends in between.
     fn rollback_folded(&self, folded: Head, number: u64) -> Result<Undone, ChainStoreError> {
-        let trie =
-            self.0.tries.get(folded.number, folded.hash).ok_or(ChainStoreError::Contended)?;
         let writer = self.0.kv.writer()?;
-        check_rollback(&writer, number, folded)?;
-        let undone = undo_folded(&writer, folded, &trie, number)?;
+        let undone = undo_folded(&writer, folded, number)?;
         let position = self.log_rollback(number)?;
-        // Known before it is durable: a snapshot that shows the target finds its trie.
-        self.0.tries.insert(undone.target, undone.trie.clone());
+        let version = self.0.recent.get().version + 1;
+        self.0.cache.clear(version);
         self.0.recent.change(|layer| layer.undoing(undone.target));
         let committed = write_position(&writer, position)
             .map_err(ChainStoreError::from)
@@ -94,8 +104,7 @@ impl ChainStore {
             self.0.diverged.store(true, Ordering::Release);
             return Err(ChainStoreError::Diverged);
         }
-        self.0.recent.change(|_| Layer::empty(undone.target));
-        self.0.tries.remove_above(number);
+        self.0.recent.change(|_| Layer::empty(undone.target, version));
         Ok(undone)
     }
 
@@ -106,41 +115,22 @@ impl ChainStore {
     }
 }
 
-/// Removes the blocks above `number` from the database, whose head and trie are given; the caller
-/// commits.
+/// Removes the blocks above `number` from the database, whose head is given; the caller commits.
 pub(super) fn undo_folded(
     writer: &KvWriter,
     head: Head,
-    trie: &StateTrie,
     number: u64,
 ) -> Result<Undone, ChainStoreError> {
     let target = head_at(writer, number)?;
+    let missing = Corruption::Missing { table: Headers::SPEC.name, number };
+    let state_root = writer.read::<Headers>(&number)?.ok_or(missing)?.header.state_root;
     let diff = diff_back_to(writer, number)?;
-    let trie = trie_back_at(writer, trie, number, &diff)?;
     write::state(writer, &diff)?;
     let removed = (number + 1..=head.number)
         .map(|number| remove_block(writer, number))
         .collect::<Result<Vec<_>, _>>()?;
     write_head(writer, target)?;
-    Ok(Undone { target, trie, removed })
-}
-
-/// The trie after block `number`, by applying the change that leads there; checked against the
-/// header.
-fn trie_back_at<K: Access>(
-    transaction: &KvTransaction<K>,
-    trie: &StateTrie,
-    number: u64,
-    diff: &StateDiff,
-) -> Result<StateTrie, ChainStoreError> {
-    let trie = trie.apply(diff)?;
-    let stored = transaction.read::<Headers>(&number)?;
-    let missing = Corruption::Missing { table: Headers::SPEC.name, number };
-    let header = stored.ok_or(missing)?.header.state_root;
-    if trie.root() != header {
-        return Err(Corruption::StateRoot { number, header, tables: trie.root() }.into());
-    }
-    Ok(trie)
+    Ok(Undone { target, state_root, diff, removed })
 }
 
 /// A stored block as a head.

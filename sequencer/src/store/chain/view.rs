@@ -2,16 +2,13 @@
 //!
 //! A view is one snapshot of the file and the list of the blocks that were in the order log alone at
 //! that time, so it does not move while blocks are committed, folded or rolled back. Above the file's
-//! head the newest of those blocks that touched a value has it. An earlier block's values come from the history index (the first change after it) and the
-//! change set of that change (the value before); a slot without later change is as it is now.
+//! head the newest of those blocks that touched a value has it. An earlier block's values come from
+//! the history index (the first change after it) and the change set of that change (the value before);
+//! a slot without later change is as it is now.
 
 use super::{
-    ChainStore, ChainStoreError, Corruption, Head, Kept, has_code,
-    proofs::{TRIE_CHANGES_MAX, trie_at},
-    read_head,
-    recent::Layer,
-    rollback::head_at,
-    write::hashed_slot,
+    ChainStore, ChainStoreError, Corruption, Head, Kept, back::CHANGES_MAX, has_code, read_head,
+    recent::Layer, rollback::head_at, write::hashed_slot,
 };
 use crate::store::{
     kv::KvSnapshot,
@@ -21,7 +18,7 @@ use crate::store::{
     },
 };
 use alloy::primitives::{Address, B256, U256, keccak256, map::B256Map};
-use executor::{Account, StateTrie, StateView, ViewError};
+use executor::{Account, PostState, Reads, StateDiff, StateTrie, StateView, ViewError};
 use revm::bytecode::Bytecode;
 use std::{
     collections::VecDeque,
@@ -32,8 +29,8 @@ use std::{
 /// Analysed codes kept in memory. Analysis of a 24 KiB contract takes longer than reading it; 1,024
 /// of them at most are about 50 MiB, and few contracts make most of the calls.
 const CODES_MAX: usize = 1024;
-/// Attempts to find a snapshot and the trie that belongs to it. One suffices unless a rollback and
-/// a commit both pass between two adjacent reads.
+/// Attempts to find a snapshot and the list of blocks that continues it. One suffices unless a
+/// rollback and a commit both pass between two adjacent reads.
 const VIEW_ATTEMPTS_MAX: usize = 16;
 
 /// The state after one block. Moves between threads, and the workers that execute a block read it
@@ -45,12 +42,11 @@ pub struct ChainView {
     store: ChainStore,
     /// Head of the snapshot.
     folded: Head,
+    /// Head of the chain.
     head: Head,
     block: Head,
-    folded_trie: StateTrie,
-    /// The trie of `block`, where it is in memory.
-    trie: Option<StateTrie>,
-    no_trie: StateTrie,
+    /// What of the cache it may use; nothing at an earlier block.
+    version: Option<u64>,
 }
 
 impl fmt::Debug for ChainView {
@@ -66,28 +62,10 @@ impl ChainStore {
     /// [`ChainStoreError`] when the file cannot be read; [`ChainStoreError::Contended`] may be
     /// retried.
     pub fn view(&self) -> Result<ChainView, ChainStoreError> {
-        for _ in 0..VIEW_ATTEMPTS_MAX {
-            let (layer, snapshot, folded) = self.layer_and_snapshot()?;
-            let head = layer.head();
-            // The trie of a block is known before the block is and forgotten after it is undone, so
-            // it is missing only when what was read is outdated already. Neither is it trimmed while
-            // the block may be the file's head: the window is wider than the list may be.
-            let trie = |head: Head| self.0.tries.get(head.number, head.hash);
-            if let (Some(trie), Some(folded_trie)) = (trie(head), trie(folded)) {
-                return Ok(ChainView {
-                    snapshot,
-                    layer,
-                    store: self.clone(),
-                    folded,
-                    head,
-                    block: head,
-                    folded_trie,
-                    trie: Some(trie),
-                    no_trie: StateTrie::default(),
-                });
-            }
-        }
-        Err(ChainStoreError::Contended)
+        let (layer, snapshot, folded) = self.layer_and_snapshot()?;
+        let head = layer.head();
+        let version = Some(layer.version);
+        Ok(ChainView { snapshot, layer, store: self.clone(), folded, head, block: head, version })
     }
 
     /// The list of recent blocks, and a snapshot of the file that it continues, with the file's head.
@@ -100,7 +78,9 @@ impl ChainStore {
             let snapshot = self.0.kv.snapshot()?;
             let folded = read_head(&snapshot)?;
             if layer.undoing_to == Some(folded) {
-                return Ok((Arc::new(Layer::empty(folded)), snapshot, folded));
+                // Of the version that is coming: nothing is in the cache for it yet.
+                let layer = Layer::empty(folded, layer.version + 1);
+                return Ok((Arc::new(layer), snapshot, folded));
             }
             if layer.head_at(folded.number) == Some(folded) {
                 return Ok((layer, snapshot, folded));
@@ -120,6 +100,7 @@ impl ChainStore {
             return Ok(None);
         }
         if number < view.head.number {
+            view.version = None;
             if number < Kept::read(&view.snapshot)?.first_state {
                 return Ok(None);
             }
@@ -127,9 +108,15 @@ impl ChainStore {
                 Some(block) => block.head(),
                 None => head_at(&view.snapshot, number)?,
             };
-            view.trie = self.0.tries.get(number, view.block.hash);
         }
         Ok(Some(view))
+    }
+
+    /// The state after a block as it is seen now; [`ChainStoreError::Contended`] where the block was
+    /// undone.
+    pub(super) fn view_of(&self, block: Head) -> Result<ChainView, ChainStoreError> {
+        let view = self.view_at(block.number)?.filter(|view| view.block == block);
+        view.ok_or(ChainStoreError::Contended)
     }
 }
 
@@ -140,41 +127,28 @@ impl ChainView {
         self.block
     }
 
-    /// Whether [`StateView::trie`] is this state's trie. Within the last
-    /// [`TRIE_WINDOW_BLOCKS`](super::TRIE_WINDOW_BLOCKS) blocks it is, since the store was opened;
-    /// otherwise it is the empty trie: the view answers every read, but a block cannot be sealed on
-    /// it, and proofs need [`Self::state_trie`].
-    #[must_use]
-    pub fn has_trie(&self) -> bool {
-        self.trie.is_some()
+    /// The chain's head as this view sees it.
+    pub(super) fn head(&self) -> Head {
+        self.head
     }
 
-    /// This state's trie, for proofs; rebuilt from the nearest one in memory by the change sets where
-    /// it is not. Within the proof window it can always be had; before it the number of changes since
-    /// is bounded.
-    ///
-    /// # Errors
-    /// [`ChainStoreError::TrieTooOld`] when too much has changed since; otherwise the file failed.
-    pub fn state_trie(&self) -> Result<StateTrie, ChainStoreError> {
-        self.rebuilt_trie(TRIE_CHANGES_MAX)
+    /// Head of the file as this view sees it.
+    pub(super) fn folded(&self) -> Head {
+        self.folded
     }
 
-    /// This state's trie, however much has changed since: for the node's own use.
-    pub(super) fn any_state_trie(&self) -> Result<StateTrie, ChainStoreError> {
-        self.rebuilt_trie(usize::MAX)
+    /// The blocks above the file's head.
+    pub(super) fn layer(&self) -> &Layer {
+        &self.layer
     }
 
-    fn rebuilt_trie(&self, changes_max: usize) -> Result<StateTrie, ChainStoreError> {
-        if let Some(trie) = &self.trie {
-            return Ok(trie.clone());
-        }
-        let (head, tries) = ((self.folded, &self.folded_trie), &self.store.0.tries);
-        trie_at(&self.snapshot, tries, head, self.block.number, changes_max)
-    }
-
-    /// What the view reads.
+    /// What the file has.
     pub(super) fn rows(&self) -> &KvSnapshot {
         &self.snapshot
+    }
+
+    pub(super) fn store(&self) -> &ChainStore {
+        &self.store
     }
 
     /// Whether the file has later blocks than this one.
@@ -182,7 +156,21 @@ impl ChainView {
         self.block.number < self.folded.number
     }
 
-    fn read_account(&self, address: Address) -> Result<Option<Account>, ChainStoreError> {
+    pub(super) fn read_account(
+        &self,
+        address: Address,
+    ) -> Result<Option<Account>, ChainStoreError> {
+        let Some(version) = self.version else { return self.find_account(address) };
+        let cache = &self.store.0.cache;
+        if let Some(account) = cache.account(address, version) {
+            return Ok(account);
+        }
+        let account = self.find_account(address)?;
+        cache.add_account(address, account, version);
+        Ok(account)
+    }
+
+    fn find_account(&self, address: Address) -> Result<Option<Account>, ChainStoreError> {
         let (above, through) = (self.folded.number, self.block.number);
         if let Some(account) = self.layer.account(address, above, through) {
             return Ok(account);
@@ -201,7 +189,18 @@ impl ChainView {
         Ok(self.snapshot.read::<HashedAccounts>(&keccak256(address))?)
     }
 
-    fn read_slot(&self, address: Address, slot: U256) -> Result<U256, ChainStoreError> {
+    pub(super) fn read_slot(&self, address: Address, slot: U256) -> Result<U256, ChainStoreError> {
+        let Some(version) = self.version else { return self.find_slot(address, slot) };
+        let cache = &self.store.0.cache;
+        if let Some(value) = cache.slot(address, slot, version) {
+            return Ok(value);
+        }
+        let value = self.find_slot(address, slot)?;
+        cache.add_slot(address, slot, value, version);
+        Ok(value)
+    }
+
+    fn find_slot(&self, address: Address, slot: U256) -> Result<U256, ChainStoreError> {
         let (above, through) = (self.folded.number, self.block.number);
         if let Some(value) = self.layer.slot(address, slot, above, through) {
             return Ok(value);
@@ -264,9 +263,20 @@ impl StateView for ChainView {
         stored.map(|stored| stored.hash).ok_or(missing)
     }
 
-    /// See [`ChainView::has_trie`].
-    fn trie(&self) -> &StateTrie {
-        self.trie.as_ref().unwrap_or(&self.no_trie)
+    /// Within the proof window it can always be had; before it the number of changes since is bounded.
+    fn trie_for(&self, reads: &Reads, diff: &StateDiff) -> Result<StateTrie, ViewError> {
+        self.trie_within(reads, diff, CHANGES_MAX).map_err(|error| match error {
+            ChainStoreError::TrieTooOld { .. } => ViewError::MissingNode,
+            error => error.into(),
+        })
+    }
+
+    fn after(&self, diff: &StateDiff) -> Result<PostState, ViewError> {
+        if let Some(root) = self.store.0.roots.after(self.block, diff)? {
+            return Ok(PostState { root, trie: None });
+        }
+        let trie = self.trie_for(&Reads::default(), diff)?.apply(diff)?;
+        Ok(PostState { root: trie.root(), trie: Some(trie) })
     }
 }
 

@@ -11,8 +11,7 @@ use crate::store::{
     },
 };
 use alloy::primitives::{Address, B256, Bytes, U256, keccak256};
-use contracts::L2_TO_L1_MESSAGE_PASSER;
-use executor::{Account, Header, Receipt, StateDiff, StateTrie, Transaction, state::AccountDiff};
+use executor::{Account, Header, Receipt, StateDiff, Transaction, state::AccountDiff};
 
 /// A block as it is written: one of the order log, or block 0.
 pub(super) struct NewBlock<'a> {
@@ -21,7 +20,7 @@ pub(super) struct NewBlock<'a> {
     pub(super) transactions: &'a [Transaction],
     pub(super) receipts: &'a [Receipt],
     pub(super) diff: &'a StateDiff,
-    pub(super) trie: &'a StateTrie,
+    pub(super) message_passer_root: B256,
 }
 
 impl<'a> From<&'a RecentBlock> for NewBlock<'a> {
@@ -33,7 +32,7 @@ impl<'a> From<&'a RecentBlock> for NewBlock<'a> {
             transactions: &record.transactions,
             receipts: &record.receipts,
             diff: &record.diff,
-            trie: &block.trie,
+            message_passer_root: block.message_passer_root,
         }
     }
 }
@@ -48,8 +47,7 @@ pub(super) fn block(writer: &KvWriter, block: &NewBlock<'_>) -> Result<(), Chain
     receipts(writer, number, block.receipts)?;
     history(writer, number, block.diff)?;
     state(writer, block.diff)?;
-    let message_passer = block.trie.storage_root(L2_TO_L1_MESSAGE_PASSER)?;
-    writer.write::<OutputParts>(&number, &message_passer)?;
+    writer.write::<OutputParts>(&number, &block.message_passer_root)?;
     let head = Head { number, hash: block.hash, timestamp: block.header.timestamp };
     Ok(write_head(writer, head)?)
 }

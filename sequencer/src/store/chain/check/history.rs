@@ -3,14 +3,23 @@
 
 use super::{CheckError, Checker, Fault, Problem, alone, look, same_hash, wrong};
 use crate::store::{
-    chain::{proofs::diff_of_block, rebuild_trie},
-    kv::Access,
+    chain::ChainStoreError,
+    kv::{Access, KvTransaction},
     tables::{
-        AccountChangeSets, AccountsHistory, Headers, OutputParts, StorageChangeSets,
-        StoragesHistory,
+        AccountChangeSets, AccountsHistory, HashedAccounts, HashedStorages, Headers, OutputParts,
+        StorageChangeSets, StoragesHistory,
     },
 };
+use alloy::primitives::{Address, B256, U256};
 use contracts::L2_TO_L1_MESSAGE_PASSER;
+use executor::{
+    StateDiff,
+    state::{
+        AccountDiff, SlotDiff,
+        arena::{ArenaError, ArenaOptions, StateArena},
+    },
+};
+use std::{collections::btree_map::Entry, ops::ControlFlow};
 
 impl<K: Access> Checker<'_, K> {
     pub(super) fn history(&mut self) -> Result<(), CheckError> {
@@ -79,11 +88,11 @@ impl<K: Access> Checker<'_, K> {
         let (head, kept) = (self.head, self.kept);
         self.meter
             .step("states back to the first", head.number - kept.first_state.min(head.number));
-        let mut trie = rebuild_trie(self.rows, head)?;
+        let mut trie = arena_over(self.rows)?;
         for number in (1..=head.number).rev() {
-            let diff = diff_of_block(self.rows, &trie, number)?;
+            let diff = way_back(self.rows, &mut trie, number)?;
             if !diff.accounts.is_empty() {
-                trie = trie.apply(&diff).map_err(crate::store::ChainStoreError::from)?;
+                trie.apply(&diff).map_err(ChainStoreError::from)?;
             }
             let before = number - 1;
             if before >= kept.first_state {
@@ -96,10 +105,63 @@ impl<K: Access> Checker<'_, K> {
             }
             let Some(part) = self.look::<OutputParts>(&before)? else { continue };
             let root = trie.storage_root(L2_TO_L1_MESSAGE_PASSER);
-            let root = root.map_err(crate::store::ChainStoreError::from)?;
+            let root = root.map_err(ChainStoreError::from)?;
             same_hash("the message passer's storage root", part, root)
                 .map_err(|problem| wrong::<OutputParts>(&before, problem))?;
         }
         Ok(())
     }
+}
+
+/// The state of the tables.
+fn arena_over<K: Access>(rows: &KvTransaction<K>) -> Result<StateArena, ChainStoreError> {
+    let mut accounts = Vec::new();
+    rows.visit_from::<HashedAccounts, ChainStoreError>(&B256::ZERO, |hashed_address, account| {
+        accounts.push(Ok((hashed_address, account)));
+        Ok(ControlFlow::Continue(()))
+    })?;
+    let mut slots = Vec::new();
+    rows.visit_from::<HashedStorages, ChainStoreError>(&B256::ZERO, |(address, slot), value| {
+        slots.push(Ok::<_, ArenaError>((address, slot, value)));
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok(StateArena::from_hashed(ArenaOptions::default(), accounts, slots)?)
+}
+
+/// What block `number` changed, as the way back from the state after it; only the values that it
+/// leads to are filled in.
+fn way_back<K: Access>(
+    rows: &KvTransaction<K>,
+    trie: &mut StateArena,
+    number: u64,
+) -> Result<StateDiff, ChainStoreError> {
+    let mut diff = StateDiff::default();
+    rows.visit_from::<AccountChangeSets, ChainStoreError>(&number, |(block, address), after| {
+        if block != number {
+            return Ok(ControlFlow::Break(()));
+        }
+        diff.accounts.insert(address, AccountDiff { after, ..AccountDiff::default() });
+        Ok(ControlFlow::Continue(()))
+    })?;
+    let mut add = |address: Address, slot: U256, after: U256| -> Result<(), ChainStoreError> {
+        let change = match diff.accounts.entry(address) {
+            Entry::Occupied(occupied) => occupied.into_mut(),
+            // It did not change itself.
+            Entry::Vacant(vacant) => {
+                let after = trie.account(address)?;
+                vacant.insert(AccountDiff { after, ..AccountDiff::default() })
+            }
+        };
+        change.slots.insert(slot, SlotDiff { before: U256::ZERO, after });
+        Ok(())
+    };
+    rows.visit_from::<StorageChangeSets, ChainStoreError>(&number, |key, after| {
+        let ((block, address), slot) = key;
+        if block != number {
+            return Ok(ControlFlow::Break(()));
+        }
+        add(address, slot, after)?;
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok(diff)
 }
