@@ -102,7 +102,7 @@ fn expect<T: PartialEq>(is: &T, should: &T, what: &str) -> Result<(), String> {
 /// A few keys, from families and others.
 fn draw_keys(dice: &mut Dice, families: &[u64]) -> Vec<u64> {
     let (related, others) = (dice.below(101), dice.pick(&[3, 20, 200]));
-    let count = dice.pick(&[2, 4, 12, 40]);
+    let count = dice.pick(&[3, 8, 24, 60]);
     let mut keys: Vec<u64> = (0..dice.range(1, count))
         .map(|_| if dice.chance(related) { dice.pick(families) } else { dice.below(others) })
         .collect();
@@ -137,7 +137,8 @@ impl History {
 
     fn draw_reads(&mut self) -> Reads {
         let dice = &mut self.dice;
-        let addresses = some(dice, &self.addresses);
+        // What is read anyway hides what is missing beside a removed key.
+        let addresses = if dice.chance(50) { Vec::new() } else { some(dice, &self.addresses) };
         let entry = |address| (address, some(dice, &self.slots).into_iter().collect());
         addresses.into_iter().map(entry).collect()
     }
