@@ -14,7 +14,7 @@ use crate::{
     parallel::{self, Announced, Forecast, Guide, Lesson, Plan, threads},
     progress::Progress,
     rules::ChainRules,
-    state::{StateDiff, StateView},
+    state::{StateDiff, StateView, Touched},
     transaction::Transaction,
 };
 use alloc::borrow::Cow;
@@ -72,6 +72,10 @@ impl<'v, V: StateView + Sync> Crew<'v, V> {
             team.retire();
         }
         self.leader.into_journal().into_diff()
+    }
+
+    pub(crate) fn touched(&mut self) -> Touched {
+        self.leader.journal_mut().touched()
     }
 
     pub(crate) fn extend(

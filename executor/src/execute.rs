@@ -14,7 +14,7 @@ use crate::{
     progress::Progress,
     reference::Reference,
     rules::ChainRules,
-    state::{PostState, StateView},
+    state::{PostState, StateView, Touched},
     transaction::Transaction,
 };
 use alloc::{boxed::Box, sync::Arc};
@@ -160,6 +160,15 @@ impl<'v, V: StateView + Sync> Execution<'v, V> {
     #[must_use]
     pub fn gas_left(&self) -> u64 {
         self.progress.gas_left()
+    }
+
+    /// What was touched first since the last call; see [`Touched`]. The reference tells nothing.
+    pub fn touched(&mut self) -> Touched {
+        match &mut self.engine {
+            Engine::Reference(_) => Touched::default(),
+            #[cfg(feature = "std")]
+            Engine::Lane(crew) => crew.touched(),
+        }
     }
 
     /// Ends the block: withdrawals and closing system calls, the state root, the header.

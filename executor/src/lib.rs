@@ -63,7 +63,7 @@ pub use rules::{ChainRules, EthereumRules, RollupRules};
 pub use state::StateArena;
 pub use state::{
     Account, ExecutionWitness, MemoryState, PostState, Reads, StateDiff, StateTrie, StateView,
-    WitnessState,
+    Touched, WitnessState,
 };
 pub use transaction::{Transaction, TransactionError};
 

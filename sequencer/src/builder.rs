@@ -283,7 +283,7 @@ impl Builder {
         let mut execution = Execution::begin(&view, self.rules.clone(), input.env, options)?;
         execution.extend(&input.transactions)?;
         let mut pace = self.pace;
-        self.fill(&mut execution, &mut pace, base_fee_wei, deadline)?;
+        self.fill(&view, &mut execution, &mut pace, base_fee_wei, deadline)?;
         let block = execution.seal()?;
         self.pace = pace;
         Ok(block)
@@ -293,6 +293,7 @@ impl Builder {
     /// however late it is: users get their turn even in blocks whose deposits take all the time.
     fn fill(
         &self,
+        view: &ChainView,
         execution: &mut Execution<'_, ChainView>,
         pace: &mut Pace,
         base_fee_wei: u64,
@@ -307,6 +308,7 @@ impl Builder {
                 let (chunk, later) = rest.split_at(pace.chunk(gas_limits));
                 let started = Instant::now();
                 execution.extend(chunk)?;
+                self.store.foresee(view, execution.touched());
                 let now = Instant::now();
                 pace.note(chunk.len(), now - started);
                 if now > deadline {

@@ -21,6 +21,8 @@ pub(crate) struct Base<'v, V> {
     pub(super) view: &'v V,
     pub(super) accounts: Vec<(Address, Option<Account>)>,
     pub(super) slots: Vec<(Address, U256, U256)>,
+    /// How many of either `touched` has looked at.
+    pub(super) told: (usize, usize),
     pub(super) account_patches: AddressMap<Account>,
     pub(super) slot_patches: HashMap<(Address, U256), U256>,
     /// The account that a helper may not know: fees are credited to it out of its sight.
@@ -41,6 +43,7 @@ impl<'v, V: StateView> Base<'v, V> {
             view,
             accounts: Vec::new(),
             slots: Vec::new(),
+            told: (0, 0),
             account_patches: AddressMap::default(),
             slot_patches: HashMap::default(),
             tripwire: None,

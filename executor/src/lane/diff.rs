@@ -3,7 +3,7 @@
 use super::{Base, access::current, journal::LaneJournal};
 use crate::{
     error::ViewError,
-    state::{Account, AccountDiff, SlotDiff, StateDiff, StateView},
+    state::{Account, AccountDiff, SlotDiff, StateDiff, StateView, Touched},
 };
 use alloc::{collections::BTreeMap, vec::Vec};
 use alloy_primitives::{Address, KECCAK256_EMPTY, U256};
@@ -23,6 +23,31 @@ impl<'v, V: StateView> LaneJournal<'v, V> {
         let (view, diff) = diff(base, &state)?;
         super::spare::give_back(state);
         Ok((view, diff))
+    }
+}
+
+impl<V: StateView> LaneJournal<'_, V> {
+    /// What was loaded since the last call and is not as it was any more. Slots of accounts that began
+    /// empty are not told: they were never loaded.
+    pub(crate) fn touched(&mut self) -> Touched {
+        let (base, state) = (&mut self.inner.database, &self.inner.inner.state);
+        let (accounts, slots) = base.told;
+        base.told = (base.accounts.len(), base.slots.len());
+        let account = |(address, before): &(Address, Option<Account>)| {
+            let account = state.get(address)?;
+            let after = Some(current(account)).filter(|account| !account.is_empty());
+            let is_told = after != *before && !account.is_selfdestructed();
+            is_told.then_some((*address, *before, after))
+        };
+        let slot = |(address, slot, before): &(Address, U256, U256)| {
+            let account = state.get(address).filter(|account| !starts_empty(account))?;
+            let (before, after) = (*before, account.storage.get(slot)?.present_value);
+            (before != after).then_some((*address, *slot, SlotDiff { before, after }))
+        };
+        Touched {
+            accounts: base.accounts[accounts..].iter().filter_map(account).collect(),
+            slots: base.slots[slots..].iter().filter_map(slot).collect(),
+        }
     }
 }
 

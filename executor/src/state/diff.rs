@@ -38,6 +38,25 @@ pub struct StateDiff {
     pub codes: BTreeMap<B256, Bytecode>,
 }
 
+/// Accounts and slots that a part of a block's execution was the first to touch, and changed. A hint,
+/// for who wants to begin early with what a block changes: what changes again later is not told
+/// again, and what is told may be as it was in the end.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Touched {
+    /// Accounts, before the block and now; each once in a block.
+    pub accounts: Vec<(Address, Option<Account>, Option<Account>)>,
+    /// Slots in the same way. Their account need not be among `accounts`.
+    pub slots: Vec<(Address, U256, SlotDiff)>,
+}
+
+impl Touched {
+    /// Number of accounts and slots.
+    #[must_use]
+    pub fn keys(&self) -> usize {
+        self.accounts.len() + self.slots.len()
+    }
+}
+
 impl StateDiff {
     /// The diff that leads back: before and after exchanged. Codes stay, they are content.
     ///

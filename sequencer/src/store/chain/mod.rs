@@ -13,6 +13,7 @@ pub mod check;
 mod commit;
 mod error;
 mod fold;
+mod foreseen;
 mod kept;
 mod outputs;
 mod progress;
@@ -53,6 +54,7 @@ use executor::{
     state::arena::{ArenaOptions, StateArena},
 };
 use fold::Folder;
+use foreseen::Foresight;
 use recent::Recent;
 use replay::Replay;
 use roots::Roots;
@@ -62,7 +64,7 @@ use std::{
     path::Path,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 use tokio::sync::watch;
@@ -119,7 +121,10 @@ struct Inner {
     folding: Mutex<()>,
     /// Set when the log has a rollback that the file could not follow: nothing is added any more.
     diverged: AtomicBool,
-    roots: Roots,
+    roots: Arc<Roots>,
+    foresight: Foresight,
+    /// Counts views: the later one's hints are those that count.
+    tickets: AtomicU64,
     cache: StateCache,
     codes: Codes,
     head: watch::Sender<Head>,
@@ -170,7 +175,7 @@ impl ChainStore {
             }
         };
         let config = LogConfig { chain, segment_bytes_max: options.segment_bytes_max };
-        let roots = Roots::new(head, arena, options.trie_bytes_max);
+        let roots = Arc::new(Roots::new(head, arena, options.trie_bytes_max));
         let mut replay = Replay::new(&kv, &roots, (head, state_root));
         let log = OrderLog::open(files, config, position, |record| replay.record(record))?;
         let layer = replay.finish();
@@ -183,7 +188,9 @@ impl ChainStore {
             writer: Mutex::new(()),
             folding: Mutex::new(()),
             diverged: AtomicBool::new(false),
+            foresight: Foresight::start(&roots)?,
             roots,
+            tickets: AtomicU64::new(1),
             cache: StateCache::new(version),
             codes: Codes::default(),
             head: sender,

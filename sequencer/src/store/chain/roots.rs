@@ -1,15 +1,16 @@
 //! The engine that computes state roots: the resident trie of the newest block, changed in place.
 //!
 //! It is at one block, or one step ahead of it: a root is computed before its block is durable, and
-//! when that block does not come after all the step is undone. Whoever needs nodes of the trie takes
+//! when that block does not come after all the step is undone. The step can be made in parts, while
+//! the block is executed still (`foreseen`); the whole change, which comes at its end, decides. Whoever needs nodes of the trie takes
 //! the few that it needs and works on those, so nobody holds the engine for longer than that. Does
 //! not read or write the chain's rows, but for shards of the trie that were evicted.
 
-use super::{ChainStoreError, Head};
+use super::{ChainStoreError, Head, foreseen::Foreseen};
 use alloy::primitives::B256;
 use contracts::L2_TO_L1_MESSAGE_PASSER;
 use executor::{
-    StateDiff, StateTrie,
+    StateDiff, StateTrie, Touched,
     state::arena::{ArenaError, HashedDiff, StateArena, Wanted},
 };
 use std::{
@@ -17,7 +18,7 @@ use std::{
     fmt,
     sync::{
         Condvar, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -36,6 +37,8 @@ pub(super) struct Roots {
     proof_window_blocks: AtomicU64,
     /// Held by who goes back to an earlier block.
     going_back: Mutex<()>,
+    /// Somebody waits for a root: foreseeing more would only keep him waiting.
+    is_wanted: AtomicBool,
     bytes_max: Option<usize>,
 }
 
@@ -54,10 +57,16 @@ struct Engine {
     marks: VecDeque<(u64, u64)>,
 }
 
-/// The arena is at the state after a change of the block that the engine is at.
+/// The arena is at the state after a change of the block that the engine is at, or on the way there.
+#[derive(Default)]
 struct Step {
-    root: B256,
-    backward: HashedDiff,
+    /// Root of the whole change; `None` while more is foreseen.
+    root: Option<B256>,
+    /// What leads back, the last one first.
+    backward: Vec<HashedDiff>,
+    /// Whose it is, while it is foreseen.
+    ticket: u64,
+    foreseen: Foreseen,
 }
 
 /// How much the engine holds.
@@ -72,21 +81,54 @@ pub struct TrieUsage {
 }
 
 impl Engine {
+    /// Undoing can fail where a shard must be read back and cannot; what is left is undone the next
+    /// time.
     fn undo_step(&mut self) -> Result<(), ArenaError> {
-        if let Some(step) = &self.step {
-            self.arena.apply_hashed(&step.backward)?;
-            self.step = None;
+        let Some(step) = &mut self.step else { return Ok(()) };
+        while let Some(backward) = step.backward.last() {
+            self.arena.apply_hashed(backward)?;
+            step.backward.pop();
         }
+        self.step = None;
         Ok(())
     }
 
-    /// The state after a change, one step ahead; the step before, if any, is undone.
+    /// The state after a change, one step ahead. What was foreseen of it is there already; any other
+    /// step is undone.
     fn step(&mut self, diff: &StateDiff) -> Result<B256, ArenaError> {
-        self.undo_step()?;
-        let change = self.arena.hash(diff);
+        let rest = match &self.step {
+            Some(step) if step.root.is_none() => step.foreseen.rest(diff),
+            _ => None,
+        };
+        if rest.is_none() {
+            self.undo_step()?;
+        }
+        let change = self.arena.hash(rest.as_ref().unwrap_or(diff));
         let root = self.arena.apply_hashed(&change.forward)?;
-        self.step = Some(Step { root, backward: change.backward });
+        let step = self.step.get_or_insert_default();
+        step.backward.push(change.backward);
+        step.root = Some(root);
         Ok(root)
+    }
+
+    /// Makes a part of a change beforehand.
+    fn foresee(&mut self, ticket: u64, touched: &Touched) -> Result<(), ArenaError> {
+        match &self.step {
+            // It came too late: its block has its root, or is not built any more.
+            Some(step) if step.root.is_some() || step.ticket > ticket => return Ok(()),
+            Some(step) if step.ticket < ticket => self.undo_step()?,
+            _ => {}
+        }
+        let arena = &mut self.arena;
+        let step = self.step.get_or_insert_default();
+        step.ticket = ticket;
+        let diff = step.foreseen.add(touched, |address| arena.account(address))?;
+        let change = arena.hash(&diff);
+        // Noted only when it is done.
+        arena.apply_hashed(&change.forward)?;
+        step.backward.push(change.backward);
+        step.foreseen.note(&diff);
+        Ok(())
     }
 
     fn arrive(&mut self, at: Head) {
@@ -106,6 +148,7 @@ impl Roots {
             settled: Condvar::new(),
             proof_window_blocks: AtomicU64::new(PROOF_WINDOW_BLOCKS),
             going_back: Mutex::default(),
+            is_wanted: AtomicBool::new(false),
             bytes_max,
         }
     }
@@ -123,11 +166,27 @@ impl Roots {
         parent: Head,
         diff: &StateDiff,
     ) -> Result<Option<B256>, ChainStoreError> {
+        self.is_wanted.store(true, Ordering::Release);
         let mut engine = self.engine();
+        self.is_wanted.store(false, Ordering::Release);
         if engine.at != parent {
             return Ok(None);
         }
         Ok(Some(engine.step(diff)?))
+    }
+
+    /// Makes a part of a change of block `parent` beforehand, unless the root is wanted already.
+    pub(super) fn foresee(&self, parent: Head, ticket: u64, touched: &Touched) {
+        if self.is_wanted.load(Ordering::Acquire) {
+            return;
+        }
+        let mut engine = self.engine();
+        if engine.at != parent {
+            return;
+        }
+        if let Err(error) = engine.foresee(ticket, touched) {
+            tracing::debug!(%error, "nothing is foreseen");
+        }
     }
 
     /// Brings the engine to the state that a block of this root and change has, if it is not there
@@ -139,7 +198,8 @@ impl Roots {
         diff: &StateDiff,
     ) -> Result<Option<B256>, ChainStoreError> {
         let mut engine = self.engine();
-        if engine.step.as_ref().map(|step| step.root) != Some(root) && engine.step(diff)? != root {
+        let reached = engine.step.as_ref().and_then(|step| step.root);
+        if reached != Some(root) && engine.step(diff)? != root {
             engine.undo_step()?;
             return Ok(None);
         }
@@ -198,7 +258,10 @@ impl Roots {
         wanted: &Wanted,
     ) -> Result<Option<StateTrie>, ChainStoreError> {
         let engine = self.engine();
-        let stepping = |engine: &mut Engine| engine.step.is_some() && engine.at == at;
+        let stepping = |engine: &mut Engine| {
+            let reached = engine.step.as_ref().and_then(|step| step.root);
+            reached.is_some() && engine.at == at
+        };
         let waited = self.settled.wait_timeout_while(engine, STEP_WAIT, stepping);
         let mut engine = waited.unwrap_or_else(PoisonError::into_inner).0;
         if engine.at != at {

@@ -23,7 +23,7 @@ use revm::bytecode::Bytecode;
 use std::{
     collections::VecDeque,
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
 };
 
 /// Analysed codes kept in memory. Analysis of a 24 KiB contract takes longer than reading it; 1,024
@@ -47,6 +47,8 @@ pub struct ChainView {
     block: Head,
     /// What of the cache it may use; nothing at an earlier block.
     version: Option<u64>,
+    /// Its number among all views.
+    ticket: u64,
 }
 
 impl fmt::Debug for ChainView {
@@ -65,7 +67,9 @@ impl ChainStore {
         let (layer, snapshot, folded) = self.layer_and_snapshot()?;
         let head = layer.head();
         let version = Some(layer.version);
-        Ok(ChainView { snapshot, layer, store: self.clone(), folded, head, block: head, version })
+        let ticket = self.0.tickets.fetch_add(1, Ordering::Relaxed);
+        let (store, block) = (self.clone(), head);
+        Ok(ChainView { snapshot, layer, store, folded, head, block, version, ticket })
     }
 
     /// The list of recent blocks, and a snapshot of the file that it continues, with the file's head.
@@ -145,6 +149,10 @@ impl ChainView {
     /// What the file has.
     pub(super) fn rows(&self) -> &KvSnapshot {
         &self.snapshot
+    }
+
+    pub(super) fn ticket(&self) -> u64 {
+        self.ticket
     }
 
     pub(super) fn store(&self) -> &ChainStore {
