@@ -7,13 +7,14 @@ use super::{dice::Dice, scenario::Block};
 use alloy::primitives::{Address, B256, U256};
 use executor::{
     Account, BlockAccessList, BlockInput, ExecuteError, ExecutedBlock, Execution, Knowledge,
-    MemoryState, Mode, Options, PostState, Reads, StateDiff, StateTrie, StateView, ViewError,
-    access_list::access_list, execute_with,
+    MemoryState, Mode, Options, PostState, Reads, StateDiff, StateTrie, StateView, Touched,
+    ViewError, access_list::access_list, execute_with,
 };
 use revm::bytecode::Bytecode;
 use std::{
     any::Any,
     cell::Cell,
+    collections::BTreeSet,
     fmt::Debug,
     num::NonZeroUsize,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -155,12 +156,40 @@ fn pieces(view: &Disk<'_>, input: &BlockInput, dice: &mut Dice) -> Executed {
         Execution::begin(view, input.rules.clone(), input.env.clone(), mode.into())?;
     let mut rest = &input.transactions[..];
     let most = dice.pick(&[1, 3, 20]);
+    let mut told = Told::default();
     while !rest.is_empty() {
         let (piece, after) = rest.split_at(rest.len().min(dice.range(0, most) as usize));
         execution.extend(piece)?;
+        if dice.range(0, 1) == 0 {
+            told.add(view, &execution.touched())?;
+        }
         rest = after;
     }
     execution.seal()
+}
+
+/// What an execution said beforehand of its changes.
+#[derive(Default)]
+struct Told {
+    accounts: BTreeSet<Address>,
+    slots: BTreeSet<(Address, U256)>,
+}
+
+impl Told {
+    /// Nothing is told twice, and everything was before as the view has it.
+    fn add(&mut self, view: &Disk<'_>, touched: &Touched) -> Result<(), ExecuteError> {
+        for (address, before, after) in &touched.accounts {
+            assert!(self.accounts.insert(*address), "{address} is told again");
+            assert!(before != after, "{address} is told and did not change");
+            assert_eq!(*before, view.account(*address)?, "{address} before");
+        }
+        for (address, slot, value) in &touched.slots {
+            assert!(self.slots.insert((*address, *slot)), "{address} {slot} is told again");
+            assert!(value.before != value.after, "{address} {slot} is told and did not change");
+            assert_eq!(value.before, view.slot(*address, *slot)?, "{address} {slot} before");
+        }
+        Ok(())
+    }
 }
 
 fn same_result(reference: &Executed, result: &Executed) -> Result<(), String> {
