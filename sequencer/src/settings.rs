@@ -69,10 +69,15 @@ pub struct Settings {
     /// withdrawals stay [default: archive].
     #[arg(long, env = "WEFT_HISTORY_BLOCKS", value_name = "BLOCKS|archive")]
     pub history_blocks: Option<History>,
-    /// For how many blocks eth_getProof always answers; each costs memory for what it changed. Older
-    /// ones are answered where little has changed since [default: 1024].
+    /// For how many blocks eth_getProof always answers: the older the block, the longer that takes.
+    /// Still older ones are answered where little has changed since [default: 1024].
     #[arg(long, env = "WEFT_PROOF_BLOCKS", value_name = "BLOCKS")]
     pub proof_blocks: Option<u64>,
+    /// Memory for the state trie, in MiB: parts of it that were not used for the longest time are
+    /// dropped beyond it, and read back from the database when a block needs them, which takes it
+    /// longer. All of it needs about 150 MiB for a million accounts [default: no limit].
+    #[arg(long, env = "WEFT_TRIE_MEMORY_MIB", value_name = "MIB")]
+    pub trie_memory_mib: Option<u64>,
     /// SQL database of the rollup's ledger, sqlite:// or postgres:// [default: ledger.sqlite in the
     /// data directory].
     #[arg(long, env = "WEFT_LEDGER_URL", value_name = "URL")]
@@ -180,6 +185,8 @@ pub struct Config {
     pub history: History,
     /// Blocks for which a proof can always be had.
     pub proof_blocks: u64,
+    /// Most memory for the state trie, in bytes; `None` is no limit.
+    pub trie_bytes_max: Option<usize>,
     /// Ledger database.
     pub ledger_url: String,
 }
@@ -272,6 +279,7 @@ impl Settings {
             output_interval_blocks: self.output_interval_blocks.or(base.output_interval_blocks),
             history_blocks: self.history_blocks.or(base.history_blocks),
             proof_blocks: self.proof_blocks.or(base.proof_blocks),
+            trie_memory_mib: self.trie_memory_mib.or(base.trie_memory_mib),
             ledger_url: self.ledger_url.or(base.ledger_url),
         }
     }
@@ -330,6 +338,7 @@ impl Config {
             output_interval_blocks: settings.output_interval_blocks.unwrap_or(60),
             history,
             proof_blocks,
+            trie_bytes_max: settings.trie_memory_mib.map(check_trie_memory).transpose()?,
             ledger_url,
             data_dir,
         })
@@ -338,6 +347,16 @@ impl Config {
 
 /// Most blocks for which proofs are promised: what a rebuilt trie can cost is bounded by it.
 const PROOF_BLOCKS_MAX: u64 = 16_384;
+
+/// Least and most memory for the state trie, in MiB: a part of 256 of a state of a hundred million
+/// accounts fits in, and no address space is exceeded.
+const TRIE_MIB: std::ops::RangeInclusive<u64> = 64..=16_777_216;
+
+fn check_trie_memory(mib: u64) -> Result<usize, SettingsError> {
+    let bytes = TRIE_MIB.contains(&mib).then(|| usize::try_from(mib << 20).ok()).flatten();
+    let expected = "64 to 16777216 MiB";
+    bytes.ok_or(SettingsError::Range { name: "trie-memory-mib", found: mib, expected })
+}
 
 fn check_history(settings: &Settings) -> Result<(History, u64), SettingsError> {
     let proof_blocks = settings.proof_blocks.unwrap_or(PROOF_WINDOW_BLOCKS);

@@ -19,7 +19,7 @@ use crate::{
     l1_client::{ClientError, L1Client},
     rpc::{RpcContext, RpcOptions, serve},
     settings::Config,
-    store::{ChainIdentity, ChainStore, ChainStoreError, Ledger, LedgerError},
+    store::{ChainIdentity, ChainStore, ChainStoreError, Ledger, LedgerError, chain::ChainOptions},
     txpool::Pool,
 };
 use alloy::primitives::B256;
@@ -281,9 +281,10 @@ async fn finish(
 async fn open_store(config: &Config, genesis: &Genesis) -> Result<ChainStore, NodeError> {
     let directory = config.chain_directory();
     let genesis = genesis.clone();
+    let options = ChainOptions { trie_bytes_max: config.trie_bytes_max, ..ChainOptions::default() };
     let started = Instant::now();
     let opened = tokio::task::spawn_blocking(move || {
-        ChainStore::open(&directory, &genesis)
+        ChainStore::open_with(&directory, &genesis, options)
             .map_err(|error| NodeError::OpenStore { directory, error: Box::new(error) })
     });
     let store = opened.await??;

@@ -100,9 +100,10 @@ proptest! {
     /// Blocks come, go, are folded and replayed in any order; the store always says what the model
     /// says. The same steps with a fold that never rests give the same chain.
     #[test]
-    fn any_steps_leave_the_models_chain(steps in steps(), restless: bool) {
+    fn any_steps_leave_the_models_chain(steps in steps(), restless: bool, forgetful: bool) {
         let directory = tempfile::tempdir().unwrap();
         let mut options = by_hand();
+        options.trie_bytes_max = forgetful.then_some(0);
         options.segment_bytes_max = 2000;
         if restless {
             options.fold.pause = Duration::ZERO;
@@ -200,6 +201,27 @@ fn commits_wait_for_a_fold_that_is_as_far_behind_as_it_may_be() {
         assert!(store.head().number - store.folded_head().number <= 3);
     }
     assert!(store.folded_head().number >= 17);
+    model.check_store(&store);
+}
+
+#[test]
+fn a_trie_that_does_not_fit_is_read_back() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut model = Model::new(genesis());
+    let options = ChainOptions { trie_bytes_max: Some(0), ..by_hand() };
+    let store = ChainStore::open_with(directory.path(), &genesis(), options).unwrap();
+    for round in 0..4 {
+        model.extend(&store, SOME, round);
+        model.extend(&store, &[Change::Pay(4, round), Change::Slot(1, 2, round % 3)], round);
+        // What the database has not yet stays; the next block drops what it has by then.
+        store.fold_all().unwrap();
+        model.extend(&store, &[Change::Pay(5, round + 7)], round);
+        let usage = store.trie_usage();
+        assert!(usage.shards_evicted > 0, "{usage:?}");
+        model.check_store(&store);
+    }
+    model.rollback_to(5);
+    store.rollback_to(5).unwrap();
     model.check_store(&store);
 }
 
