@@ -304,7 +304,10 @@ fn a_foreign_database_is_refused_and_left_alone() {
     let opened = ChainStore::open_with(directory.path(), &genesis(), by_hand());
     let error = opened.unwrap_err();
     assert!(matches!(error, ChainStoreError::Engine(_)), "{error}");
-    assert!(error.explain(directory.path()).contains(directory.path().to_str().unwrap()), "{error}");
+    assert!(
+        error.explain(directory.path()).contains(directory.path().to_str().unwrap()),
+        "{error}"
+    );
     assert!(fs::read(&database).unwrap() == foreign, "changed: {error}");
     fs::write(&database, &good).unwrap();
     model.check_store(&open(directory.path()));

@@ -72,12 +72,14 @@ impl Home {
     }
 }
 
+/// Extends the chain, in the tables: snapshots are of those.
 fn extend(store: &ChainStore, genesis: &Genesis, last: u64) {
     while store.head().number < last {
         let (header, hash) = store.header(store.head().number).unwrap().unwrap();
         let block = next_block(genesis, &store.view().unwrap(), (&header, hash));
         store.commit(&block).unwrap();
     }
+    store.fold_all().unwrap();
 }
 
 /// A snapshot of a chain of [`BLOCKS`] blocks, of which the last three have states.

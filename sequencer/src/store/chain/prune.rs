@@ -42,11 +42,15 @@ pub struct Pruned {
 
 impl ChainStore {
     /// One step of pruning: the state of the last `history_blocks` blocks stays, and that of every
-    /// block after the newest final output, which later outputs may be of.
+    /// block after the newest final output, which later outputs may be of. Counted from the newest
+    /// block in the file: blocks that are in the order log alone let some more stay until they are
+    /// folded.
     ///
     /// # Errors
     /// [`ChainStoreError`] when the file failed; nothing of the step counts then.
     pub fn prune_step(&self, history_blocks: u64) -> Result<Pruned, ChainStoreError> {
+        // What the file still has to undo needs its change sets.
+        self.0.check_not_diverged()?;
         let _fold = self.0.folding.lock().unwrap_or_else(PoisonError::into_inner);
         step(&self.0.kv, history_blocks, STEP_ROWS_MAX)
     }

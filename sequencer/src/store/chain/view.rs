@@ -172,9 +172,14 @@ impl ChainView {
         trie_at(&self.snapshot, tries, head, self.block.number, changes_max)
     }
 
-    /// What the view reads.
+    /// What the view reads of the file.
     pub(super) fn rows(&self) -> &KvSnapshot {
         &self.snapshot
+    }
+
+    /// The trie after the last block of [`Self::rows`].
+    pub(super) fn rows_trie(&self) -> &StateTrie {
+        &self.folded_trie
     }
 
     /// Whether the file has later blocks than this one.

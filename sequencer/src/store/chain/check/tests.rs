@@ -45,6 +45,7 @@ fn extend(directory: &Path, last: u64) {
         let block = rollup_chain::next_block(&genesis, &view, (&header, hash));
         store.commit(&block).unwrap();
     }
+    store.fold_all().unwrap();
     for (block, next_index) in OUTPUTS.into_iter().zip(1..) {
         store.keep_output(block).unwrap();
         store.set_final_outputs(FinalOutputs { next_index, block }).unwrap();
