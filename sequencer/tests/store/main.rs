@@ -9,6 +9,7 @@
 )]
 
 mod block_record;
+mod chain_check;
 mod chain_crash;
 mod chain_execution;
 mod chain_history;

@@ -33,7 +33,7 @@ pub use outputs::KeptOutput;
 pub use progress::{Progress, Report};
 pub use prune::{Pruned, prune_directory};
 pub use read::{StoredBlock, TransactionAt};
-pub use reader::{ChainReader, ChainStat, TableStat};
+pub use reader::{ChainReader, ChainStat, LogTail, TableStat};
 pub use tries::{PROOF_WINDOW_BLOCKS, TRIE_WINDOW_BLOCKS};
 pub use view::ChainView;
 
@@ -146,6 +146,7 @@ impl ChainStore {
         options: ChainOptions,
     ) -> Result<Self, ChainStoreError> {
         snapshot::refuse_unfinished(directory)?;
+        reader::refuse_log_alone(directory)?;
         std::fs::create_dir_all(directory).map_err(ChainStoreError::Directory)?;
         let lock = lock(directory)?;
         let kv = Kv::open(directory, TABLES)?;
