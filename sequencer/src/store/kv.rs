@@ -15,7 +15,12 @@ use signet_libmdbx::{
     Database, DatabaseFlags, Environment, Geometry, MdbxError, Mode, ReadError, RoSync, Rw,
     WriteFlags, tx::Tx,
 };
-use std::{borrow::Cow, ops::ControlFlow, path::Path, sync::Arc};
+use std::{
+    borrow::Cow,
+    ops::ControlFlow,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 /// Name that the engine gives its file.
 pub(super) const DATA_FILE: &str = "mdbx.dat";
@@ -35,7 +40,7 @@ const READERS_MAX: u64 = 1024;
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 pub enum KvError {
     /// The file cannot grow: the disk is full, or the file has 1 TiB.
-    #[error("the chain database cannot grow: {0}")]
+    #[error("the chain database cannot grow: {}", full_text(*.0))]
     Full(MdbxError),
     /// The file is damaged or not one of ours.
     #[error("the chain database is damaged: {0}")]
@@ -85,8 +90,6 @@ pub enum KvError {
 
 impl From<MdbxError> for KvError {
     fn from(error: MdbxError) -> Self {
-        /// ENOSPC, which the binding does not name.
-        const NO_SPACE_LEFT: i32 = 28;
         match error {
             MdbxError::MapFull | MdbxError::Other(NO_SPACE_LEFT) => Self::Full(error),
             MdbxError::Corrupted
@@ -97,6 +100,17 @@ impl From<MdbxError> for KvError {
         }
     }
 }
+
+const fn full_text(error: MdbxError) -> &'static str {
+    match error {
+        MdbxError::MapFull => "it has its largest size, 1 TiB",
+        _ => "the disk is full",
+    }
+}
+
+/// ENOSPC and EIO, which the binding does not name.
+const NO_SPACE_LEFT: i32 = 28;
+const INPUT_OUTPUT: i32 = 5;
 
 impl From<ReadError> for KvError {
     fn from(error: ReadError) -> Self {
@@ -126,6 +140,7 @@ pub(super) struct TableSpec {
 pub(super) struct Kv {
     env: Environment,
     tables: Arc<[Database]>,
+    directory: PathBuf,
 }
 
 /// A transaction: a snapshot, or the one writer.
@@ -175,7 +190,7 @@ impl Kv {
             .map(|table| transaction.create_db(Some(table.name), DatabaseFlags::empty()))
             .collect::<Result<_, _>>()?;
         transaction.commit()?;
-        Ok(Self { env, tables: databases })
+        Ok(Self { env, tables: databases, directory: directory.to_owned() })
     }
 
     /// Opens an existing database for reading only, beside a process that writes to it.
@@ -192,7 +207,18 @@ impl Kv {
         let databases = tables.iter().map(open).collect::<Result<_, _>>()?;
         // Handles opened in a transaction last only if it is committed, also one that only reads.
         transaction.commit()?;
-        Ok(Self { env, tables: databases })
+        Ok(Self { env, tables: databases, directory: directory.to_owned() })
+    }
+
+    /// The error of a write with its true name: a write that a full disk cuts short is an input or
+    /// output error to the engine. Where one is reported, writes to the disk to see whether it is full.
+    pub(super) fn name_full_disk(&self, error: KvError) -> KvError {
+        match error {
+            KvError::Engine(MdbxError::Other(INPUT_OUTPUT)) if !file::has_room(&self.directory) => {
+                KvError::Full(MdbxError::Other(NO_SPACE_LEFT))
+            }
+            error => error,
+        }
     }
 
     /// A snapshot of what is committed now.

@@ -17,6 +17,7 @@ mod chain_log;
 mod chain_model;
 mod chain_pruning;
 mod chain_store;
+mod disk_full;
 mod ledger;
 mod log_faults;
 mod log_files;

@@ -235,12 +235,10 @@ impl Inner {
         let Some(last) = blocks.last() else { return Ok(()) };
         let (through, count) = (last.number(), blocks.len());
         tracing::debug!(through, count, "folding");
-        let writer = self.kv.writer()?;
-        for block in &blocks {
-            write::block(&writer, &NewBlock::from(&**block))?;
-        }
-        write_position(&writer, last.position)?;
-        writer.commit()?;
+        self.write_blocks(&blocks, last.position).map_err(|error| match error {
+            ChainStoreError::Engine(error) => self.kv.name_full_disk(error).into(),
+            error => error,
+        })?;
         self.recent.remove_folded(last.head());
         tracing::debug!(through, count, "folded");
         // The blocks are folded whether or not a file can be removed.
@@ -248,6 +246,19 @@ impl Inner {
             tracing::warn!(%error, "a passed segment of the order log stays");
         }
         Ok(())
+    }
+
+    fn write_blocks(
+        &self,
+        blocks: &[Arc<RecentBlock>],
+        position: u64,
+    ) -> Result<(), ChainStoreError> {
+        let writer = self.kv.writer()?;
+        for block in blocks {
+            write::block(&writer, &NewBlock::from(&**block))?;
+        }
+        write_position(&writer, position)?;
+        Ok(writer.commit()?)
     }
 }
 
