@@ -6,8 +6,9 @@ use executor::{ExecutedBlock, Genesis};
 use sequencer::store::{
     ChainStore,
     chain::{
-        ChainOptions, ChainReader, FoldLimits,
+        ChainOptions, ChainReader, FinalOutputs, FoldLimits,
         check::{CheckError, Checked, CheckedLog, LogInconsistency},
+        prune_directory,
     },
     log::{BlockRecord, DirectoryFiles, LogConfig, LogError, OrderLog, Record, RecordKind},
 };
@@ -168,7 +169,7 @@ fn a_damaged_byte_is_found_with_its_file_and_its_record() {
         // Every byte of the headers, and some of each payload.
         let is_looked_at = |at: &usize| {
             let record = starts.iter().rev().find(|start| *start <= at);
-            record.is_none_or(|start| at - start < RECORD_HEADER || (at - start) % 97 == 0)
+            record.is_none_or(|start| at - start < RECORD_HEADER || (at - start).is_multiple_of(97))
         };
         for at in (0..good.len()).filter(is_looked_at) {
             let mut flipped = good.clone();
@@ -308,6 +309,21 @@ fn a_rollback_that_the_tables_have_not_followed_is_applied() {
     append(directory.path(), RecordKind::Rollback, 9, &[]);
     let said = inconsistent(directory.path()).to_string();
     assert!(said.contains("about block 9: ") && said.contains("above the head"), "{said}");
+}
+
+#[test]
+fn pruning_a_stopped_nodes_directory_keeps_what_a_rollback_in_the_log_needs() {
+    let directory = tempfile::tempdir().unwrap();
+    chain(directory.path());
+    let outputs = FinalOutputs { next_index: 1, block: FOLDED };
+    open(directory.path()).set_final_outputs(outputs).unwrap();
+    // L1 took back what was final, and the process ended between the record and the transaction.
+    append(directory.path(), RecordKind::Rollback, 2, &[]);
+    let pruned = prune_directory(directory.path(), 1, &mut |_| ()).unwrap();
+    assert_eq!((pruned.first_state, pruned.is_done), (2, true));
+    assert_eq!(sound(directory.path()).head.number, 2);
+    let store = open(directory.path());
+    assert_eq!((store.head().number, store.kept().unwrap().final_outputs), (2, None));
 }
 
 /// Replaces the last block by a changed one: the check names its record, with a problem like `says`.

@@ -6,6 +6,7 @@ use crate::{
     chain_model::{Change, Model, genesis},
     skip::skip,
 };
+use executor::ExecutedBlock;
 use sequencer::store::{
     ChainStore,
     chain::{ChainOptions, ChainReader, FoldLimits},
@@ -53,6 +54,15 @@ fn fill(path: &Path) {
     }
 }
 
+/// Commits as a builder does that tries again at every slot. The fold tries again every second.
+fn commit_once_there_is_room(store: &ChainStore, block: &ExecutedBlock) {
+    let due = Instant::now() + Duration::from_secs(20);
+    while let Err(error) = store.commit(block) {
+        assert!(error.is_disk_full() && Instant::now() < due, "{error}");
+        std::thread::park_timeout(Duration::from_millis(20));
+    }
+}
+
 #[test]
 #[ignore = "runs as the child process of the other tests"]
 fn child_fills_its_disk() {
@@ -86,15 +96,13 @@ fn child_fills_its_disk() {
         views.iter().step_by(50).for_each(|view| model.check_view(view, model.blocks.len()));
         drop(views);
         fs::remove_file("filler").unwrap();
-        let due = Instant::now() + Duration::from_secs(20);
-        while let Err(error) = store.commit(&block) {
-            assert!(error.is_disk_full() && Instant::now() < due, "{error}");
-            std::thread::park_timeout(Duration::from_millis(20));
-        }
         let number = block.header.number;
+        commit_once_there_is_room(&store, &block);
         model.push(block, &changes(number));
         for number in number + 1..number + 10 {
-            model.extend(&store, &changes(number), round);
+            let block = model.build(&changes(number), round);
+            commit_once_there_is_room(&store, &block);
+            model.push(block, &changes(number));
         }
         if round == 2 {
             drop(store);
