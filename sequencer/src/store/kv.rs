@@ -15,7 +15,12 @@ use signet_libmdbx::{
     Database, DatabaseFlags, Environment, Geometry, MdbxError, Mode, ReadError, RoSync, Rw,
     WriteFlags, tx::Tx,
 };
-use std::{borrow::Cow, ops::ControlFlow, path::Path, sync::Arc};
+use std::{
+    borrow::Cow,
+    ops::ControlFlow,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 /// Name that the engine gives its file.
 pub(super) const DATA_FILE: &str = "mdbx.dat";
@@ -35,7 +40,7 @@ const READERS_MAX: u64 = 1024;
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 pub enum KvError {
     /// The file cannot grow: the disk is full, or the file has 1 TiB.
-    #[error("the chain database cannot grow: {0}")]
+    #[error("the chain database cannot grow: {}", full_text(*.0))]
     Full(MdbxError),
     /// The file is damaged or not one of ours.
     #[error("the chain database is damaged: {0}")]
@@ -85,8 +90,6 @@ pub enum KvError {
 
 impl From<MdbxError> for KvError {
     fn from(error: MdbxError) -> Self {
-        /// ENOSPC, which the binding does not name.
-        const NO_SPACE_LEFT: i32 = 28;
         match error {
             MdbxError::MapFull | MdbxError::Other(NO_SPACE_LEFT) => Self::Full(error),
             MdbxError::Corrupted
@@ -97,6 +100,17 @@ impl From<MdbxError> for KvError {
         }
     }
 }
+
+const fn full_text(error: MdbxError) -> &'static str {
+    match error {
+        MdbxError::MapFull => "it has its largest size, 1 TiB",
+        _ => "the disk is full",
+    }
+}
+
+/// ENOSPC and EIO, which the binding does not name.
+const NO_SPACE_LEFT: i32 = 28;
+const INPUT_OUTPUT: i32 = 5;
 
 impl From<ReadError> for KvError {
     fn from(error: ReadError) -> Self {
@@ -126,6 +140,7 @@ pub(super) struct TableSpec {
 pub(super) struct Kv {
     env: Environment,
     tables: Arc<[Database]>,
+    directory: PathBuf,
 }
 
 /// A transaction: a snapshot, or the one writer.
@@ -175,7 +190,7 @@ impl Kv {
             .map(|table| transaction.create_db(Some(table.name), DatabaseFlags::empty()))
             .collect::<Result<_, _>>()?;
         transaction.commit()?;
-        Ok(Self { env, tables: databases })
+        Ok(Self { env, tables: databases, directory: directory.to_owned() })
     }
 
     /// Opens an existing database for reading only, beside a process that writes to it.
@@ -192,7 +207,18 @@ impl Kv {
         let databases = tables.iter().map(open).collect::<Result<_, _>>()?;
         // Handles opened in a transaction last only if it is committed, also one that only reads.
         transaction.commit()?;
-        Ok(Self { env, tables: databases })
+        Ok(Self { env, tables: databases, directory: directory.to_owned() })
+    }
+
+    /// The error of a write with its true name: a write that a full disk cuts short is an input or
+    /// output error to the engine. Where one is reported, writes to the disk to see whether it is full.
+    pub(super) fn name_full_disk(&self, error: KvError) -> KvError {
+        match error {
+            KvError::Engine(MdbxError::Other(INPUT_OUTPUT)) if !file::has_room(&self.directory) => {
+                KvError::Full(MdbxError::Other(NO_SPACE_LEFT))
+            }
+            error => error,
+        }
     }
 
     /// A snapshot of what is committed now.
@@ -229,8 +255,13 @@ impl<K: Access> KvTransaction<K> {
     /// The value of `key`; borrowed from the file where possible.
     pub(super) fn get(&self, table: TableSpec, key: &[u8]) -> Result<Option<Slice<'_>>, KvError> {
         check_key(table, key)?;
-        let database = self.database(table)?;
-        Ok(self.transaction.get(database.dbi(), key)?)
+        let dbi = self.database(table)?.dbi();
+        // See `walk`.
+        if K::IS_READ_ONLY {
+            return Ok(self.transaction.get(dbi, key)?);
+        }
+        let value: Option<Vec<u8>> = self.transaction.get(dbi, key)?;
+        Ok(value.map(Cow::Owned))
     }
 
     /// The first entry at or after `key`.
@@ -245,6 +276,10 @@ impl<K: Access> KvTransaction<K> {
     }
 
     /// Visits the entries at and after `start`, in key order, until `visit` breaks.
+    ///
+    /// A transaction that writes copies every entry. To borrow one, the binding asks the engine whether
+    /// it is in a changed page, and for an empty value at the end of a page the engine looks at the
+    /// next page: an error where that is inside a long value.
     pub(super) fn walk<E: From<KvError>>(
         &self,
         table: TableSpec,
@@ -254,7 +289,18 @@ impl<K: Access> KvTransaction<K> {
         check_prefix(table, start)?;
         let database = self.database(table)?;
         let mut cursor = self.transaction.cursor(database).map_err(KvError::from)?;
-        let mut entry: Option<Entry<Slice<'_>>> = cursor.set_range(start).map_err(KvError::from)?;
+        if K::IS_READ_ONLY {
+            let mut entry: Option<Entry<Slice<'_>>> =
+                cursor.set_range(start).map_err(KvError::from)?;
+            while let Some((key, value)) = entry {
+                if visit(&key, &value)?.is_break() {
+                    break;
+                }
+                entry = cursor.next().map_err(KvError::from)?;
+            }
+            return Ok(());
+        }
+        let mut entry: Option<Entry> = cursor.set_range(start).map_err(KvError::from)?;
         while let Some((key, value)) = entry {
             if visit(&key, &value)?.is_break() {
                 break;
@@ -420,6 +466,32 @@ mod tests {
         assert_eq!(after.get(TABLE, b"keep").unwrap().as_deref(), Some(&[][..]));
         assert_eq!(before.get(TABLE, b"keep").unwrap(), None);
         assert_eq!(after.first_from(TABLE, b"d").unwrap(), Some((b"keep".to_vec(), vec![])));
+    }
+
+    #[test]
+    fn a_writer_reads_empty_values_beside_long_ones() {
+        const LONG: TableSpec = TableSpec { index: 1, name: "L", ..TABLE };
+        let directory = tempfile::tempdir().unwrap();
+        let kv = Kv::open(directory.path(), &[TABLE, LONG]).unwrap();
+        // Pages of empty values, among those that long values have left.
+        for key in 0..400_u32 {
+            let writer = kv.writer().unwrap();
+            writer.put(TABLE, &key.to_be_bytes(), &[]).unwrap();
+            // Another length each time: pages that it leaves are used again, beside others that are not.
+            let long = vec![0xff; 5_000 + 4_000 * (key as usize % 7)];
+            writer.put(LONG, &(key % 5).to_be_bytes(), &long).unwrap();
+            writer.commit().unwrap();
+            let writer = kv.writer().unwrap();
+            assert_eq!(writer.get(TABLE, &key.to_be_bytes()).unwrap().as_deref(), Some(&[][..]));
+            let mut entries = 0;
+            let visit = |_: &[u8], value: &[u8]| {
+                assert!(value.is_empty());
+                entries += 1;
+                Ok::<_, KvError>(ControlFlow::Continue(()))
+            };
+            writer.walk(TABLE, &[], visit).unwrap();
+            assert_eq!(entries, key + 1);
+        }
     }
 
     #[test]

@@ -49,6 +49,7 @@ impl Served {
             store.set_final_outputs(FinalOutputs { next_index, block }).unwrap();
         }
         // As after a restart: only the head's trie is in memory.
+        store.fold_all().unwrap();
         drop(store);
         let store = ChainStore::open(directory.path(), &genesis).unwrap();
         while !store.prune_step(5).unwrap().is_done {}

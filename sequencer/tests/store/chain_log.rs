@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use sequencer::store::{
     ChainStore, ChainStoreError,
     chain::{ChainOptions, Corruption, FoldLimits},
-    log::{DirectoryFiles, LogConfig, LogError, OrderLog, Record, RecordKind},
+    log::{DirectoryFiles, LogConfig, LogError, LogFiles, OrderLog, Record, RecordKind},
 };
 use std::{fs, path::Path, sync::Arc, time::Duration};
 
@@ -240,6 +240,32 @@ fn the_log_keeps_only_what_the_database_has_not() {
     model.check_store(&open(directory.path()));
 }
 
+#[test]
+fn a_segment_that_a_fold_cannot_remove_stays_until_the_next_and_the_fold_counts() {
+    for (call, code) in [
+        (Call::Remove, EIO),
+        (Call::Remove, ENOSPC),
+        (Call::SyncDirectory, EIO),
+        (Call::SyncDirectory, ENOSPC),
+    ] {
+        let directory = tempfile::tempdir().unwrap();
+        let mut model = Model::new(genesis());
+        let files = FaultyFiles::new(&directory.path().join("log"));
+        let log_files: Option<Arc<dyn LogFiles>> = Some(Arc::new(files.clone()));
+        let options = ChainOptions { log_files, segment_bytes_max: 2000, ..by_hand() };
+        let store = ChainStore::open_with(directory.path(), &genesis(), options).unwrap();
+        (0..20).for_each(|salt| model.extend(&store, SOME, salt));
+        files.plan(&[Rule { call, fault: Fault::Error(code), skip: 0, times: 1 }]);
+        store.fold_all().unwrap();
+        assert_eq!((files.fired(call), store.folded_head()), (1, store.head()));
+        model.extend(&store, SOME, 20);
+        store.fold_all().unwrap();
+        assert!(fs::read_dir(directory.path().join("log")).unwrap().count() <= 2);
+        drop(store);
+        model.check_store(&open(directory.path()));
+    }
+}
+
 /// Appends a record behind the store's back.
 fn append(directory: &Path, kind: RecordKind, height: u64, payload: &[u8]) {
     let (_, _, hash) = genesis().build().unwrap();
@@ -308,7 +334,7 @@ fn a_log_that_does_not_continue_the_database_is_refused_and_left_alone() {
     drop(store);
     fs::rename(&log, directory.path().join("kept")).unwrap();
     let opened = ChainStore::open_with(directory.path(), &genesis(), by_hand());
-    assert!(matches!(opened.unwrap_err(), ChainStoreError::Log(LogError::Missing { .. })));
+    assert!(matches!(opened.unwrap_err(), ChainStoreError::Log(LogError::Gone { .. })));
     fs::rename(directory.path().join("kept"), &log).unwrap();
     model.check_store(&open(directory.path()));
 }

@@ -9,6 +9,7 @@ use alloy::{
 use executor::{
     Account, Counters, Deposit, ExecutedBlock, Genesis, Header, MemoryState, Reads, Receipt,
     RollupRules, StateDiff, StateTrie, StateView, Transaction,
+    block::{receipts_root, transactions_root},
     genesis::{GenesisAccount, GenesisL1},
     state::{AccountDiff, SlotDiff},
     transaction::SignedTransaction,
@@ -169,16 +170,21 @@ impl Model {
         let trie = self.trie().apply(&diff).unwrap();
         let (parent, parent_hash) = self.head();
         let number = parent.number + 1;
+        let transactions = transactions(number, salt, changes.len().min(3));
+        let receipts = receipts(&transactions);
+        let (receipts_root, logs_bloom) = receipts_root(&receipts);
         let header = Header {
             parent_hash,
             number,
             timestamp: parent.timestamp + 2,
             state_root: trie.root(),
+            transactions_root: transactions_root(&transactions),
+            receipts_root,
+            logs_bloom,
+            gas_used: receipts.last().map_or(0, |receipt| receipt.cumulative_gas_used),
             mix_hash: B256::from(U256::from(salt)),
             ..Header::default()
         };
-        let transactions = transactions(number, salt, changes.len().min(3));
-        let receipts = receipts(&transactions);
         let hash = header.hash_slow();
         ExecutedBlock {
             header,

@@ -20,8 +20,9 @@ fn final_output(store: &ChainStore, block: u64) {
     store.set_final_outputs(FinalOutputs { next_index: 1, block }).unwrap();
 }
 
-/// Steps until nothing is left; how many.
+/// Steps until nothing is left; how many. What is pruned is in the tables.
 fn prune(store: &ChainStore, history_blocks: u64) -> usize {
+    store.fold_all().unwrap();
     (1..).find(|_| store.prune_step(history_blocks).unwrap().is_done).unwrap()
 }
 
@@ -122,6 +123,7 @@ fn pruning_goes_on_where_a_restart_left_it_within_a_block_too() {
     }
     assert!(steps >= 3, "{steps}");
     assert_eq!(store.kept().unwrap().first_state, 4);
+    store.fold_all().unwrap();
     drop(store);
     let tables = ChainReader::open(directory.path()).unwrap().stat().unwrap().tables;
     let rows = |name| tables.iter().find(|table| table.name == name).unwrap().entries;
@@ -164,6 +166,7 @@ fn withdrawals_of_every_output_are_proved_after_pruning_and_after_a_restart() {
     };
     check(&store);
     extend(&store, &genesis, LAST + 5);
+    store.fold_all().unwrap();
     drop(store);
     let store = ChainStore::open(directory.path(), &genesis).unwrap();
     check(&store);
@@ -178,6 +181,42 @@ fn withdrawals_of_every_output_are_proved_after_pruning_and_after_a_restart() {
     assert_eq!(checked.head.number, 24);
 }
 
+/// Nothing is folded unless somebody asks for it.
+fn open_by_hand(directory: &std::path::Path, genesis: &Genesis) -> ChainStore {
+    ChainStore::open_with(directory, genesis, crate::chain_log::by_hand()).unwrap()
+}
+
+#[test]
+fn an_output_of_a_block_in_the_order_log_is_kept_with_its_block_in_the_tables() {
+    let directory = tempfile::tempdir().unwrap();
+    let genesis = rollup_chain::genesis();
+    let store = open_by_hand(directory.path(), &genesis);
+    extend(&store, &genesis, 6);
+    assert_eq!(store.folded_head().number, 0);
+    assert_eq!(store.keep_output(5).unwrap(), KeptOutput::Kept);
+    assert!(store.folded_head().number >= 5);
+    extend(&store, &genesis, 12);
+    final_output(&store, 8);
+    assert!(store.folded_head().number >= 8);
+    extend(&store, &genesis, 14);
+    // The blocks of the log alone go, and nothing that the file says is about them.
+    store.rollback_to(12).unwrap();
+    assert_eq!(store.keep_output(13).unwrap(), KeptOutput::AboveHead);
+    let outputs = FinalOutputs { next_index: 2, block: 13 };
+    let error = store.set_final_outputs(outputs).unwrap_err();
+    assert!(matches!(error, ChainStoreError::NoSuchBlock { number: 13, .. }), "{error}");
+    extend(&store, &genesis, 14);
+    // History is counted from the newest block in the file.
+    let folded = store.folded_head().number;
+    while !store.prune_step(5).unwrap().is_done {}
+    assert_eq!(store.kept().unwrap().first_state, (folded - 4).min(8));
+    drop(store);
+    let store = open_by_hand(directory.path(), &genesis);
+    assert_eq!((store.head().number, store.folded_head().number), (14, folded));
+    let slots = [rollup_chain::withdrawal_slot(3)];
+    assert!(store.message_passer_proof(5, &slots).unwrap().is_some());
+}
+
 #[test]
 fn a_directory_is_pruned_by_hand() {
     let directory = tempfile::tempdir().unwrap();
@@ -188,6 +227,7 @@ fn a_directory_is_pruned_by_hand() {
     extend(&store, &genesis, 12);
     store.keep_output(9).unwrap();
     final_output(&store, 9);
+    store.fold_all().unwrap();
     let error = prune_directory(directory.path(), 1, &mut |_| ()).unwrap_err();
     assert!(matches!(error, ChainStoreError::LockedByAnotherProcess { .. }), "{error}");
     drop(store);

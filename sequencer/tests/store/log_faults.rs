@@ -1,7 +1,7 @@
 //! The order log on files that fail: what was acknowledged is there after a power loss, what was not
 //! may be tried again, and every fault is shown to fire.
 
-use crate::log_files::{Call, EIO, ENOSPC, Fault, FaultyFiles, Rule};
+use crate::log_files::{Call, EDQUOT, EIO, ENOSPC, Fault, FaultyFiles, Rule};
 use alloy::primitives::B256;
 use sequencer::store::log::{LogConfig, LogError, OrderLog, Record, RecordKind};
 use std::{path::Path, sync::Arc, thread};
@@ -77,6 +77,8 @@ fn faults() -> Vec<Rule> {
         (Call::SyncData, Fault::Error(ENOSPC)),
         (Call::Create, Fault::Error(ENOSPC)),
         (Call::SyncDirectory, Fault::Error(EIO)),
+        (Call::SyncDirectory, Fault::Error(ENOSPC)),
+        (Call::Write, Fault::Error(EDQUOT)),
     ];
     let mut rules = Vec::new();
     for (call, fault) in kinds {
@@ -105,7 +107,7 @@ fn every_fault_fires_and_nothing_acknowledged_is_lost_to_it_and_a_power_loss() {
             Fault::Error(code) | Fault::ShortThenError(code) => {
                 assert_eq!(errors.len(), rule.times, "{rule:?}: {errors:?}");
                 for error in errors {
-                    assert_eq!(error.is_disk_full(), code == ENOSPC, "{rule:?}: {error}");
+                    assert_eq!(error.is_disk_full(), code != EIO, "{rule:?}: {error}");
                     assert!(error.to_string().contains(".log"), "{error}");
                 }
             }

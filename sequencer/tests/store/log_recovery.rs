@@ -204,7 +204,7 @@ fn missing_and_foreign_segments_are_refused() {
         LogError::Missing { expected: 10, found: None }
     ));
     restore(directory.path(), &BTreeMap::new());
-    assert!(matches!(refused(directory.path(), 12), LogError::Missing { expected: 1, .. }));
+    assert!(matches!(refused(directory.path(), 12), LogError::Gone { position: 12, .. }));
 
     restore(directory.path(), &files);
     fs::write(paths[1], &files[paths[2]]).unwrap();

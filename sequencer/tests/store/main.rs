@@ -9,6 +9,7 @@
 )]
 
 mod block_record;
+mod chain_check;
 mod chain_crash;
 mod chain_execution;
 mod chain_history;
@@ -16,6 +17,7 @@ mod chain_log;
 mod chain_model;
 mod chain_pruning;
 mod chain_store;
+mod disk_full;
 mod ledger;
 mod log_faults;
 mod log_files;

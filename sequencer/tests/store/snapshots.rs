@@ -75,7 +75,13 @@ impl Home {
     }
 }
 
+/// Extends the chain, in the tables: snapshots are of those.
 fn extend(store: &ChainStore, genesis: &Genesis, last: u64) {
+    commit(store, genesis, last);
+    store.fold_all().unwrap();
+}
+
+fn commit(store: &ChainStore, genesis: &Genesis, last: u64) {
     while store.head().number < last {
         let (header, hash) = store.header(store.head().number).unwrap().unwrap();
         let block = next_block(genesis, &store.view().unwrap(), (&header, hash));
@@ -220,6 +226,112 @@ fn blocks_with_an_output_come_along_and_others_before_the_first_do_not() {
     extend(&store, &home.genesis, LAST + 1);
     extend(&imported, &home.genesis, LAST + 1);
     assert_eq!(imported.head(), store.head());
+}
+
+/// A home with blocks up to `last`, of which those above `folded` are in the order log alone, as a
+/// killed node leaves it.
+fn killed(folded: u64, last: u64) -> Home {
+    let home = Home::new();
+    let chain = home.path("chain");
+    let store = ChainStore::open_with(&chain, &home.genesis, crate::chain_log::by_hand()).unwrap();
+    extend(&store, &home.genesis, folded);
+    commit(&store, &home.genesis, last);
+    home
+}
+
+#[test]
+fn a_killed_nodes_last_blocks_are_named_and_exported_after_a_start() {
+    let home = killed(5, 9);
+    let (ok, out, error) = home.db(&["stat"]);
+    assert!(ok && out.contains("records 1 to 9"), "{error}");
+    assert!(out.contains("not folded    4 blocks, up to 9"), "{out}");
+    let (ok, out, error) = home.db(&["check"]);
+    assert!(ok && out.contains("order log     4 blocks and 0 rollbacks after them"), "{error}");
+    assert!(out.contains("in tables     5 ") && out.contains("head          9 "), "{out}");
+    let (ok, out, error) = home.db(&["export", "a.snapshot"]);
+    assert!(ok && out.contains("head          5 "), "{error}");
+    assert!(out.contains("The order log has 4 later blocks"), "{out}");
+    // A node folds when it is stopped.
+    let store = home.open();
+    store.fold_all().unwrap();
+    drop(store);
+    let (ok, out, error) = home.db(&["export", "b.snapshot"]);
+    assert!(ok && out.contains("head          9 ") && !out.contains("later blocks"), "{error}");
+    let (_, out, _) = home.db(&["stat"]);
+    assert!(out.contains("not folded    no block"), "{out}");
+}
+
+#[test]
+fn a_killed_nodes_directory_is_pruned_and_its_log_is_as_it_was() {
+    let home = killed(8, 12);
+    let store = home.open();
+    store.set_final_outputs(FinalOutputs { next_index: 1, block: 7 }).unwrap();
+    let head = store.head();
+    drop(store);
+    let log = home.path("chain").join("log/0000000001.log");
+    let before = fs::read(&log).unwrap();
+    let (ok, _, error) = home.db(&["prune", "--history-blocks", "3"]);
+    assert!(ok && fs::read(&log).unwrap() == before, "{error}");
+    let (ok, _, error) = home.db(&["check"]);
+    assert!(ok, "{error}");
+    let store = home.open();
+    assert_eq!((store.head(), store.kept().unwrap().first_state > 0), (head, true));
+}
+
+#[test]
+fn a_database_or_a_log_that_is_gone_is_refused_with_what_helps() {
+    let home = killed(5, 9);
+    let (database, log) = (home.path("chain").join("mdbx.dat"), home.path("chain").join("log"));
+    let aside = home.path("aside");
+    let refused = |named: &str| {
+        let error = ChainStore::open(&home.path("chain"), &home.genesis).unwrap_err();
+        let said = error.explain(&home.path("chain"));
+        assert!(said.contains(named) && said.contains("`sequencer db import`"), "{said}");
+        for command in ["check", "prune"] {
+            let (ok, _, error) = match command {
+                "prune" => home.db(&["prune", "--history-blocks", "1"]),
+                command => home.db(&[command]),
+            };
+            assert!(!ok && error.contains(named), "{error}");
+        }
+    };
+    fs::rename(&database, &aside).unwrap();
+    refused("has an order log and no database");
+    assert!(!database.exists(), "a new chain was begun");
+    fs::rename(&aside, &database).unwrap();
+
+    fs::rename(&log, &aside).unwrap();
+    refused("holds no order log, and the database has its records up to 5");
+    let (ok, out, _) = home.db(&["stat"]);
+    assert!(ok && out.contains("order log     ") && out.contains("holds no order log"), "{out}");
+    // What the database has can still be taken out.
+    let (ok, out, error) = home.db(&["export", "a.snapshot"]);
+    assert!(ok && out.contains("cannot be read"), "{error}");
+    fs::remove_dir_all(&log).ok();
+    fs::rename(&aside, &log).unwrap();
+    assert_eq!(home.open().head().number, 9);
+}
+
+#[test]
+fn an_import_begins_a_log_of_its_own_and_none_may_be_left() {
+    let home = Home::new();
+    let left = home.path("chain").join("log");
+    fs::create_dir_all(&left).unwrap();
+    fs::write(left.join("0000000001.log"), "left").unwrap();
+    let error = home.import(snapshot()).unwrap_err();
+    assert!(matches!(error, SnapshotError::NotEmpty { .. }), "{error}");
+    assert_eq!(fs::read(left.join("0000000001.log")).unwrap(), b"left");
+    fs::remove_dir_all(home.path("chain")).unwrap();
+    home.import(snapshot()).unwrap();
+    let (ok, out, error) = home.db(&["stat"]);
+    assert!(ok && out.contains("order log     0 segments, 0 B, no record"), "{error}");
+    let store = home.open();
+    commit(&store, &home.genesis, BLOCKS + 1);
+    drop(store);
+    let (ok, out, error) = home.db(&["check"]);
+    assert!(ok && out.contains(&format!("head          {} ", BLOCKS + 1)), "{out}{error}");
+    let (_, out, _) = home.db(&["stat"]);
+    assert!(out.contains("records 1 to 1"), "{out}");
 }
 
 #[test]

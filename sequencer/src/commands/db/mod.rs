@@ -11,11 +11,12 @@ use crate::{
     store::{
         ChainStoreError,
         chain::{
-            ChainReader, ChainStat,
-            check::CheckError,
+            ChainReader, ChainStat, LogTail,
+            check::{CheckError, CheckedLog},
             prune_directory,
             snapshot::{ExportOptions, SnapshotError, SnapshotHeader, import},
         },
+        log::{LogError, LogStat, TornTail},
     },
 };
 use clap::{Args, Subcommand};
@@ -40,6 +41,10 @@ pub enum DbCommand {
     ///
     /// The file holds the state at the head, and of the last blocks everything: headers, bodies,
     /// receipts, and what they changed. It gets its name when it is complete.
+    ///
+    /// The head is the newest folded block. A running node folds its blocks from the order log into
+    /// the database within a second or so, and all of them when it is stopped with SIGTERM or SIGINT.
+    /// After a crash the log may have more: start the node and stop it, then export.
     Export(ExportArgs),
     /// Make the chain of a new data directory from a snapshot.
     ///
@@ -51,11 +56,13 @@ pub enum DbCommand {
     /// sealed: stop it before the export. Copy the ledger along (its file, or PostgreSQL), or the node
     /// reads L1 from the first block on, for which it needs a snapshot of all blocks.
     Import(ImportArgs),
-    /// Print what a chain directory holds. May run beside a node.
+    /// Print what a chain directory holds: database and order log. May run beside a node.
     Stat(DirectoryArgs),
     /// Read everything, compare all of it, recompute the state root. May run beside a node.
     ///
-    /// Prints the first contradiction, with its table and key, and ends with status 1.
+    /// Covers the database and the order log behind it. Prints the first contradiction, with its table
+    /// and key or its file and byte, and ends with status 1. An unfinished write at the end of the log
+    /// is none: it was never acknowledged, and the next start cuts it.
     Check(DirectoryArgs),
     /// Remove the history of old blocks now, instead of by a running node.
     ///
@@ -127,7 +134,7 @@ pub enum DbError {
         error: Box<ChainStoreError>,
     },
     /// The chain is damaged.
-    #[error("{} is damaged: {error}", directory.display())]
+    #[error("{} is damaged: {error}{}", directory.display(), advice(error))]
     Damaged {
         /// The chain directory.
         directory: PathBuf,
@@ -143,6 +150,12 @@ pub enum DbError {
     /// Standard output is closed.
     #[error("cannot write: {0}")]
     Write(#[from] io::Error),
+}
+
+/// What helps where the order log cannot be used at all; a start says the same.
+fn advice(error: &CheckError) -> String {
+    let CheckError::DamagedLog(error) = error else { return String::new() };
+    format!(". {}", ChainStoreError::from(error.clone()).advice())
 }
 
 /// Runs the command. Blocks the thread.
@@ -183,6 +196,23 @@ fn export(args: &ExportArgs) -> Result<(), DbError> {
     writeln!(out, "entries       {}", exported.entries)?;
     writeln!(out, "file          {}", bytes_text(exported.bytes))?;
     writeln!(out, "checksum      {}", exported.checksum)?;
+    match &exported.unfolded_blocks {
+        Ok(0) => {}
+        Ok(blocks) => {
+            writeln!(
+                out,
+                "The order log has {blocks} later blocks, which are not in the snapshot. A"
+            )?;
+            writeln!(out, "node folds its last ones when it stops: start and stop it for them.")?;
+        }
+        Err(error) => {
+            writeln!(
+                out,
+                "Blocks that are in the order log alone are not in the snapshot, and it"
+            )?;
+            writeln!(out, "cannot be read: {error}")?;
+        }
+    }
     if let Some(outputs) = exported.header.final_outputs
         && outputs.block < exported.header.first_state
     {
@@ -230,7 +260,7 @@ fn stat(directory: &Path) -> Result<(), DbError> {
 }
 
 fn print_stat(out: &mut impl Write, stat: &ChainStat) -> io::Result<()> {
-    let ChainStat { format, genesis_hash, head, kept, file_bytes, tables } = stat;
+    let ChainStat { format, genesis_hash, head, kept, file_bytes, tables, log } = stat;
     writeln!(out, "format        {format}")?;
     writeln!(out, "genesis       {genesis_hash}")?;
     writeln!(out, "head          {} {}", head.number, head.hash)?;
@@ -243,6 +273,7 @@ fn print_stat(out: &mut impl Write, stat: &ChainStat) -> io::Result<()> {
     let used_bytes = tables.iter().map(|table| table.bytes).sum();
     let (file, used) = (bytes_text(*file_bytes), bytes_text(used_bytes));
     writeln!(out, "file          {file}, {used} in tables")?;
+    print_log(out, log)?;
     writeln!(out)?;
     writeln!(out, "{:<24}{:>14}{:>12}{:>14}", "table", "entries", "pages", "size")?;
     for table in tables {
@@ -250,6 +281,33 @@ fn print_stat(out: &mut impl Write, stat: &ChainStat) -> io::Result<()> {
         writeln!(out, "{name:<24}{:>14}{:>12}{size:>14}", table.entries, table.pages)?;
     }
     Ok(())
+}
+
+fn print_log(out: &mut impl Write, log: &Result<LogTail, LogError>) -> io::Result<()> {
+    let tail = match log {
+        Ok(tail) => tail,
+        Err(error) => return writeln!(out, "order log     {error}"),
+    };
+    let LogStat { segments, bytes, first_position, last_position, torn } = &tail.stat;
+    let (size, blocks) = (bytes_text(*bytes), tail.unfolded_blocks());
+    write!(out, "order log     {segments} segments, {size}")?;
+    match (first_position, last_position) {
+        (0, 0) => writeln!(out, ", no record")?,
+        (0, last) => writeln!(out, ", no record since {last}")?,
+        (first, last) => writeln!(out, ", records {first} to {last}")?,
+    }
+    match blocks {
+        0 => writeln!(out, "not folded    no block")?,
+        blocks => writeln!(out, "not folded    {blocks} blocks, up to {}", tail.head)?,
+    }
+    torn.as_ref().map_or(Ok(()), |torn| print_torn(out, torn))
+}
+
+fn print_torn(out: &mut impl Write, torn: &TornTail) -> io::Result<()> {
+    let TornTail { path, offset, bytes } = torn;
+    let path = path.display();
+    writeln!(out, "unfinished    {bytes} bytes of {path} from byte {offset}, never acknowledged:")?;
+    writeln!(out, "              a node is writing them, or the next start cuts them")
 }
 
 fn check(directory: &Path) -> Result<(), DbError> {
@@ -262,9 +320,15 @@ fn check(directory: &Path) -> Result<(), DbError> {
         error => DbError::Damaged { directory: directory.to_owned(), error },
     })?;
     let mut out = io::stdout().lock();
-    writeln!(out, "head          {} {}", checked.head.number, checked.head.hash)?;
+    writeln!(out, "in tables     {} {}", checked.head.number, checked.head.hash)?;
     writeln!(out, "state root    {}, computed from the tables", checked.state_root)?;
     writeln!(out, "entries       {}", checked.entries)?;
+    if let Some(CheckedLog { head, state_root, blocks, rollbacks, stat }) = &checked.log {
+        writeln!(out, "order log     {blocks} blocks and {rollbacks} rollbacks after them")?;
+        writeln!(out, "head          {} {}", head.number, head.hash)?;
+        writeln!(out, "state root    {state_root}, computed from the tables and the log")?;
+        stat.torn.as_ref().map_or(Ok(()), |torn| print_torn(&mut out, torn))?;
+    }
     Ok(writeln!(out, "Everything agrees.")?)
 }
 

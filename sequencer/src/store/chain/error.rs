@@ -58,6 +58,12 @@ pub enum ChainStoreError {
         /// The chain directory.
         directory: PathBuf,
     },
+    /// The database is gone, and the log that goes with it is not.
+    #[error("{} has an order log and no database", directory.display())]
+    NoDatabase {
+        /// The chain directory.
+        directory: PathBuf,
+    },
     /// An import ended before the chain was complete.
     #[error("{} is left from an import that did not end", directory.display())]
     UnfinishedImport {
@@ -256,6 +262,7 @@ impl ChainStoreError {
             self,
             Self::LockedByAnotherProcess { .. }
                 | Self::NoChain { .. }
+                | Self::NoDatabase { .. }
                 | Self::UnfinishedImport { .. }
         );
         let advice = self.advice();
@@ -279,6 +286,21 @@ impl ChainStoreError {
             Self::NewerFormat { .. } => "Run the version that wrote it, or a later one.",
             Self::NoChain { .. } => {
                 "Give the data directory of a node, or make one with `sequencer db import`."
+            }
+            Self::NoDatabase { .. } => {
+                "Nothing was changed. Put its mdbx.dat back; or move the directory away and make a new \
+                 one with `sequencer db import`."
+            }
+            Self::Log(
+                LogError::Corrupt { .. }
+                | LogError::Foreign { .. }
+                | LogError::OtherChain { .. }
+                | LogError::Missing { .. }
+                | LogError::Gone { .. },
+            ) => {
+                "Nothing was changed. Put back what is missing, or the whole directory from a copy; or \
+                 `sequencer db export` the blocks that the database holds, move this directory away, \
+                 and `sequencer db import` them: blocks that were in the log alone are lost then."
             }
             Self::UnfinishedImport { .. } => {
                 "Nothing in it is in use: delete it, then run `sequencer db import` again."

@@ -233,20 +233,32 @@ impl Inner {
         let blocks: Vec<_> = blocks.cloned().collect();
         drop(layer);
         let Some(last) = blocks.last() else { return Ok(()) };
-        let writer = self.kv.writer()?;
-        for block in &blocks {
-            write::block(&writer, &NewBlock::from(&**block))?;
-        }
-        write_position(&writer, last.position)?;
-        writer.commit()?;
-        self.recent.remove_folded(last.head());
         let (through, count) = (last.number(), blocks.len());
+        tracing::debug!(through, count, "folding");
+        self.write_blocks(&blocks, last.position).map_err(|error| match error {
+            ChainStoreError::Engine(error) => self.kv.name_full_disk(error).into(),
+            error => error,
+        })?;
+        self.recent.remove_folded(last.head());
         tracing::debug!(through, count, "folded");
         // The blocks are folded whether or not a file can be removed.
         if let Err(error) = self.log.drop_through(last.position) {
             tracing::warn!(%error, "a passed segment of the order log stays");
         }
         Ok(())
+    }
+
+    fn write_blocks(
+        &self,
+        blocks: &[Arc<RecentBlock>],
+        position: u64,
+    ) -> Result<(), ChainStoreError> {
+        let writer = self.kv.writer()?;
+        for block in blocks {
+            write::block(&writer, &NewBlock::from(&**block))?;
+        }
+        write_position(&writer, position)?;
+        Ok(writer.commit()?)
     }
 }
 
@@ -259,6 +271,15 @@ impl ChainStore {
     pub fn fold_all(&self) -> Result<(), ChainStoreError> {
         let _writer = self.0.writer.lock().unwrap_or_else(PoisonError::into_inner);
         while !self.0.recent.get().blocks.is_empty() {
+            self.0.fold_once(self.1.limits)?;
+        }
+        Ok(())
+    }
+
+    /// Folds until the database has block `number`, if the chain has it.
+    pub(super) fn fold_through(&self, number: u64) -> Result<(), ChainStoreError> {
+        // A rollback may take it meanwhile; then it is in neither.
+        while self.0.recent.get().get(number).is_some() {
             self.0.fold_once(self.1.limits)?;
         }
         Ok(())

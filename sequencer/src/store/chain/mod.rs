@@ -36,7 +36,7 @@ pub use outputs::KeptOutput;
 pub use progress::{Progress, Report};
 pub use prune::{Pruned, prune_directory};
 pub use read::{StoredBlock, TransactionAt};
-pub use reader::{ChainReader, ChainStat, TableStat};
+pub use reader::{ChainReader, ChainStat, LogTail, TableStat};
 pub use roots::{PROOF_WINDOW_BLOCKS, TrieUsage};
 pub use view::ChainView;
 
@@ -159,6 +159,7 @@ impl ChainStore {
         options: ChainOptions,
     ) -> Result<Self, ChainStoreError> {
         snapshot::refuse_unfinished(directory)?;
+        reader::refuse_log_alone(directory)?;
         std::fs::create_dir_all(directory).map_err(ChainStoreError::Directory)?;
         let lock = lock(directory)?;
         let kv = Arc::new(Kv::open(directory, TABLES)?);

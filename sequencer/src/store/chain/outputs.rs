@@ -7,7 +7,9 @@
 //! exactly, without knowing what the contract's slots mean or relying on its events. Does not know
 //! L1; the node says which blocks have an output.
 
-use super::{ChainStore, ChainStoreError, ChainView, Corruption, FinalOutputs, Kept, write_meta};
+use super::{
+    ChainStore, ChainStoreError, ChainView, Corruption, FinalOutputs, Kept, read_head, write_meta,
+};
 use crate::store::{
     kv::KvWriter,
     tables::{
@@ -32,7 +34,7 @@ use std::{
 pub enum KeptOutput {
     /// It is kept, durably.
     Kept,
-    /// The chain, as far as it is in the file, is not there yet.
+    /// The chain is not there yet.
     AboveHead,
     /// Its state was pruned before the output was known here, or the chain began after it.
     Gone,
@@ -40,18 +42,21 @@ pub enum KeptOutput {
 
 impl ChainStore {
     /// Keeps what proves the message passer at block `number`, for ever; `number` is a block whose
-    /// output is on L1. Durable when it returns; a second time it does nothing.
+    /// output is on L1. Durable when it returns; a second time it does nothing. A block that is in
+    /// the order log alone is folded first: the proof is a row beside the block's, and goes with it.
     ///
     /// # Errors
     /// [`ChainStoreError`] when the file cannot be read or written; [`ChainStoreError::Contended`]
     /// may be retried.
     pub fn keep_output(&self, number: u64) -> Result<KeptOutput, ChainStoreError> {
+        self.0.check_not_diverged()?;
         if self.0.kv.snapshot()?.read::<OutputProofs>(&number)?.is_some() {
             return Ok(KeptOutput::Kept);
         }
         if number > self.head().number {
             return Ok(KeptOutput::AboveHead);
         }
+        self.fold_through(number)?;
         let Some(view) = self.view_at(number)? else { return Ok(KeptOutput::Gone) };
         let reads = Reads::from([(L2_TO_L1_MESSAGE_PASSER, BTreeSet::new())]);
         let trie = view.trie_within(&reads, &StateDiff::default(), usize::MAX)?;
@@ -59,8 +64,7 @@ impl ChainStore {
         let proof = OutputProof { account: proof.account, nodes: proof.account_proof };
         let _fold = self.0.folding.lock().unwrap_or_else(PoisonError::into_inner);
         let writer = self.0.kv.writer()?;
-        // Meanwhile the block may have been undone; or it is in the order log alone, and the node asks
-        // again.
+        // Meanwhile the block may have been undone, and another one of its number be in the log.
         let stored = writer.read::<Headers>(&number)?;
         if stored.is_none_or(|stored| stored.hash != view.block().hash) {
             return Ok(KeptOutput::AboveHead);
@@ -71,17 +75,20 @@ impl ChainStore {
     }
 
     /// Notes how far the outputs on L1 are final: no later output is of a block before that one, and
-    /// no block up to it is undone. History up to it may be pruned.
+    /// no block up to it is undone. History up to it may be pruned. Blocks up to it are folded first,
+    /// so that the file never says of a block that it has not that its output is final.
     ///
     /// # Errors
     /// [`ChainStoreError::NoSuchBlock`] above the head; otherwise the file cannot be written.
     pub fn set_final_outputs(&self, outputs: FinalOutputs) -> Result<(), ChainStoreError> {
+        self.0.check_not_diverged()?;
+        let number = outputs.block;
+        self.fold_through(number)?;
         let _fold = self.0.folding.lock().unwrap_or_else(PoisonError::into_inner);
-        let (head, number) = (self.head(), outputs.block);
-        if number > head.number {
-            return Err(ChainStoreError::NoSuchBlock { head, number });
-        }
         let writer = self.0.kv.writer()?;
+        if number > read_head(&writer)?.number {
+            return Err(ChainStoreError::NoSuchBlock { head: self.head(), number });
+        }
         write_meta(&writer, MetaKey::FinalOutputs, outputs.to_value())?;
         Ok(writer.commit()?)
     }

@@ -10,7 +10,7 @@ use super::{
     ChainStore, ChainStoreError, DirectoryLock, Kept, lock,
     progress::{Meter, Report},
     read_head,
-    reader::require_chain,
+    reader::{LogTail, open_log, require_chain},
 };
 use crate::store::{
     kv::{Kv, KvWriter},
@@ -42,17 +42,22 @@ pub struct Pruned {
 
 impl ChainStore {
     /// One step of pruning: the state of the last `history_blocks` blocks stays, and that of every
-    /// block after the newest final output, which later outputs may be of.
+    /// block after the newest final output, which later outputs may be of. Counted from the newest
+    /// block in the file: blocks that are in the order log alone let some more stay until they are
+    /// folded.
     ///
     /// # Errors
     /// [`ChainStoreError`] when the file failed; nothing of the step counts then.
     pub fn prune_step(&self, history_blocks: u64) -> Result<Pruned, ChainStoreError> {
+        // What the file still has to undo needs its change sets.
+        self.0.check_not_diverged()?;
         let _fold = self.0.folding.lock().unwrap_or_else(PoisonError::into_inner);
-        step(&self.0.kv, history_blocks, STEP_ROWS_MAX)
+        step(&self.0.kv, history_blocks, u64::MAX, STEP_ROWS_MAX)
     }
 }
 
-/// Prunes the chain in `directory`, which no process uses, as far as it can be.
+/// Prunes the chain in `directory`, which no process uses, as far as it can be. What the order log has
+/// beyond the tables stays there for the next start.
 ///
 /// # Errors
 /// [`ChainStoreError`]; what was pruned before stays so.
@@ -65,14 +70,16 @@ pub fn prune_directory(
     let _lock: DirectoryLock = lock(directory)?;
     let kv = Kv::open(directory, TABLES)?;
     let snapshot = kv.snapshot()?;
-    let (kept, head) = (Kept::read(&snapshot)?, read_head(&snapshot)?.number);
+    let (kept, head) = (Kept::read(&snapshot)?, read_head(&snapshot)?);
+    // A rollback in the log may need the history from its block on.
+    let common = LogTail::read(&open_log(directory, &snapshot)??, head)?.common;
     drop(snapshot);
-    let target = target(&kept, head, history_blocks);
+    let target = target(&kept, head.number, history_blocks).min(common);
     let mut meter = Meter::new(target.saturating_sub(kept.first_state), report);
     meter.step("pruning blocks", target.saturating_sub(kept.first_state));
     let (mut first_state, mut rows) = (kept.first_state, 0);
     loop {
-        let pruned = step(&kv, history_blocks, OFFLINE_STEP_ROWS_MAX)?;
+        let pruned = step(&kv, history_blocks, common, OFFLINE_STEP_ROWS_MAX)?;
         rows += pruned.rows;
         (first_state..pruned.first_state).for_each(|_| meter.add(0));
         first_state = pruned.first_state;
@@ -90,10 +97,16 @@ fn target(kept: &Kept, head: u64, history_blocks: u64) -> u64 {
     (head + 1).saturating_sub(history_blocks.max(1)).min(outputs)
 }
 
-fn step(kv: &Kv, history_blocks: u64, rows_max: usize) -> Result<Pruned, ChainStoreError> {
+/// Prunes up to the state of block `first_state_max`, and `rows_max` rows.
+fn step(
+    kv: &Kv,
+    history_blocks: u64,
+    first_state_max: u64,
+    rows_max: usize,
+) -> Result<Pruned, ChainStoreError> {
     let writer = kv.writer()?;
     let kept = Kept::read(&writer)?;
-    let target = target(&kept, read_head(&writer)?.number, history_blocks);
+    let target = target(&kept, read_head(&writer)?.number, history_blocks).min(first_state_max);
     let done = Pruned { first_state: kept.first_state, rows: 0, is_done: true };
     if target == 0 || target < kept.first_state {
         return Ok(done);

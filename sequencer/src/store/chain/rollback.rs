@@ -146,7 +146,7 @@ pub(super) fn head_at<K: Access>(
 
 /// The change that leads from the head back to the state after block `number`. For every account
 /// and slot the oldest change set above `number` has the value.
-fn diff_back_to<K: Access>(
+pub(super) fn diff_back_to<K: Access>(
     transaction: &KvTransaction<K>,
     number: u64,
 ) -> Result<StateDiff, ChainStoreError> {

@@ -4,11 +4,13 @@
 //! missing it goes back to an older one that is whole, and fills the file up: blocks would be gone
 //! without a word. So the size that the newest transaction needs is compared with the file's. What
 //! else may be wrong is left to the engine. Reads three pages, writes nothing.
+//!
+//! Also says whether the disk has room, which a failed write does not always say.
 
 use super::{DATA_FILE, KvError};
 use std::{
     fs::File,
-    io::{self, Read, Seek, SeekFrom},
+    io::{self, Read, Seek, SeekFrom, Write},
     path::Path,
 };
 
@@ -74,4 +76,26 @@ fn meta_at(file: &mut File, at_bytes: u64) -> Option<Meta> {
         Ok(page)
     };
     Meta::read(&read(file).ok()?)
+}
+
+/// A file that is written to see whether there is room, and removed.
+const PROBE_FILE: &str = "space.probe";
+/// Its size, in bytes: 1 MiB, below what a fold of blocks under load writes.
+const PROBE_BYTES: usize = 1 << 20;
+
+/// Whether another file still fits beside the engine's. What fails for another reason says yes: then it
+/// is not room that is missing.
+pub(super) fn has_room(directory: &Path) -> bool {
+    let path = directory.join(PROBE_FILE);
+    let probe = || -> io::Result<()> {
+        let mut file = File::create(&path)?;
+        file.write_all(&vec![0x5a; PROBE_BYTES])?;
+        // Some file systems give out space only now.
+        file.sync_data()
+    };
+    let probed = probe();
+    // Emptied by the next probe where it cannot be removed.
+    let _ = std::fs::remove_file(&path);
+    let full = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded];
+    probed.err().is_none_or(|error| !full.contains(&error.kind()))
 }

@@ -33,11 +33,7 @@ pub enum LogError {
 
     // Refuse to start. Nothing was changed.
     /// A record that was durable once is not what was written.
-    #[error(
-        "the order log is damaged: {} at byte {offset}: {damage}; nothing was changed. Restore the \
-         data directory from a copy, or take this one to `sequencer db check`",
-        path.display()
-    )]
+    #[error("the order log is damaged: {} at byte {offset}: {damage}", path.display())]
     Corrupt {
         /// The segment.
         path: PathBuf,
@@ -77,8 +73,7 @@ pub enum LogError {
     },
     /// Records between what the database holds and what the log holds are missing.
     #[error(
-        "the order log lacks record {expected}; it {}. Restore the missing segments, or take the \
-         directory to `sequencer db check`",
+        "the order log lacks record {expected}; it {}",
         found.as_ref().map_or("has nothing after it".to_owned(), |(path, position)| {
             format!("goes on with record {position} in {}", path.display())
         })
@@ -88,6 +83,14 @@ pub enum LogError {
         expected: u64,
         /// The segment after the gap, and its first record.
         found: Option<(PathBuf, u64)>,
+    },
+    /// There is no log, and the database has its records.
+    #[error("{} holds no order log, and the database has its records up to {position}", path.display())]
+    Gone {
+        /// The log's directory.
+        path: PathBuf,
+        /// The last record that the database has.
+        position: u64,
     },
 
     // The caller offered what does not fit; nothing was written.

@@ -84,6 +84,7 @@ pub trait LogFile: Debug + Send {
 #[derive(Clone, Debug)]
 pub struct DirectoryFiles {
     directory: PathBuf,
+    is_read_only: bool,
 }
 
 impl DirectoryFiles {
@@ -97,7 +98,18 @@ impl DirectoryFiles {
         if let Some(parent) = directory.parent().filter(|parent| !parent.as_os_str().is_empty()) {
             File::open(parent)?.sync_all()?;
         }
-        Ok(Self { directory: directory.to_owned() })
+        Ok(Self { directory: directory.to_owned(), is_read_only: false })
+    }
+
+    /// The files in `directory` for reading only: nothing is created, and a directory that is absent
+    /// has no files.
+    #[must_use]
+    pub fn reader(directory: &Path) -> Self {
+        Self { directory: directory.to_owned(), is_read_only: true }
+    }
+
+    fn writable(&self) -> io::Result<()> {
+        if self.is_read_only { Err(io::ErrorKind::PermissionDenied.into()) } else { Ok(()) }
     }
 
     fn with(&self, options: &OpenOptions, name: &str) -> io::Result<Box<dyn LogFile>> {
@@ -107,16 +119,23 @@ impl DirectoryFiles {
 
 impl LogFiles for DirectoryFiles {
     fn create(&self, name: &str) -> io::Result<Box<dyn LogFile>> {
+        self.writable()?;
         self.with(OpenOptions::new().read(true).write(true).create(true).truncate(true), name)
     }
 
     fn open(&self, name: &str) -> io::Result<Box<dyn LogFile>> {
-        self.with(OpenOptions::new().read(true).write(true), name)
+        self.with(OpenOptions::new().read(true).write(!self.is_read_only), name)
     }
 
     fn list(&self) -> io::Result<Vec<String>> {
         let mut names = Vec::new();
-        for entry in std::fs::read_dir(&self.directory)? {
+        let entries = match std::fs::read_dir(&self.directory) {
+            Err(error) if self.is_read_only && error.kind() == io::ErrorKind::NotFound => {
+                return Ok(names);
+            }
+            entries => entries?,
+        };
+        for entry in entries {
             // A name that is not UTF-8 is none of ours.
             names.extend(entry?.file_name().into_string());
         }
@@ -124,6 +143,7 @@ impl LogFiles for DirectoryFiles {
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
+        self.writable()?;
         std::fs::remove_file(self.path(name))
     }
 

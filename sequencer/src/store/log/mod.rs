@@ -13,6 +13,7 @@ mod block_record;
 mod bytes;
 mod error;
 mod files;
+mod reader;
 mod recovery;
 mod segment;
 mod writer;
@@ -20,6 +21,8 @@ mod writer;
 pub use block_record::{BlockRecord, BlockRecordError};
 pub use error::{Damage, LogError};
 pub use files::{DirectoryFiles, LogFile, LogFiles};
+pub use reader::{LogReader, LogStat, TornTail};
+pub use recovery::Place;
 pub use segment::{RECORD_BYTES_MAX, Record, RecordKind};
 
 use alloy::primitives::B256;

@@ -1,4 +1,4 @@
-//! Reading the log at start: finds the segments, checks every record, and tells the end of an
+//! Reading the log, at start and for those who look at it from outside: finds the segments, checks every record, and tells the end of an
 //! unfinished write from damage.
 //!
 //! What counts is exact. In all segments but the last: the bytes that the next segment's header names;
@@ -13,7 +13,7 @@ use super::{
     segment::{HEADER_BYTES, HeaderError, RECORD_BYTES_MAX, Record, SegmentHeader},
 };
 use alloy::primitives::B256;
-use std::collections::VecDeque;
+use std::{collections::VecDeque, path::Path};
 
 /// Longest segment that is read: the longest that is written is one that was just below its bound
 /// when the longest group was added. A longer file is refused before memory is taken for it.
@@ -67,10 +67,32 @@ pub(super) struct Expected {
     pub(super) after: u64,
 }
 
-struct Opened {
-    file: Box<dyn LogFile>,
-    header: SegmentHeader,
-    name: String,
+/// An open segment whose header is as it should be.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) file: Box<dyn LogFile>,
+    pub(super) header: SegmentHeader,
+    pub(super) name: String,
+}
+
+/// Where a record is.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'a> {
+    /// The segment.
+    pub path: &'a Path,
+    /// Byte at which the record begins.
+    pub offset: u64,
+}
+
+/// What a walk over all records has found.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Walked {
+    /// Position of the record after the last one.
+    pub(super) next_position: u64,
+    /// Bytes of the last segment that count.
+    pub(super) bytes: u64,
+    /// Bytes of an unfinished write after them.
+    pub(super) torn_bytes: u64,
 }
 
 /// Reads the whole log and gives every record after `expected.after` to `visit`, in order.
@@ -80,33 +102,66 @@ pub(super) fn recover<E: From<LogError>>(
     mut visit: impl FnMut(Record<'_>) -> Result<(), E>,
 ) -> Result<Recovered, E> {
     let opened = open_segments(files, expected.chain)?;
-    let mut walk = Walk { files, expected, next_position: None };
-    let mut last = None;
-    let mut following = opened.iter().skip(1).map(|next| next.header);
-    for segment in &opened {
-        let next = following.next();
-        let bytes = walk.segment(segment, next, &mut visit)?;
-        last = Some(bytes);
-    }
-    let next_position = walk.next_position.unwrap_or(1);
-    if next_position <= expected.after {
-        // Whole segments are gone: what the database has passed is dropped, but never the newest.
-        return Err(LogError::Missing { expected: next_position, found: None }.into());
-    }
+    let walked = walk(files, expected, &opened, |_, record| visit(record))?;
+    let Walked { next_position, bytes, torn_bytes } = walked;
     let segments = opened.iter().map(|opened| Segment {
         sequence: opened.header.sequence,
         first_position: opened.header.first_position,
     });
     let segments = segments.collect();
-    let last = opened.into_iter().last().zip(last).map(|(opened, (bytes, torn_bytes))| {
-        LastSegment { file: opened.file, sequence: opened.header.sequence, bytes, torn_bytes }
+    let last = opened.into_iter().last().map(|opened| LastSegment {
+        file: opened.file,
+        sequence: opened.header.sequence,
+        bytes,
+        torn_bytes,
     });
     Ok(Recovered { segments, next_position, last })
 }
 
+/// Checks every record of the segments and gives those after `expected.after` to `visit`, in order.
+pub(super) fn walk<E: From<LogError>>(
+    files: &dyn LogFiles,
+    expected: Expected,
+    opened: &[Opened],
+    mut visit: impl FnMut(Place<'_>, Record<'_>) -> Result<(), E>,
+) -> Result<Walked, E> {
+    let mut walk = Walk { files, expected, next_position: None };
+    let (mut bytes, mut torn_bytes) = (0, 0);
+    let mut following = opened.iter().skip(1).map(|next| next.header);
+    for segment in opened {
+        (bytes, torn_bytes) = walk.segment(segment, following.next(), &mut visit)?;
+    }
+    let next_position = walk.next_position.unwrap_or(1);
+    let position = expected.after;
+    // Whole segments are gone: what the database has passed is dropped, but never the newest.
+    match walk.next_position {
+        None if position > 0 => Err(LogError::Gone { path: files.path(""), position }.into()),
+        Some(next) if next <= position => {
+            Err(LogError::Missing { expected: next, found: None }.into())
+        }
+        _ => Ok(Walked { next_position, bytes, torn_bytes }),
+    }
+}
+
+/// Whether the first segment goes on where the database ends, or before.
+pub(super) fn follows_database(
+    files: &dyn LogFiles,
+    expected: Expected,
+    opened: &[Opened],
+) -> Result<(), LogError> {
+    let walk = Walk { files, expected, next_position: None };
+    opened.first().map_or(Ok(()), |first| walk.follows(&first.header, &first.name))
+}
+
+/// Whether there is a file with the name of a segment.
+pub(super) fn has_segments(files: &dyn LogFiles) -> Result<bool, LogError> {
+    let names = files.list().map_err(|error| LogError::io("list", files.path(""), error))?;
+    Ok(names.iter().any(|name| sequence_of(name).is_some()))
+}
+
 /// Opens all segments in order and checks their headers. A last one whose creation was not finished
 /// holds nothing and is left out; the next segment takes its name.
-fn open_segments(files: &dyn LogFiles, chain: B256) -> Result<Vec<Opened>, LogError> {
+pub(super) fn open_segments(files: &dyn LogFiles, chain: B256) -> Result<Vec<Opened>, LogError> {
     let names = files.list().map_err(|error| LogError::io("list", files.path(""), error))?;
     let mut sequences: Vec<_> = names.iter().filter_map(|name| sequence_of(name)).collect();
     sequences.sort_unstable();
@@ -173,11 +228,11 @@ impl Walk<'_> {
         &mut self,
         segment: &Opened,
         next: Option<SegmentHeader>,
-        visit: &mut impl FnMut(Record<'_>) -> Result<(), E>,
+        visit: &mut impl FnMut(Place<'_>, Record<'_>) -> Result<(), E>,
     ) -> Result<(u64, u64), E> {
         let Opened { header, name, .. } = segment;
         self.follows(header, name)?;
-        let bytes = self.read(segment)?;
+        let (bytes, path) = (self.read(segment)?, self.files.path(name));
         let counted = match next {
             None => &bytes[..],
             Some(next) => usize::try_from(next.previous_bytes)
@@ -206,7 +261,7 @@ impl Walk<'_> {
                 return Err(corrupt(self.files, name, offset, Damage::Order).into());
             }
             if position > self.expected.after {
-                visit(record)?;
+                visit(Place { path: &path, offset }, record)?;
             }
             position += 1;
             rest = after;

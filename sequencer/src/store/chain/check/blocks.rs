@@ -17,7 +17,7 @@ use alloy::{
 };
 use contracts::L2_TO_L1_MESSAGE_PASSER;
 use executor::{
-    Receipt, Transaction,
+    Header, Receipt, Transaction,
     block::{receipts_root, transactions_root},
 };
 use std::ops::ControlFlow;
@@ -142,12 +142,17 @@ fn block<K: Access>(
         logs += row.receipt.logs.len() as u64;
         receipts.push(row.receipt);
     }
-    let (root, bloom) = receipts_root(&receipts);
+    Ok(receipts_agree(header, &receipts)?)
+}
+
+/// The receipts are those that the header commits to.
+pub(super) fn receipts_agree(header: &Header, receipts: &[Receipt]) -> Result<(), Problem> {
+    let (root, bloom) = receipts_root(receipts);
     same_hash("the receipts root", header.receipts_root, root)?;
     let (stored, computed) = (keccak256(header.logs_bloom), keccak256(bloom));
     same_hash("the hash of the logs bloom", stored, computed)?;
     let gas_used = receipts.last().map_or(0, |receipt| receipt.cumulative_gas_used);
-    Ok(same_number("the gas used in the header", header.gas_used, gas_used)?)
+    same_number("the gas used in the header", header.gas_used, gas_used)
 }
 
 /// Every transaction is found by its hash.

@@ -1,15 +1,20 @@
-//! `db check`: reads every row of every table and compares the tables with each other, with what the
-//! headers commit to, and with a state root computed anew.
+//! `db check`: reads every row of every table and every record of the order log, and compares them with
+//! each other, with what the headers commit to, and with state roots computed anew.
 //!
-//! Finds the first contradiction and stops; the order is meta, state, blocks, history, so that what
-//! a later part relies on is known to hold. Works on one snapshot and changes nothing. The root is
-//! computed by another implementation than the node's, row by row in the order of the tables.
+//! Finds the first contradiction and stops; the order is meta, state, blocks, history, log, so that
+//! what a later part relies on is known to hold. Works on one snapshot and changes nothing. The roots
+//! are computed by another implementation than the node's, row by row in the order of the tables.
 
 mod blocks;
 mod history;
+mod journal;
+mod log;
+mod roots;
 mod state;
 #[cfg(test)]
 mod tests;
+
+pub use log::{CheckedLog, LogInconsistency};
 
 use super::{
     ChainStoreError, Head, Kept,
@@ -18,20 +23,23 @@ use super::{
 };
 use crate::store::{
     kv::{Access, KvError, KvTransaction},
-    tables::{Headers, Key, Meta, MetaKey, TABLES, Table, decode_entry},
+    log::{BlockRecordError, LogError, LogReader},
+    tables::{HashedAccounts, Headers, Key, Meta, MetaKey, TABLES, Table, decode_entry},
 };
-use alloy::primitives::{B256, Bytes};
+use alloy::primitives::{Address, B256, Bytes, U256};
 use std::ops::ControlFlow;
 
 /// What was read, and found consistent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Checked {
-    /// The last block.
+    /// The last block in the tables.
     pub head: Head,
-    /// State root at the head, computed from the tables.
+    /// State root at that block, computed from the tables.
     pub state_root: B256,
     /// Rows read, some of them more than once.
     pub entries: u64,
+    /// The order log; `None` where the tables alone were checked.
+    pub log: Option<CheckedLog>,
 }
 
 /// A check did not end well.
@@ -40,9 +48,27 @@ pub enum CheckError {
     /// The tables contradict each other.
     #[error(transparent)]
     Inconsistent(Box<Inconsistency>),
+    /// A record of the order log contradicts the tables, itself, or the records before it.
+    #[error(transparent)]
+    InconsistentLog(Box<LogInconsistency>),
+    /// The order log is not what was written, or does not continue the tables.
+    #[error(transparent)]
+    DamagedLog(LogError),
     /// The chain cannot be read at all.
     #[error(transparent)]
     Store(#[from] ChainStoreError),
+}
+
+impl From<LogError> for CheckError {
+    fn from(error: LogError) -> Self {
+        match error {
+            // The files cannot be read here and now, which says nothing about what is in them.
+            LogError::DiskFull { .. } | LogError::Io { .. } | LogError::NewerFormat { .. } => {
+                Self::Store(error.into())
+            }
+            error => Self::DamagedLog(error),
+        }
+    }
 }
 
 /// The first contradiction, and where.
@@ -89,7 +115,7 @@ pub enum Problem {
         key: Bytes,
     },
     /// A hash is not that of what it stands for.
-    #[error("{what} is {stored}, the tables give {computed}")]
+    #[error("{what} is {stored}, it should be {computed}")]
     Hash {
         /// Which hash.
         what: &'static str,
@@ -97,6 +123,17 @@ pub enum Problem {
         stored: B256,
         /// As computed.
         computed: B256,
+    },
+    /// A record is not the block that it should be.
+    #[error("{0}")]
+    Block(BlockRecordError),
+    /// A change starts from another value than the one that is there.
+    #[error("the change of account {address}{} starts from another value", in_slot(*slot))]
+    Before {
+        /// The account.
+        address: Address,
+        /// The slot, where it is not the account itself.
+        slot: Option<U256>,
     },
     /// A number is not what it should be.
     #[error("{what} is {stored}, not {expected}")]
@@ -111,6 +148,10 @@ pub enum Problem {
     /// A proof does not lead to its account.
     #[error("the proof does not hold: {0}")]
     Proof(String),
+}
+
+fn in_slot(slot: Option<U256>) -> String {
+    slot.map_or_else(String::new, |slot| format!(", slot {slot}"))
 }
 
 /// A walk ends: with a problem of the row that it is at, or of another row.
@@ -240,9 +281,10 @@ fn look<T: Table, K: Access>(
     }
 }
 
-/// Checks everything that `rows` shows.
+/// Checks everything that `rows` shows, and the order log behind it where there may be one.
 pub(super) fn run<K: Access>(
     rows: &KvTransaction<K>,
+    log: Option<&LogReader>,
     report: Report<'_>,
 ) -> Result<Checked, CheckError> {
     let head = read_head(rows)?;
@@ -251,6 +293,10 @@ pub(super) fn run<K: Access>(
     for table in TABLES {
         entries += rows.usage(*table).map_err(ChainStoreError::from)?.entries;
     }
+    if log.is_some() {
+        // The state is read once more, with the changes of the log.
+        entries += rows.usage(HashedAccounts::SPEC).map_err(ChainStoreError::from)?.entries;
+    }
     // Going back through the blocks is a second walk of the change sets, counted by blocks.
     let meter = Meter::new(entries + head.number - kept.first_state.min(head.number), report);
     let mut checker = Checker { rows, meter, head, kept };
@@ -258,8 +304,9 @@ pub(super) fn run<K: Access>(
     let state_root = checker.state()?;
     checker.blocks()?;
     checker.history()?;
+    let log = log.map(|log| checker.log(log, state_root)).transpose()?;
     let entries = checker.meter.finish().entries;
-    Ok(Checked { head, state_root, entries })
+    Ok(Checked { head, state_root, entries, log })
 }
 
 impl<K: Access> Checker<'_, K> {
@@ -279,7 +326,11 @@ impl<K: Access> Checker<'_, K> {
         same_hash("the head's hash", self.head.hash, last.hash).map_err(head)?;
         let time = (self.head.timestamp, last.header.timestamp);
         same_number("the head's timestamp", time.0, time.1).map_err(head)?;
-        let Kept { first_state, first_block, .. } = self.kept;
+        let Kept { first_state, first_block, final_outputs } = self.kept;
+        if final_outputs.is_some_and(|outputs| outputs.block > number) {
+            let problem = Problem::Stray("the block is above the head");
+            return Err(wrong::<Meta>(&MetaKey::FinalOutputs, problem));
+        }
         for (key, first) in [(MetaKey::FirstState, first_state), (MetaKey::FirstBlock, first_block)]
         {
             if first > number.max(1) {

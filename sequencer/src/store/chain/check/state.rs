@@ -1,19 +1,18 @@
 //! The state at the head: codes, accounts, slots, and the root over them.
 
-use super::{CheckError, Checker, Fault, Problem, alone, look, same_hash, wrong};
+use super::{
+    CheckError, Checker, Problem, alone, journal::Journal, look, roots::Roots, same_hash, wrong,
+};
 use crate::store::{
     chain::has_code,
-    kv::{Access, KvTransaction},
-    tables::{Bytecodes, HashedAccounts, HashedStorages, Headers, Key, OutputParts, Table},
+    kv::Access,
+    tables::{Bytecodes, HashedAccounts, HashedStorages, Headers, OutputParts, Table},
 };
 use alloy::{
     consensus::EMPTY_ROOT_HASH,
     primitives::{B256, keccak256},
-    rlp::encode_fixed_size,
-    trie::{HashBuilder, Nibbles, TrieAccount},
 };
 use contracts::L2_TO_L1_MESSAGE_PASSER;
-use std::ops::ControlFlow;
 
 impl<K: Access> Checker<'_, K> {
     /// Checks the state tables; gives the root over them, which is the head's.
@@ -26,25 +25,22 @@ impl<K: Access> Checker<'_, K> {
         self.step::<HashedAccounts>()?;
         let (rows, message_passer) = (self.rows, keccak256(L2_TO_L1_MESSAGE_PASSER));
         let mut message_passer_root = EMPTY_ROOT_HASH;
-        let mut builder = HashBuilder::default();
+        let journal = Journal::default();
+        let mut roots = Roots::new(rows, &journal, 0..1);
         self.visit::<HashedAccounts>(|hash, account| {
             if has_code(&account.code_hash)
                 && rows.get(Bytecodes::SPEC, account.code_hash.as_slice())?.is_none()
             {
                 return Err(alone::<Bytecodes>(&account.code_hash).into());
             }
-            let storage_root = storage_root(rows, hash)?;
+            let storage_root = roots.row(hash, account)?;
             if hash == message_passer {
                 message_passer_root = storage_root;
             }
-            let (nonce, balance, code_hash) =
-                (account.nonce, account.balance_wei, account.code_hash);
-            let leaf = TrieAccount { nonce, balance, storage_root, code_hash };
-            builder.add_leaf(Nibbles::unpack(hash), &alloy::rlp::encode(leaf));
             Ok(())
         })?;
         let number = self.head.number;
-        let root = builder.root();
+        let root = roots.finish()?.first().copied().unwrap_or(EMPTY_ROOT_HASH);
         let header = self.look::<Headers>(&number)?;
         let header = header.ok_or_else(|| wrong::<Headers>(&number, Problem::Missing))?.header;
         same_hash("the state root", header.state_root, root)
@@ -72,22 +68,4 @@ impl<K: Access> Checker<'_, K> {
             Ok(())
         })
     }
-}
-
-/// Root of the storage of one account. Its rows are in the order that the builder wants.
-fn storage_root<K: Access>(rows: &KvTransaction<K>, account: B256) -> Result<B256, Fault> {
-    let mut builder = HashBuilder::default();
-    rows.walk(HashedStorages::SPEC, account.as_slice(), |key, value| {
-        // Every row was decoded before: these are slots as they should be.
-        let Some((address, slot)) = <(B256, B256)>::read(key) else {
-            return Err(Fault::from(Problem::Undecodable));
-        };
-        if address != account {
-            return Ok(ControlFlow::Break(()));
-        }
-        let value = alloy::primitives::U256::from_be_slice(value);
-        builder.add_leaf(Nibbles::unpack(slot), &encode_fixed_size(&value));
-        Ok(ControlFlow::Continue(()))
-    })?;
-    Ok(builder.root())
 }

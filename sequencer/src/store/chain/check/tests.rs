@@ -45,6 +45,7 @@ fn extend(directory: &Path, last: u64) {
         let block = rollup_chain::next_block(&genesis, &view, (&header, hash));
         store.commit(&block).unwrap();
     }
+    store.fold_all().unwrap();
     for (block, next_index) in OUTPUTS.into_iter().zip(1..) {
         store.keep_output(block).unwrap();
         store.set_final_outputs(FinalOutputs { next_index, block }).unwrap();
@@ -61,7 +62,7 @@ fn check_after(damage: impl FnOnce(&KvWriter)) -> Result<u64, Box<Inconsistency>
     writer.commit().unwrap();
     let mut last = Progress::default();
     let mut reports = Vec::new();
-    let checked = run(&kv.snapshot().unwrap(), &mut |progress| {
+    let checked = run(&kv.snapshot().unwrap(), None, &mut |progress| {
         assert!(progress.entries >= last.entries && progress.entries <= progress.entries_total);
         last = progress;
         reports.push(progress.step);
@@ -74,7 +75,7 @@ fn check_after(damage: impl FnOnce(&KvWriter)) -> Result<u64, Box<Inconsistency>
             Ok(checked.entries)
         }
         Err(CheckError::Inconsistent(found)) => Err(found),
-        Err(CheckError::Store(error)) => panic!("{error}"),
+        Err(error) => panic!("{error}"),
     }
 }
 
@@ -130,6 +131,10 @@ fn damaged_meta_rows_are_named() {
     });
     finds::<Headers>(&99, "missing", |w| {
         write_head(w, Head { number: 99, hash: B256::ZERO, timestamp: 0 }).unwrap();
+    });
+    finds::<Meta>(&MetaKey::FinalOutputs, "above the head", |w| {
+        let outputs = FinalOutputs { next_index: 3, block: BLOCKS + 1 };
+        write_meta(w, MetaKey::FinalOutputs, outputs.to_value()).unwrap();
     });
     finds::<Meta>(&MetaKey::FirstState, "the first kept block", |w| {
         write_meta(w, MetaKey::FirstState, 10_u64.to_value()).unwrap();
@@ -310,17 +315,17 @@ fn damaged_history_is_named() {
 #[test]
 fn a_pruned_chain_is_sound_and_its_rest_is_checked() {
     let directory = tempfile::tempdir().unwrap();
-    fs::write(directory.path().join(DATA_FILE), chain_file()).unwrap();
+    extend(directory.path(), BLOCKS);
     let pruned = prune_directory(directory.path(), 1, &mut |_| ()).unwrap();
     assert_eq!((pruned.first_state, pruned.is_done), (6, true));
     let kv = Kv::open(directory.path(), TABLES).unwrap();
-    run(&kv.snapshot().unwrap(), &mut |_| ()).unwrap();
+    run(&kv.snapshot().unwrap(), None, &mut |_| ()).unwrap();
     // Rows that pruning left, and those of the message passer that it must leave.
     let damage = |damage: &dyn Fn(&KvWriter)| {
         let writer = kv.writer().unwrap();
         damage(&writer);
         writer.commit().unwrap();
-        match run(&kv.snapshot().unwrap(), &mut |_| ()) {
+        match run(&kv.snapshot().unwrap(), None, &mut |_| ()) {
             Err(CheckError::Inconsistent(found)) => *found,
             other => panic!("{other:?}"),
         }

@@ -9,11 +9,12 @@ use super::{
 };
 use crate::store::{
     chain::{
-        ChainReader, ChainStoreError, Corruption, Kept,
+        ChainReader, ChainStoreError, Corruption, Kept, LogTail,
         progress::{Meter, Report},
         read_head, read_meta,
     },
     kv::{KvError, KvSnapshot, TableSpec},
+    log::LogError,
     tables::{
         FORMAT, Headers, Key, MetaKey, OutputProofs, StorageChangeSets, StoragesHistory, Table,
     },
@@ -42,7 +43,7 @@ pub struct ExportOptions {
 }
 
 /// A snapshot that was written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Exported {
     /// What it is of.
     pub header: SnapshotHeader,
@@ -52,10 +53,14 @@ pub struct Exported {
     pub bytes: u64,
     /// Checksum of everything.
     pub checksum: B256,
+    /// Later blocks that were in the order log alone, and are not in the snapshot; or why the log
+    /// cannot be read.
+    pub unfolded_blocks: Result<u64, LogError>,
 }
 
 impl ChainReader {
-    /// Writes the chain as it is now to a new file.
+    /// Writes the chain as it is in the tables now to a new file: up to the newest folded block. A
+    /// node folds within the second, and all when it stops; after a crash the next start does.
     ///
     /// # Errors
     /// [`SnapshotError`]; nothing is left behind.
@@ -66,11 +71,13 @@ impl ChainReader {
         options: ExportOptions,
         report: Report<'_>,
     ) -> Result<Exported, SnapshotError> {
-        let rows = self.snapshot()?;
+        let (rows, log) = self.snapshot_and_log()?;
         let header = header(&rows, genesis, options)?;
         if path.exists() {
             return Err(SnapshotError::Exists { path: path.to_owned() });
         }
+        // Read first: segments that a node drops take their place on the disk until this lets go.
+        let log = log.and_then(|log| LogTail::read(&log, header.head));
         let draft = Draft::create(path)?;
         let file = draft.file.try_clone().map_err(io_error(&draft.path))?;
         let mut export = Export {
@@ -85,7 +92,8 @@ impl ChainReader {
         let (entries, checksum) = writer.finish()?;
         let bytes = draft.publish(path)?;
         meter.finish();
-        Ok(Exported { header, entries, bytes, checksum })
+        let unfolded_blocks = log.map(|log| log.unfolded_blocks());
+        Ok(Exported { header, entries, bytes, checksum, unfolded_blocks })
     }
 }
 

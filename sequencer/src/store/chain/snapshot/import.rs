@@ -75,7 +75,7 @@ pub fn import(
     import.rows(&header)?;
     let Import { kv, reader, entries, .. } = import;
     let snapshot = kv.snapshot().map_err(ChainStoreError::from)?;
-    let checked = check::run(&snapshot, report).map_err(|error| match error {
+    let checked = check::run(&snapshot, None, report).map_err(|error| match error {
         CheckError::Store(ChainStoreError::Engine(error)) => ChainStoreError::from(error).into(),
         error => SnapshotError::Inconsistent(error),
     })?;
