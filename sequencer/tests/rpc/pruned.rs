@@ -3,12 +3,14 @@
 
 use crate::rollup_chain::{self, next_block};
 use alloy::{
-    primitives::{Address, B256, U256, address, keccak256},
+    primitives::{Address, B256, Bytes, U256, address, bytes, keccak256},
     rlp::encode,
     rpc::types::EIP1186AccountProofResponse,
+    sol_types::SolCall,
     trie::{Nibbles, TrieAccount, proof::verify_proof},
 };
-use contracts::L2_TO_L1_MESSAGE_PASSER;
+use contracts::{L2_TO_L1_MESSAGE_PASSER, L2ToL1MessagePasser};
+use executor::Genesis;
 use sequencer::{
     node::NodeChain,
     rpc::{RpcContext, RpcOptions, serve},
@@ -17,6 +19,7 @@ use sequencer::{
 };
 use serde_json::{Value, json};
 use std::{
+    collections::HashSet,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -53,8 +56,12 @@ impl Served {
         drop(store);
         let store = ChainStore::open(directory.path(), &genesis).unwrap();
         while !store.prune_step(5).unwrap().is_done {}
+        Self::over(directory, &genesis, store).await
+    }
+
+    async fn over(directory: tempfile::TempDir, genesis: &Genesis, store: ChainStore) -> Self {
         let (l1, heads) = watch::channel(batcher::poster::Heads::default());
-        let chain = NodeChain::new(&genesis, store.clone(), heads, Duration::from_secs(1));
+        let chain = NodeChain::new(genesis, store.clone(), heads, Duration::from_secs(1));
         let pool = Arc::new(Mutex::new(Pool::new(txpool::Config::default())));
         let context = Arc::new(RpcContext::new(chain, pool, RpcOptions::default()));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -112,6 +119,76 @@ impl Served {
 
 fn hex(number: u64) -> String {
     format!("{number:#x}")
+}
+
+/// Returns the balance of caller 1.
+const BALANCE_READER: Bytes = bytes!("730000000000000000000000000000000000010001315f5260205ff3");
+
+/// What the node answers about the state of a block: balance, nonce, code, storage, and two calls that
+/// read it.
+async fn answers(node: &Served, number: u64, at: &str) -> Vec<Value> {
+    let (caller, writer) = (rollup_chain::caller(number % 8), rollup_chain::writer());
+    // By the block after the first.
+    let deployed = rollup_chain::caller(1).create(1);
+    let nonce = L2ToL1MessagePasser::messageNonceCall {}.abi_encode();
+    let passer = json!({ "to": L2_TO_L1_MESSAGE_PASSER, "input": Bytes::from(nonce) });
+    let asked = [
+        ("eth_getBalance", json!([caller, at])),
+        ("eth_getTransactionCount", json!([caller, at])),
+        ("eth_getCode", json!([deployed, at])),
+        ("eth_getStorageAt", json!([writer, hex(number), at])),
+        ("eth_getStorageAt", json!([writer, hex(number / 3), at])),
+        ("eth_call", json!([{ "input": BALANCE_READER }, at])),
+        ("eth_call", json!([passer, at])),
+    ];
+    let mut answers = Vec::new();
+    for (method, params) in asked {
+        answers.push(node.call(method, params).await);
+    }
+    answers
+}
+
+#[tokio::test]
+async fn the_past_is_as_it_was_recorded_when_it_was_the_present() {
+    const BLOCKS: u64 = 230;
+    const KEPT: u64 = 100;
+    let directory = tempfile::tempdir().unwrap();
+    let genesis = rollup_chain::genesis();
+    let store = ChainStore::open(directory.path(), &genesis).unwrap();
+    let node = Served::over(directory, &genesis, store).await;
+    let mut archive = Vec::new();
+    for number in 1..=BLOCKS {
+        let (header, hash) = node.store.header(number - 1).unwrap().unwrap();
+        let block = next_block(&genesis, &node.store.view().unwrap(), (&header, hash));
+        node.store.commit(&block).unwrap();
+        archive.push((number, answers(&node, number, "latest").await));
+    }
+    let distinct: HashSet<_> = archive.iter().map(|(_, said)| said[6].to_string()).collect();
+    assert!(distinct.len() as u64 >= BLOCKS / 2, "the calls hardly depend on the block");
+    assert_ne!(archive[0].1[2], archive[1].1[2], "there is code from the second block on");
+    // Some are in the order log alone, then none is.
+    for _ in 0..2 {
+        for (number, recorded) in &archive {
+            assert_eq!(answers(&node, *number, &hex(*number)).await, *recorded, "block {number}");
+        }
+        node.store.fold_all().unwrap();
+    }
+    let outputs = FinalOutputs { next_index: 1, block: BLOCKS };
+    node.store.set_final_outputs(outputs).unwrap();
+    while !node.store.prune_step(KEPT).unwrap().is_done {}
+    let first = BLOCKS + 1 - KEPT;
+    for (number, recorded) in &archive {
+        if *number >= first {
+            assert_eq!(answers(&node, *number, &hex(*number)).await, *recorded, "block {number}");
+            continue;
+        }
+        let params = json!([{ "input": BALANCE_READER }, hex(*number)]);
+        let expected = format!(
+            "historical state of block {number} is not available; \
+             the oldest kept state is of block {first}"
+        );
+        assert_eq!(node.fails("eth_call", params).await, expected);
+    }
 }
 
 #[tokio::test]
