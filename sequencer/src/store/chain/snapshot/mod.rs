@@ -15,7 +15,7 @@
 //! end: a chunk of table 0 without entries; payload: entries u64 and payload bytes u64 of the file
 //! ```
 //!
-//! Numbers are big endian. The tables come in the order of [`Section::ALL`], the rows of each in the
+//! Numbers are big endian. The tables come in the order of `Section::ALL`, the rows of each in the
 //! order of their keys: state is in hash order. Keys and values are those of the tables. Because each
 //! checksum contains the one before, the last one is the checksum of the whole file.
 
