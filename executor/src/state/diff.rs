@@ -2,7 +2,7 @@
 //! be applied, and undone, without reading anything else.
 
 use super::Account;
-use alloc::collections::BTreeMap;
+use alloc::{collections::BTreeMap, vec::Vec};
 use alloy_primitives::{Address, B256, U256};
 use revm::bytecode::Bytecode;
 
