@@ -32,13 +32,15 @@ struct Sample {
     commit: Duration,
     phases: Phases,
     touched: usize,
+    /// Blocks in the log alone when it was executed: a view searches all of them.
+    unfolded: u64,
 }
 
 impl Sample {
     fn new(started: Instant, sealed: Instant, block: &ExecutedBlock) -> Self {
         let now = Instant::now();
         let (phases, touched) = (block.counters.phases, block.diff.accounts.len());
-        Self { total: now - started, commit: now - sealed, phases, touched }
+        Self { total: now - started, commit: now - sealed, phases, touched, unfolded: 0 }
     }
 }
 
@@ -77,6 +79,7 @@ impl Bench<'_> {
         let transfers = self.traffic.transfers(self.store.head().number + 1);
         let input = self.chain.input(&self.store)?;
         let view = self.store.view()?;
+        let unfolded = self.store.head().number - self.store.folded_head().number;
         // A store that wants to know early what the block changes is told after each chunk, here.
         let look = |_: &_| {};
         let execution = execute_in_chunks(&view, (input, &transfers), &self.knowledge, look)?;
@@ -85,7 +88,7 @@ impl Bench<'_> {
         drop(view);
         let sealed = Instant::now();
         self.store.commit(&block)?;
-        let sample = Sample::new(started, sealed, &block);
+        let sample = Sample { unfolded, ..Sample::new(started, sealed, &block) };
         check_none_skipped(&block)?;
         Ok(sample)
     }
@@ -164,7 +167,7 @@ fn print(chain: &Chain, (all, without): (&[Round], &[Round]), block_ms: u64, rep
         ("seal-diff", |sample| sample.phases.diff),
         ("seal-roots", |sample| sample.phases.roots),
         ("seal-commit", |sample| sample.commit),
-        ("seal-transactions", |sample| sample.phases.transactions + sample.phases.plan),
+        ("before-transactions", |sample| sample.phases.transactions + sample.phases.plan),
     ];
     for (part, time) in parts {
         for percent in [50, 99] {
@@ -186,15 +189,21 @@ fn print(chain: &Chain, (all, without): (&[Round], &[Round]), block_ms: u64, rep
     for (round, without) in all.iter().zip(without) {
         let most =
             |round: &Round| longest(round.samples.iter().map(|sample| milliseconds(sample.total)));
+        let unfolded = |round: &Round| -> Vec<f64> {
+            round.samples.iter().map(|sample| sample.unfolded as f64).collect()
+        };
         report.say(&format!(
             "    round of {} blocks, one in {block_ms} ms: p99 {:.2} ms beside {:.2}, longest {:.2} \
-             beside {:.2}; {} folds seen; {} blocks late beside {}",
+             beside {:.2}; {} folds seen, {:.0} blocks unfolded at p50 and {:.0} at most; {} blocks \
+             late beside {}",
             round.samples.len(),
             p99(round),
             p99(without),
             most(round),
             most(without),
             round.folds,
+            median(unfolded(round)),
+            longest(unfolded(round)),
             round.late,
             without.late
         ));
