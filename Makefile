@@ -19,10 +19,11 @@ override WEFT_DATA := $(abspath $(WEFT_DATA))
 WEFT_SKIP_LOG := $(CURDIR)/target/skipped.log
 export WEFT_DATA WEFT_SKIP_LOG
 
-# Arguments for `make run` and the benchmarks, and flags for every cargo build (.ci/run passes
-# --locked).
+# Arguments for `make run` and the benchmarks (STORE_ARGS for the store's), and flags for every cargo
+# build (.ci/run passes --locked).
 RUN_ARGS ?=
 BENCH_ARGS ?=
+STORE_ARGS ?=
 CARGO_FLAGS ?=
 
 NODE_STAMP := contracts/node_modules/.weft-setup
@@ -84,8 +85,9 @@ bench: bench-executor bench-state ## Run every benchmark
 bench-executor: check-tools toolchain ## Measure the executor in every mode (BENCH_ARGS="--help" says what can be chosen)
 	cargo run --release $(CARGO_FLAGS) -p executor --example bench -- $(BENCH_ARGS)
 
-bench-state: check-tools toolchain ## Measure the state root beside alloy-trie's hash builder (BENCH_ARGS="--help")
+bench-state: check-tools toolchain ## Measure the state root (BENCH_ARGS="--help"), then the store (STORE_ARGS="--help")
 	cargo run --release $(CARGO_FLAGS) -p executor --example bench_state -- $(BENCH_ARGS)
+	cargo run --release $(CARGO_FLAGS) -p sequencer --example bench_store -- $(STORE_ARGS)
 
 clean: ## Remove everything built; what setup installed stays
 	cargo clean

@@ -1,18 +1,12 @@
-//! Measures the order log: append and wait, beside a bare write and fdatasync of the same bytes to a
-//! plain file in the same directory, in turns. Checks nothing; the tests do.
+//! The case `log`: append and wait of the order log, beside a bare write and fdatasync of the same
+//! bytes to a plain file in the same directory, in turns. Checks nothing; the tests do.
 
-#![allow(
-    clippy::print_stdout,
-    clippy::cast_possible_truncation,
-    reason = "a program for the terminal, whose numbers are small"
-)]
-
+use crate::report::Report;
 use alloy::{
     consensus::{SignableTransaction, TxEip1559},
     primitives::{Address, B256, Signature, TxKind, U256},
 };
 use anyhow::Context;
-use clap::Parser;
 use executor::{
     BlockInput, Genesis, L1Origin, Mode, RollupRules, Transaction, execute,
     genesis::{GenesisAccount, GenesisL1},
@@ -25,7 +19,7 @@ use std::{
     collections::BTreeMap,
     fs::File,
     os::unix::fs::FileExt,
-    path::{Path, PathBuf},
+    path::Path,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -35,23 +29,12 @@ const BLOCK_TRANSACTIONS: u64 = 1000;
 /// Appends before the clock runs: the first ones allocate.
 const WARM_UP: usize = 8;
 
-/// Measures append and sync of the order log beside a bare write and fdatasync.
-#[derive(Debug, Parser)]
-struct Args {
-    /// Appends of each size.
-    #[arg(long, default_value_t = 300)]
-    appends: usize,
-    /// Directory on the disk to measure; a temporary one is made in it.
-    #[arg(long, default_value = ".")]
-    directory: PathBuf,
-    /// A JSON object per line instead of a table.
-    #[arg(long)]
-    json: bool,
-}
+/// Target for the block's median, as a multiple of the bare one.
+const TARGET_RATIO: f64 = 3.0;
 
-fn main() -> anyhow::Result<()> {
-    let args = Args::parse();
-    let directory = tempfile::tempdir_in(&args.directory)?;
+/// Measures the case.
+pub(crate) fn measure(directory: &Path, appends: usize, report: &Report) -> anyhow::Result<()> {
+    std::fs::create_dir_all(directory)?;
     let block = block_record()?;
     let started = Instant::now();
     BlockRecord::decode(&block)?;
@@ -61,14 +44,17 @@ fn main() -> anyhow::Result<()> {
         (0..bytes as u64).map(|at| (at.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8).collect()
     };
     let cases = sizes.map(|bytes| (format!("{}KiB", bytes >> 10), noise(bytes)));
-    let block_case = (format!("block-{BLOCK_TRANSACTIONS}-transactions"), block);
-    for (case, payload) in cases.into_iter().chain([block_case]) {
-        let times = measure(directory.path(), &case, &payload, args.appends)?;
-        times.print(&case, payload.len(), args.json);
+    for (case, payload) in cases {
+        append_each(directory, &case, &payload, appends)?.print(&case, payload.len(), report);
     }
-    if !args.json {
-        println!("reading the block's record back takes {decoding:.1?}");
-    }
+    let case = format!("block-{BLOCK_TRANSACTIONS}-transactions");
+    let times = append_each(directory, &case, &block, appends)?;
+    times.print(&case, block.len(), report);
+    let ratio = percentile(&times.log, 50) as f64 / percentile(&times.bare, 50).max(1) as f64;
+    report.say(&format!(
+        "    the block's p50 is {ratio:.2} times the bare one (target < {TARGET_RATIO}); reading its \
+         record back takes {decoding:.1?}"
+    ));
     Ok(())
 }
 
@@ -78,10 +64,10 @@ struct Times {
 }
 
 impl Times {
-    fn print(&self, case: &str, bytes: usize, json: bool) {
+    fn print(&self, case: &str, bytes: usize, report: &Report) {
         let (p50, p99) = (percentile(&self.log, 50), percentile(&self.log, 99));
         let (bare_p50, bare_p99) = (percentile(&self.bare, 50), percentile(&self.bare, 99));
-        if json {
+        if report.is_json() {
             println!(
                 r#"{{"case":"log-{case}","bytes":{bytes},"p50_us":{p50},"p99_us":{p99},"bare_p50_us":{bare_p50},"bare_p99_us":{bare_p99}}}"#
             );
@@ -101,7 +87,12 @@ fn percentile(times: &[Duration], percent: usize) -> u128 {
     sorted.get(index).map_or(0, Duration::as_micros)
 }
 
-fn measure(directory: &Path, case: &str, payload: &[u8], appends: usize) -> anyhow::Result<Times> {
+fn append_each(
+    directory: &Path,
+    case: &str,
+    payload: &[u8],
+    appends: usize,
+) -> anyhow::Result<Times> {
     let files = Arc::new(DirectoryFiles::new(&directory.join(case))?);
     let config = LogConfig { chain: B256::ZERO, segment_bytes_max: SEGMENT_BYTES_MAX };
     let log = OrderLog::open(files, config, 0, |_: Record<'_>| Ok::<_, LogError>(()))?;
