@@ -119,14 +119,14 @@ pub(crate) fn execute_in_chunks<'v, V: StateView + Sync>(
     view: &'v V,
     (input, transfers): (BlockInput, &[Transaction]),
     knowledge: &'v Knowledge,
-    mut look: impl FnMut(&Execution<'v, V>),
+    mut look: impl FnMut(&mut Execution<'v, V>),
 ) -> anyhow::Result<Execution<'v, V>> {
     let options = Options { knowledge: Some(knowledge), ..Options::default() };
     let mut execution = Execution::begin(view, input.rules, input.env, options)?;
     execution.extend(&input.transactions)?;
     for chunk in transfers.chunks(CHUNK) {
         execution.extend(chunk)?;
-        look(&execution);
+        look(&mut execution);
     }
     Ok(execution)
 }

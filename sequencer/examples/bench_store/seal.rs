@@ -12,8 +12,8 @@ use crate::{
     statistics::{longest, median, milliseconds, percentile},
     traffic::Traffic,
 };
-use executor::{ExecutedBlock, Knowledge, counters::Phases};
-use sequencer::store::{ChainStore, chain::ChainOptions};
+use executor::{ExecutedBlock, Execution, Knowledge, counters::Phases};
+use sequencer::store::{ChainStore, ChainView, chain::ChainOptions};
 use std::time::{Duration, Instant};
 
 /// Target for the ratio of the 99th percentiles.
@@ -80,8 +80,10 @@ impl Bench<'_> {
         let input = self.chain.input(&self.store)?;
         let view = self.store.view()?;
         let unfolded = self.store.head().number - self.store.folded_head().number;
-        // A store that wants to know early what the block changes is told after each chunk, here.
-        let look = |_: &_| {};
+        // As the builder does.
+        let look = |execution: &mut Execution<'_, ChainView>| {
+            self.store.foresee(&view, execution.touched());
+        };
         let execution = execute_in_chunks(&view, (input, &transfers), &self.knowledge, look)?;
         let started = Instant::now();
         let block = execution.seal()?;

@@ -8,6 +8,7 @@
 //! execute, and does not decide which block comes next: it only insists that it follows the head.
 
 mod back;
+mod batch;
 mod cache;
 pub mod check;
 mod commit;
@@ -258,7 +259,7 @@ fn initialise(kv: &Kv, genesis: &Genesis) -> Result<B256, ChainStoreError> {
             diff: &diff,
             message_passer_root: state.trie().storage_root(L2_TO_L1_MESSAGE_PASSER)?,
         };
-        write::block(&writer, &block)?;
+        write::blocks(&writer, &[block])?;
         write_meta(&writer, MetaKey::Format, FORMAT.to_value())?;
         write_meta(&writer, MetaKey::GenesisHash, hash.to_value())?;
         write_meta(&writer, MetaKey::ConfigHash, config_hash.to_value())?;

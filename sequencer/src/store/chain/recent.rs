@@ -6,7 +6,7 @@
 use super::{Head, StoredBlock, TransactionAt};
 use crate::store::log::BlockRecord;
 use alloy::primitives::{Address, B256, U256, map::B256Map};
-use executor::{Account, ExecutedBlock};
+use executor::{Account, ExecutedBlock, StateDiff};
 use revm::bytecode::Bytecode;
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -21,6 +21,61 @@ pub(super) struct RecentBlock {
     /// Size of its record, as a measure of what it takes in memory.
     pub(super) bytes: usize,
     indexes: B256Map<usize>,
+    touched: Filter,
+    /// Some account goes, or all of its storage: then any of its slots may have changed.
+    removes: bool,
+}
+
+/// Which accounts and slots a block certainly did not change, in a word for every four of them: a view
+/// asks dozens of blocks for each value, and few have it.
+#[derive(Debug)]
+struct Filter(Vec<u64>);
+
+impl Filter {
+    fn of(diff: &StateDiff) -> Self {
+        let slots: usize = diff.accounts.values().map(|change| change.slots.len()).sum();
+        let words = (diff.accounts.len() + slots).div_ceil(4).next_power_of_two();
+        let mut filter = Self(vec![0; words]);
+        for (address, change) in &diff.accounts {
+            filter.add(mix(address.as_slice(), 0));
+            for slot in change.slots.keys() {
+                filter.add(Self::slot(*address, *slot));
+            }
+        }
+        filter
+    }
+
+    fn slot(address: Address, slot: U256) -> u64 {
+        mix(&slot.to_be_bytes::<32>(), mix(address.as_slice(), 0))
+    }
+
+    /// A word, and four bits of it.
+    fn place(&self, key: u64) -> (usize, u64) {
+        let bits = [0, 6, 12, 18].map(|shift| 1 << (key >> shift & 63));
+        #[allow(clippy::cast_possible_truncation, reason = "fewer words than 2^32")]
+        let word = (key >> 32) as usize & (self.0.len() - 1);
+        (word, bits.into_iter().fold(0, |bits, bit| bits | bit))
+    }
+
+    fn add(&mut self, key: u64) {
+        let (word, bits) = self.place(key);
+        self.0[word] |= bits;
+    }
+
+    fn may_have(&self, key: u64) -> bool {
+        let (word, bits) = self.place(key);
+        self.0[word] & bits == bits
+    }
+}
+
+/// Spreads a key. Whoever finds keys that fall together makes a look-up as slow as without a filter.
+fn mix(bytes: &[u8], seed: u64) -> u64 {
+    bytes.chunks(8).fold(seed, |mixed, chunk| {
+        let mut word = [0; 8];
+        word[..chunk.len()].copy_from_slice(chunk);
+        let mixed = (mixed ^ u64::from_le_bytes(word)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        mixed ^ mixed >> 29
+    })
 }
 
 impl RecentBlock {
@@ -33,7 +88,10 @@ impl RecentBlock {
         let transactions = record.transactions.iter().enumerate();
         let indexes = transactions.map(|(index, transaction)| (transaction.hash(), index));
         let indexes = indexes.collect();
-        Self { record, message_passer_root, position, bytes, indexes }
+        let touched = Filter::of(&record.diff);
+        let mut changes = record.diff.accounts.values();
+        let removes = changes.any(|change| change.wiped || change.after.is_none());
+        Self { record, message_passer_root, position, bytes, indexes, touched, removes }
     }
 
     /// The executed block as its record says it. Transactions and log data are shared.
@@ -86,11 +144,17 @@ impl RecentBlock {
 
     /// The account after this block, if the block touched it.
     fn account(&self, address: Address) -> Option<Option<Account>> {
+        if !self.touched.may_have(mix(address.as_slice(), 0)) {
+            return None;
+        }
         self.record.diff.accounts.get(&address).map(|change| change.after)
     }
 
     /// The slot after this block, if the block changed it.
     fn slot(&self, address: Address, slot: U256) -> Option<U256> {
+        if !self.removes && !self.touched.may_have(Filter::slot(address, slot)) {
+            return None;
+        }
         let change = self.record.diff.accounts.get(&address)?;
         let gone = change.wiped || change.after.is_none();
         let value = change.slots.get(&slot).map(|value| value.after);

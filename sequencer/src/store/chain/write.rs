@@ -1,7 +1,7 @@
-//! The rows of a new block: one function per kind. Works inside a transaction that the caller opens
+//! The rows of new blocks: one function per kind. Works inside a transaction that the caller opens
 //! and commits; checks nothing about the block's place in the chain.
 
-use super::{ChainStoreError, Head, has_code, recent::RecentBlock, write_head};
+use super::{ChainStoreError, Head, batch::Batch, has_code, recent::RecentBlock, write_head};
 use crate::store::{
     kv::{Access, KvTransaction, KvWriter},
     tables::{
@@ -12,6 +12,7 @@ use crate::store::{
 };
 use alloy::primitives::{Address, B256, Bytes, U256, keccak256};
 use executor::{Account, Header, Receipt, StateDiff, Transaction, state::AccountDiff};
+use std::collections::BTreeSet;
 
 /// A block as it is written: one of the order log, or block 0.
 pub(super) struct NewBlock<'a> {
@@ -37,61 +38,96 @@ impl<'a> From<&'a RecentBlock> for NewBlock<'a> {
     }
 }
 
-/// Writes all rows of a block, and makes it the head.
-pub(super) fn block(writer: &KvWriter, block: &NewBlock<'_>) -> Result<(), ChainStoreError> {
+/// Writes all rows of these blocks, which follow each other, and makes the last one the head.
+pub(super) fn blocks(writer: &KvWriter, blocks: &[NewBlock<'_>]) -> Result<(), ChainStoreError> {
+    let mut rows = Batch::default();
+    let mut removed = BTreeSet::new();
+    for block in blocks {
+        block_rows(&mut rows, block);
+        state_rows(&mut rows, block.diff, &mut removed);
+    }
+    rows.write_to(writer)?;
+    // Such a block is not committed; a file that has the slots all the same is not what we wrote.
+    for address in removed {
+        if has_storage(writer, keccak256(address))? {
+            return Err(ChainStoreError::StorageOutlivesAccount { address });
+        }
+    }
+    let Some(last) = blocks.last() else { return Ok(()) };
+    let (number, timestamp) = (last.header.number, last.header.timestamp);
+    Ok(write_head(writer, Head { number, hash: last.hash, timestamp })?)
+}
+
+/// The rows of a block but for its state.
+fn block_rows(rows: &mut Batch, block: &NewBlock<'_>) {
     let number = block.header.number;
     let stored = StoredHeader { hash: block.hash, header: block.header.clone() };
-    writer.write::<Headers>(&number, &stored)?;
-    writer.write::<HeaderNumbers>(&block.hash, &number)?;
-    transactions(writer, number, block.transactions)?;
-    receipts(writer, number, block.receipts)?;
-    history(writer, number, block.diff)?;
-    state(writer, block.diff)?;
-    writer.write::<OutputParts>(&number, &block.message_passer_root)?;
-    let head = Head { number, hash: block.hash, timestamp: block.header.timestamp };
-    Ok(write_head(writer, head)?)
-}
-
-fn transactions(
-    writer: &KvWriter,
-    number: u64,
-    transactions: &[Transaction],
-) -> Result<(), TableError> {
-    for (index, transaction) in (0..).zip(transactions) {
-        writer.write::<BlockBodies>(&(number, index), transaction)?;
-        writer.write::<TransactionHashNumbers>(&transaction.hash(), &(number, index))?;
+    rows.write::<Headers>(&number, &stored);
+    rows.write::<HeaderNumbers>(&block.hash, &number);
+    for (index, transaction) in (0..).zip(block.transactions) {
+        rows.write::<BlockBodies>(&(number, index), transaction);
+        rows.write::<TransactionHashNumbers>(&transaction.hash(), &(number, index));
     }
-    Ok(())
+    receipt_rows(rows, number, block.receipts);
+    history_rows(rows, number, block.diff);
+    rows.write::<OutputParts>(&number, &block.message_passer_root);
 }
 
-fn receipts(writer: &KvWriter, number: u64, receipts: &[Receipt]) -> Result<(), TableError> {
+fn receipt_rows(rows: &mut Batch, number: u64, receipts: &[Receipt]) {
     let mut logs_before = 0_u32;
     for (index, receipt) in (0..).zip(receipts) {
         let stored = StoredReceipt { logs_before, receipt: receipt.clone() };
-        writer.write::<Receipts>(&(number, index), &stored)?;
+        rows.write::<Receipts>(&(number, index), &stored);
         // 2^32 logs would cost 2^40 gas at the least, 700 times a full block.
         let logs = u32::try_from(receipt.logs.len()).unwrap_or(u32::MAX);
         logs_before = logs_before.saturating_add(logs);
     }
-    Ok(())
 }
 
 /// Change sets and history indexes: what every changed account and slot was before the block.
-fn history(writer: &KvWriter, number: u64, diff: &StateDiff) -> Result<(), TableError> {
+fn history_rows(rows: &mut Batch, number: u64, diff: &StateDiff) {
     for (address, change) in &diff.accounts {
         if change.before != change.after {
-            writer.write::<AccountChangeSets>(&(number, *address), &change.before)?;
-            writer.write::<AccountsHistory>(&(*address, number), &())?;
+            rows.write::<AccountChangeSets>(&(number, *address), &change.before);
+            rows.write::<AccountsHistory>(&(*address, number), &());
         }
         for (slot, value) in change.slots.iter().filter(|(_, value)| value.before != value.after) {
-            writer.write::<StorageChangeSets>(&((number, *address), *slot), &value.before)?;
-            writer.write::<StoragesHistory>(&((*address, *slot), number), &())?;
+            rows.write::<StorageChangeSets>(&((number, *address), *slot), &value.before);
+            rows.write::<StoragesHistory>(&((*address, *slot), number), &());
         }
     }
-    Ok(())
 }
 
-/// Brings the state tables from `before` to `after`; used forwards and, reversed, by a rollback.
+/// The state tables after a block, and which accounts have gone for now.
+fn state_rows(rows: &mut Batch, diff: &StateDiff, removed: &mut BTreeSet<Address>) {
+    for (code_hash, code) in diff.codes.iter().filter(|(hash, _)| has_code(hash)) {
+        rows.write::<Bytecodes>(code_hash, &Bytes::copy_from_slice(code.original_byte_slice()));
+    }
+    for (address, change) in &diff.accounts {
+        let hashed_address = keccak256(address);
+        match change.after {
+            after if after == change.before => {}
+            Some(account) => {
+                removed.remove(address);
+                rows.write::<HashedAccounts>(&hashed_address, &account);
+            }
+            None => {
+                removed.insert(*address);
+                rows.remove::<HashedAccounts>(&hashed_address);
+            }
+        }
+        for (slot, value) in &change.slots {
+            let key = (hashed_address, hashed_slot(*slot));
+            if value.after.is_zero() {
+                rows.remove::<HashedStorages>(&key);
+            } else {
+                rows.write::<HashedStorages>(&key, &value.after);
+            }
+        }
+    }
+}
+
+/// Brings the state tables to what a change leads to, for a rollback.
 pub(super) fn state(writer: &KvWriter, diff: &StateDiff) -> Result<(), ChainStoreError> {
     for (code_hash, code) in diff.codes.iter().filter(|(hash, _)| has_code(hash)) {
         writer
