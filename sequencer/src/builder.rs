@@ -154,8 +154,10 @@ impl Builder {
             return Ok(None);
         }
         let (origin, epoch) = (plan.origin, plan.epoch);
+        let hurry = self.store.hurry();
         let block = self.execute(&parent, plan)?;
         self.store.commit(&block)?;
+        drop(hurry);
         self.settle_pool(&block);
         self.l1.release(epoch.number);
         let (header, hash) = (block.header.clone(), block.hash);

@@ -78,9 +78,10 @@ impl Bench<'_> {
     fn all(&mut self) -> anyhow::Result<Sample> {
         let transfers = self.traffic.transfers(self.store.head().number + 1);
         let input = self.chain.input(&self.store)?;
+        // As the builder does, and below.
+        let _hurry = self.store.hurry();
         let view = self.store.view()?;
         let unfolded = self.store.head().number - self.store.folded_head().number;
-        // As the builder does.
         let look = |execution: &mut Execution<'_, ChainView>| {
             self.store.foresee(&view, execution.touched());
         };

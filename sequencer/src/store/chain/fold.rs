@@ -7,13 +7,14 @@
 
 use super::{
     ChainStore, ChainStoreError, Head, Inner,
+    batch::Batch,
     recent::RecentBlock,
     write::{self, NewBlock},
     write_position,
 };
 use std::{
     fmt,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, atomic::Ordering},
     thread::JoinHandle,
     time::{Duration, Instant},
 };
@@ -51,6 +52,8 @@ impl Default for FoldLimits {
 
 /// The thread's niceness: a tenth of the share of a thread that seals.
 const NICE: i32 = 10;
+/// Time between two looks at whether somebody is still in a hurry.
+const PASS_POLL: Duration = Duration::from_micros(200);
 /// Time after which a failed fold is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 /// Longest time that a commit waits for a fold that neither ends nor fails: the longest transaction
@@ -232,7 +235,7 @@ fn wait_for_blocks(inner: &Inner, signal: &Signal, limits: FoldLimits) -> bool {
 impl Inner {
     /// Folds the oldest blocks, as many as one transaction may have.
     pub(super) fn fold_once(&self, limits: FoldLimits) -> Result<(), ChainStoreError> {
-        let _fold = self.folding.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut rows = self.folding.lock().unwrap_or_else(PoisonError::into_inner);
         let layer = self.recent.get();
         let mut bytes = 0;
         let fits = |block: &&Arc<RecentBlock>| {
@@ -246,10 +249,12 @@ impl Inner {
         let Some(last) = blocks.last() else { return Ok(()) };
         let (through, count) = (last.number(), blocks.len());
         tracing::debug!(through, count, "folding");
-        self.write_blocks(&blocks, last.position).map_err(|error| match error {
-            ChainStoreError::Engine(error) => self.kv.name_full_disk(error).into(),
-            error => error,
-        })?;
+        self.write_blocks(&mut rows, (&blocks, last.position), limits).map_err(
+            |error| match error {
+                ChainStoreError::Engine(error) => self.kv.name_full_disk(error).into(),
+                error => error,
+            },
+        )?;
         self.recent.remove_folded(last.head());
         tracing::debug!(through, count, "folded");
         // The blocks are folded whether or not a file can be removed.
@@ -259,20 +264,51 @@ impl Inner {
         Ok(())
     }
 
+    /// Waits while somebody is in a hurry, unless the log is filling up.
+    fn let_pass(&self, limits: FoldLimits) {
+        let has_room = || {
+            let layer = self.recent.get();
+            layer.blocks.len() < limits.unfolded_blocks_max / 2
+                && layer.bytes() < limits.unfolded_bytes_max / 2
+        };
+        while self.hurries.load(Ordering::Acquire) > 0 && has_room() {
+            std::thread::sleep(PASS_POLL);
+        }
+    }
+
     fn write_blocks(
         &self,
-        blocks: &[Arc<RecentBlock>],
-        position: u64,
+        rows: &mut Batch,
+        (blocks, position): (&[Arc<RecentBlock>], u64),
+        limits: FoldLimits,
     ) -> Result<(), ChainStoreError> {
         let writer = self.kv.writer()?;
-        let rows: Vec<_> = blocks.iter().map(|block| NewBlock::from(&**block)).collect();
-        write::blocks(&writer, &rows)?;
+        let blocks: Vec<_> = blocks.iter().map(|block| NewBlock::from(&**block)).collect();
+        write::blocks(&writer, rows, &blocks, || self.let_pass(limits))?;
         write_position(&writer, position)?;
         Ok(writer.commit()?)
     }
 }
 
+/// Somebody is in a hurry for as long as this lives.
+#[derive(Debug)]
+pub struct Hurry(ChainStore);
+
+impl Drop for Hurry {
+    fn drop(&mut self) {
+        self.0.0.hurries.fetch_sub(1, Ordering::Release);
+    }
+}
+
 impl ChainStore {
+    /// Says that a block is being built: the fold stands still meanwhile, in the middle of what it
+    /// writes if need be, as long as there is room in the log for twice as much.
+    #[must_use]
+    pub fn hurry(&self) -> Hurry {
+        self.0.hurries.fetch_add(1, Ordering::AcqRel);
+        Hurry(self.clone())
+    }
+
     /// Folds every block that is in the log into the database now, as before a copy of the database
     /// is made and at the end of the process.
     ///

@@ -148,6 +148,18 @@ struct Hint {
     touched: Touched,
 }
 
+impl Hint {
+    /// Adds a later hint of the same block; gives back one of another.
+    fn add(&mut self, later: Self) -> Option<Self> {
+        if later.ticket != self.ticket || later.parent != self.parent {
+            return Some(later);
+        }
+        self.touched.accounts.extend(later.touched.accounts);
+        self.touched.slots.extend(later.touched.slots);
+        None
+    }
+}
+
 /// The thread that makes changes early. Dropping it ends the thread.
 #[derive(Debug)]
 pub(super) struct Foresight {
@@ -161,8 +173,17 @@ impl Foresight {
         let (sender, receiver): (_, Receiver<Hint>) = sync_channel(HINTS_MAX);
         let roots = roots.clone();
         let run = move || {
-            for Hint { parent, ticket, touched } in receiver {
-                roots.foresee(parent, ticket, &touched);
+            while let Ok(mut hint) = receiver.recv() {
+                // What has come meanwhile costs less together.
+                let mut other = None;
+                while other.is_none()
+                    && let Ok(next) = receiver.try_recv()
+                {
+                    other = hint.add(next);
+                }
+                for Hint { parent, ticket, touched } in [Some(hint), other].into_iter().flatten() {
+                    roots.foresee(parent, ticket, &touched);
+                }
             }
         };
         let thread = std::thread::Builder::new().name("state-root".to_owned()).spawn(run);

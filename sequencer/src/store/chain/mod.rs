@@ -31,7 +31,7 @@ mod view;
 mod write;
 
 pub use error::{ChainStoreError, Corruption};
-pub use fold::FoldLimits;
+pub use fold::{FoldLimits, Hurry};
 pub use kept::{FinalOutputs, Kept};
 pub use outputs::KeptOutput;
 pub use progress::{Progress, Report};
@@ -48,6 +48,7 @@ use super::{
     tables::{FORMAT, Headers, Key, Meta, MetaKey, TABLES, TableError, Value},
 };
 use alloy::primitives::{B256, Bytes, KECCAK256_EMPTY};
+use batch::Batch;
 use cache::StateCache;
 use contracts::L2_TO_L1_MESSAGE_PASSER;
 use executor::{
@@ -65,7 +66,7 @@ use std::{
     path::Path,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
 };
 use tokio::sync::watch;
@@ -118,8 +119,11 @@ struct Inner {
     recent: Recent,
     /// Held by whoever adds or undoes blocks: they come one after another.
     writer: Mutex<()>,
-    /// Held by whoever moves blocks into the file or out of it; taken after `writer`.
-    folding: Mutex<()>,
+    /// Held by whoever moves blocks into the file or out of it; taken after `writer`. The memory for
+    /// the rows that go in.
+    folding: Mutex<Batch>,
+    /// Those who are in a hurry: the fold lets them go first.
+    hurries: AtomicUsize,
     /// Set when the log has a rollback that the file could not follow: nothing is added any more.
     diverged: AtomicBool,
     roots: Arc<Roots>,
@@ -188,7 +192,8 @@ impl ChainStore {
             log,
             recent: Recent::new(layer),
             writer: Mutex::new(()),
-            folding: Mutex::new(()),
+            folding: Mutex::default(),
+            hurries: AtomicUsize::new(0),
             diverged: AtomicBool::new(false),
             foresight: Foresight::start(&roots)?,
             roots,
@@ -259,7 +264,7 @@ fn initialise(kv: &Kv, genesis: &Genesis) -> Result<B256, ChainStoreError> {
             diff: &diff,
             message_passer_root: state.trie().storage_root(L2_TO_L1_MESSAGE_PASSER)?,
         };
-        write::blocks(&writer, &[block])?;
+        write::blocks(&writer, &mut Batch::default(), &[block], || {})?;
         write_meta(&writer, MetaKey::Format, FORMAT.to_value())?;
         write_meta(&writer, MetaKey::GenesisHash, hash.to_value())?;
         write_meta(&writer, MetaKey::ConfigHash, config_hash.to_value())?;

@@ -11,7 +11,7 @@ use alloy::primitives::B256;
 use contracts::L2_TO_L1_MESSAGE_PASSER;
 use executor::{
     StateDiff, StateTrie, Touched,
-    state::arena::{ArenaError, HashedDiff, StateArena, Wanted},
+    state::arena::{ArenaError, HashedDiff, StateArena, THREADS_MAX, Wanted},
 };
 use std::{
     collections::VecDeque,
@@ -103,6 +103,7 @@ impl Engine {
         if rest.is_none() {
             self.undo_step()?;
         }
+        self.arena.set_threads(THREADS_MAX);
         let change = self.arena.hash(rest.as_ref().unwrap_or(diff));
         let root = self.arena.apply_hashed(&change.forward)?;
         let step = self.step.get_or_insert_default();
@@ -120,6 +121,8 @@ impl Engine {
             _ => {}
         }
         let arena = &mut self.arena;
+        // The block's own thread is at work.
+        arena.set_threads(1);
         let step = self.step.get_or_insert_default();
         step.ticket = ticket;
         let diff = step.foreseen.add(touched, |address| arena.account(address))?;

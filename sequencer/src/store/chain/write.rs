@@ -39,14 +39,22 @@ impl<'a> From<&'a RecentBlock> for NewBlock<'a> {
 }
 
 /// Writes all rows of these blocks, which follow each other, and makes the last one the head.
-pub(super) fn blocks(writer: &KvWriter, blocks: &[NewBlock<'_>]) -> Result<(), ChainStoreError> {
-    let mut rows = Batch::default();
+/// The rows are gathered in `rows`. `pause` is called now and then, and may take its time.
+pub(super) fn blocks(
+    writer: &KvWriter,
+    rows: &mut Batch,
+    blocks: &[NewBlock<'_>],
+    mut pause: impl FnMut(),
+) -> Result<(), ChainStoreError> {
+    rows.clear();
     let mut removed = BTreeSet::new();
     for block in blocks {
-        block_rows(&mut rows, block);
-        state_rows(&mut rows, block.diff, &mut removed);
+        pause();
+        block_rows(rows, block);
+        state_rows(rows, block.diff, &mut removed);
     }
-    rows.write_to(writer)?;
+    rows.write_to(writer, &mut pause)?;
+    pause();
     // Such a block is not committed; a file that has the slots all the same is not what we wrote.
     for address in removed {
         if has_storage(writer, keccak256(address))? {
