@@ -54,6 +54,9 @@ impl Default for FoldLimits {
 const NICE: i32 = 10;
 /// Time between two looks at whether somebody is still in a hurry.
 const PASS_POLL: Duration = Duration::from_micros(200);
+/// Longest time that one fold stands still: whoever hurries and waits for somebody who waits for the
+/// fold waits no longer.
+const PASS_MAX: Duration = Duration::from_secs(2);
 /// Time after which a failed fold is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 /// Longest time that a commit waits for a fold that neither ends nor fails: the longest transaction
@@ -180,7 +183,8 @@ fn step_back() {
 fn run(inner: &Inner, signal: &Signal, limits: FoldLimits) {
     step_back();
     while wait_for_blocks(inner, signal, limits) {
-        let folded = inner.fold_once(limits);
+        let mut left = PASS_MAX;
+        let folded = inner.fold_once(limits, || left -= inner.let_pass(limits, left).min(left));
         let mut state = signal.state();
         match folded {
             Ok(()) => {
@@ -233,8 +237,12 @@ fn wait_for_blocks(inner: &Inner, signal: &Signal, limits: FoldLimits) -> bool {
 }
 
 impl Inner {
-    /// Folds the oldest blocks, as many as one transaction may have.
-    pub(super) fn fold_once(&self, limits: FoldLimits) -> Result<(), ChainStoreError> {
+    /// Folds the oldest blocks, as many as one transaction may have. `pause` is called between rows.
+    pub(super) fn fold_once(
+        &self,
+        limits: FoldLimits,
+        pause: impl FnMut(),
+    ) -> Result<(), ChainStoreError> {
         let mut rows = self.folding.lock().unwrap_or_else(PoisonError::into_inner);
         let layer = self.recent.get();
         let mut bytes = 0;
@@ -249,7 +257,7 @@ impl Inner {
         let Some(last) = blocks.last() else { return Ok(()) };
         let (through, count) = (last.number(), blocks.len());
         tracing::debug!(through, count, "folding");
-        self.write_blocks(&mut rows, (&blocks, last.position), limits).map_err(
+        self.write_blocks(&mut rows, (&blocks, last.position), pause).map_err(
             |error| match error {
                 ChainStoreError::Engine(error) => self.kv.name_full_disk(error).into(),
                 error => error,
@@ -265,26 +273,29 @@ impl Inner {
     }
 
     /// Waits while somebody is in a hurry, unless the log is filling up.
-    fn let_pass(&self, limits: FoldLimits) {
+    fn let_pass(&self, limits: FoldLimits, time_max: Duration) -> Duration {
         let has_room = || {
             let layer = self.recent.get();
             layer.blocks.len() < limits.unfolded_blocks_max / 2
                 && layer.bytes() < limits.unfolded_bytes_max / 2
         };
-        while self.hurries.load(Ordering::Acquire) > 0 && has_room() {
-            std::thread::sleep(PASS_POLL);
+        let started = Instant::now();
+        let waits = || self.hurries.load(Ordering::Acquire) > 0 && has_room();
+        while waits() && started.elapsed() < time_max {
+            std::thread::park_timeout(PASS_POLL);
         }
+        started.elapsed()
     }
 
     fn write_blocks(
         &self,
         rows: &mut Batch,
         (blocks, position): (&[Arc<RecentBlock>], u64),
-        limits: FoldLimits,
+        pause: impl FnMut(),
     ) -> Result<(), ChainStoreError> {
         let writer = self.kv.writer()?;
         let blocks: Vec<_> = blocks.iter().map(|block| NewBlock::from(&**block)).collect();
-        write::blocks(&writer, rows, &blocks, || self.let_pass(limits))?;
+        write::blocks(&writer, rows, &blocks, pause)?;
         write_position(&writer, position)?;
         Ok(writer.commit()?)
     }
@@ -317,7 +328,7 @@ impl ChainStore {
     pub fn fold_all(&self) -> Result<(), ChainStoreError> {
         let _writer = self.0.writer.lock().unwrap_or_else(PoisonError::into_inner);
         while !self.0.recent.get().blocks.is_empty() {
-            self.0.fold_once(self.1.limits)?;
+            self.0.fold_once(self.1.limits, || {})?;
         }
         Ok(())
     }
@@ -326,7 +337,7 @@ impl ChainStore {
     pub(super) fn fold_through(&self, number: u64) -> Result<(), ChainStoreError> {
         // A rollback may take it meanwhile; then it is in neither.
         while self.0.recent.get().get(number).is_some() {
-            self.0.fold_once(self.1.limits)?;
+            self.0.fold_once(self.1.limits, || {})?;
         }
         Ok(())
     }
