@@ -272,7 +272,7 @@ impl Inner {
         Ok(())
     }
 
-    /// Waits while somebody is in a hurry, unless the log is filling up.
+    /// Waits while somebody is in a hurry, unless the log is filling up; how long that was.
     fn let_pass(&self, limits: FoldLimits, time_max: Duration) -> Duration {
         let has_room = || {
             let layer = self.recent.get();
