@@ -25,6 +25,11 @@ use std::{
 
 /// Blocks for which a proof can always be had, unless the node is told otherwise.
 pub const PROOF_WINDOW_BLOCKS: u64 = 1_024;
+/// Keys that are changed beforehand at a time: less than a millisecond of work.
+const PIECE_KEYS: usize = 256;
+/// Changed keys from which on a second thread is called: below, it may come later than the first is
+/// done, since a node has other work for every core.
+const SHARED_KEYS_MIN: usize = 1_024;
 /// Time that a reader waits for a block whose root is known to become durable: some fdatasyncs. After
 /// it the step is undone; should the block come nevertheless, it is done again.
 const STEP_WAIT: Duration = Duration::from_millis(200);
@@ -103,8 +108,10 @@ impl Engine {
         if rest.is_none() {
             self.undo_step()?;
         }
-        self.arena.set_threads(THREADS_MAX);
-        let change = self.arena.hash(rest.as_ref().unwrap_or(diff));
+        let rest = rest.as_ref().unwrap_or(diff);
+        let keys: usize = rest.accounts.values().map(|change| 1 + change.slots.len()).sum();
+        self.arena.set_threads(if keys < SHARED_KEYS_MIN { 1 } else { THREADS_MAX });
+        let change = self.arena.hash(rest);
         let root = self.arena.apply_hashed(&change.forward)?;
         let step = self.step.get_or_insert_default();
         step.backward.push(change.backward);
@@ -178,17 +185,25 @@ impl Roots {
         Ok(Some(engine.step(diff)?))
     }
 
-    /// Makes a part of a change of block `parent` beforehand, unless the root is wanted already.
+    /// Makes a part of a change of block `parent` beforehand, piece by piece, until the root is wanted:
+    /// whoever wants it waits for one piece at most.
     pub(super) fn foresee(&self, parent: Head, ticket: u64, touched: &Touched) {
-        if self.is_wanted.load(Ordering::Acquire) {
-            return;
-        }
-        let mut engine = self.engine();
-        if engine.at != parent {
-            return;
-        }
-        if let Err(error) = engine.foresee(ticket, touched) {
-            tracing::debug!(%error, "nothing is foreseen");
+        let accounts = touched.accounts.chunks(PIECE_KEYS);
+        let accounts = accounts.map(|part| Touched { accounts: part.to_vec(), slots: Vec::new() });
+        let slots = touched.slots.chunks(PIECE_KEYS);
+        let slots = slots.map(|part| Touched { accounts: Vec::new(), slots: part.to_vec() });
+        for piece in accounts.chain(slots) {
+            if self.is_wanted.load(Ordering::Acquire) {
+                return;
+            }
+            let mut engine = self.engine();
+            if engine.at != parent {
+                return;
+            }
+            if let Err(error) = engine.foresee(ticket, &piece) {
+                tracing::debug!(%error, "nothing is foreseen");
+                return;
+            }
         }
     }
 
