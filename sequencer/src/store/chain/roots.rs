@@ -269,18 +269,19 @@ impl Roots {
     }
 
     /// What is wanted of the trie of the state that the engine is at; nothing where that is another
-    /// block's than `at`. Waits for a block that is being made durable.
+    /// block's than `at`. Waits for a block that is being made durable, or undone.
     pub(super) fn trie_for(
         &self,
         at: Head,
         wanted: &Wanted,
     ) -> Result<Option<StateTrie>, ChainStoreError> {
         let engine = self.engine();
-        let stepping = |engine: &mut Engine| {
+        // Blocks are in the list of recent ones a moment before the engine arrives there.
+        let moving = |engine: &mut Engine| {
             let reached = engine.step.as_ref().and_then(|step| step.root);
-            reached.is_some() && engine.at == at
+            reached.is_some() || engine.at.number + 1 == at.number
         };
-        let waited = self.settled.wait_timeout_while(engine, STEP_WAIT, stepping);
+        let waited = self.settled.wait_timeout_while(engine, STEP_WAIT, moving);
         let mut engine = waited.unwrap_or_else(PoisonError::into_inner).0;
         if engine.at != at {
             return Ok(None);
