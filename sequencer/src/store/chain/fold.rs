@@ -37,7 +37,7 @@ pub struct FoldLimits {
 }
 
 impl Default for FoldLimits {
-    /// A start replays at most 64 blocks, well inside the window of tries. 256 MiB of records are
+    /// A start replays at most 64 blocks: their changes, without executing. 256 MiB of records are
     /// about a gigabyte of blocks in memory.
     fn default() -> Self {
         Self {

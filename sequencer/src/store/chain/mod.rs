@@ -1,11 +1,12 @@
 //! The chain and its state on disk: blocks, receipts, indexes, current state, history, and the
-//! resident trie over it.
+//! engine of its roots.
 //!
 //! Authoritative is the order log, which makes a block durable (`commit`), and behind it the file,
 //! into which a thread folds many blocks at a time (`fold`). What the log has and the file has not is
-//! in memory too (`recent`), so that readers see no seam; a start reads it back (`replay`). The tries
-//! in memory follow from both and are checked against state roots when the store opens. Does not
-//! execute, and does not decide which block comes next: it only insists that it follows the head.
+//! in memory too (`recent`), so that readers see no seam; a start reads it back (`replay`). The
+//! trie in memory (`roots`) follows from both and is checked against state roots when the store opens.
+//! Does not execute, and does not decide which block comes next: it only insists that it follows the
+//! head.
 
 mod back;
 mod batch;
