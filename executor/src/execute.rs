@@ -7,14 +7,16 @@
 use crate::{
     access_list::BlockAccessList,
     block::{
-        BlockEnv, BlockInput, Commitments, ExecutedBlock, header, receipts_root, transactions_root,
+        BlockEnv, BlockInput, Commitments, ExecutedBlock, Skipped, header, receipts_root,
+        transactions_root,
     },
     counters::{Counters, Stopwatch},
     error::ExecuteError,
     progress::Progress,
+    receipt::Receipt,
     reference::Reference,
     rules::ChainRules,
-    state::{PostState, StateView, Touched},
+    state::{Changes, PostState, StateView, Touched},
     transaction::Transaction,
 };
 use alloc::{boxed::Box, sync::Arc};
@@ -49,6 +51,8 @@ pub struct Options<'a> {
     pub knowledge: Option<&'a Knowledge>,
     /// What the block's transactions are said to change, when the block is replayed.
     pub access_list: Option<&'a BlockAccessList>,
+    /// Whether [`Execution::changes`] will be asked.
+    pub reports_changes: bool,
 }
 
 impl From<Mode> for Options<'_> {
@@ -110,6 +114,9 @@ impl<'v, V: StateView + Sync> Engine<'v, V> {
         #[cfg(feature = "std")]
         if options.mode != Mode::Sequential && lane::runs(rules.spec()) {
             let mut crew = Crew::new(view, rules, env, options);
+            if options.reports_changes {
+                crew.leader().journal_mut().set_reporting();
+            }
             crew.leader().begin_block(env)?;
             return Ok(Self::Lane(Box::new(crew)));
         }
@@ -168,6 +175,34 @@ impl<'v, V: StateView + Sync> Execution<'v, V> {
             Engine::Reference(_) => Touched::default(),
             #[cfg(feature = "std")]
             Engine::Lane(crew) => crew.touched(),
+        }
+    }
+
+    /// What is included so far: transactions, and one receipt each. They stay as they are.
+    #[must_use]
+    pub fn included(&self) -> (&[Transaction], &[Receipt]) {
+        (&self.progress.transactions, &self.progress.receipts)
+    }
+
+    /// What was skipped so far.
+    #[must_use]
+    pub fn skipped(&self) -> &[Skipped] {
+        &self.progress.skipped
+    }
+
+    /// What changed since the last call, where [`Options::reports_changes`] said that it will be
+    /// asked. From Cancun on: earlier, storage could vanish (EIP-6780). The reference tells everything
+    /// that it has read.
+    ///
+    /// # Errors
+    /// [`ExecuteError`] when a code cannot be read.
+    pub fn changes(&mut self) -> Result<Changes, ExecuteError> {
+        match &mut self.engine {
+            Engine::Reference(reference) => Ok(reference.changes()),
+            #[cfg(feature = "std")]
+            Engine::Lane(crew) => {
+                Ok(crew.leader().journal_mut().take_report(self.env.beneficiary)?)
+            }
         }
     }
 

@@ -62,8 +62,8 @@ pub use rules::{ChainRules, EthereumRules, RollupRules};
 #[cfg(feature = "std")]
 pub use state::StateArena;
 pub use state::{
-    Account, ExecutionWitness, MemoryState, PostState, Reads, StateDiff, StateTrie, StateView,
-    Touched, WitnessState,
+    Account, Changes, ExecutionWitness, MemoryState, PostState, Reads, StateDiff, StateTrie,
+    StateView, Touched, WitnessState,
 };
 pub use transaction::{Transaction, TransactionError};
 

@@ -12,7 +12,7 @@ use crate::{
     execute::guard,
     progress::Progress,
     rules::ChainRules,
-    state::{Overlay, StateDiff, StateView},
+    state::{Changes, Overlay, StateDiff, StateView},
     transaction::Transaction,
 };
 use alloy_primitives::B256;
@@ -72,6 +72,11 @@ impl<'v, V: StateView> Reference<'v, V> {
         }
         let overlay = &self.evm.journal().database;
         Ok(Some(overlay.view().after(&overlay.diff())?.root))
+    }
+
+    /// Everything that was read or changed so far, as it is now.
+    pub(crate) fn changes(&self) -> Changes {
+        self.evm.journal().database.values()
     }
 
     pub(crate) fn into_diff(self) -> (&'v V, StateDiff) {

@@ -210,7 +210,8 @@ fn configured(
     };
     let knowledge = teaching.knowledge(configuration.knowledge);
     let access_list = teaching.access_list(configuration.knowledge);
-    let options = ExecuteOptions { mode, knowledge: Some(&knowledge), access_list };
+    let knowledge = Some(&knowledge);
+    let options = ExecuteOptions { mode, knowledge, access_list, ..ExecuteOptions::default() };
     executed(workload, options)
 }
 

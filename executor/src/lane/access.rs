@@ -370,6 +370,9 @@ impl<V: StateView> LaneJournal<'_, V> {
             if access.before == access.after {
                 continue;
             }
+            if let Some(reported) = &mut self.trace.reported {
+                reported.accounts.push(access.address);
+            }
             known.mark_touch();
             known.info.nonce = access.after.nonce;
             known.info.balance = match access.balance_min_wei {
@@ -390,6 +393,9 @@ impl<V: StateView> LaneJournal<'_, V> {
                 value
             });
             if access.before != access.after {
+                if let Some(reported) = &mut self.trace.reported {
+                    reported.slots.push((access.address, access.slot));
+                }
                 value.original_value = access.after;
                 value.present_value = access.after;
             }

@@ -1,9 +1,9 @@
 //! The state diff of a block that a lane executed: what was loaded, compared with what is there now.
 
-use super::{Base, access::current, journal::LaneJournal};
+use super::{Base, access::current, journal::LaneJournal, trace::Reported};
 use crate::{
     error::ViewError,
-    state::{Account, AccountDiff, SlotDiff, StateDiff, StateView, Touched},
+    state::{Account, AccountDiff, Changes, SlotDiff, StateDiff, StateView, Touched},
 };
 use alloc::{collections::BTreeMap, vec::Vec};
 use alloy_primitives::{Address, KECCAK256_EMPTY, U256};
@@ -48,6 +48,52 @@ impl<V: StateView> LaneJournal<'_, V> {
             accounts: base.accounts[accounts..].iter().filter_map(account).collect(),
             slots: base.slots[slots..].iter().filter_map(slot).collect(),
         }
+    }
+}
+
+impl<V: StateView> LaneJournal<'_, V> {
+    /// What is not as it was when this was asked last, and perhaps some of what is. `beneficiary` is
+    /// paid out of the trace's sight.
+    ///
+    /// # Errors
+    /// The code of an account cannot be read.
+    pub(crate) fn take_report(&mut self, beneficiary: Address) -> Result<Changes, ViewError> {
+        self.trace.settle();
+        self.trace.accounts.clear();
+        self.trace.slots.clear();
+        let Some(reported) = &mut self.trace.reported else { return Ok(Changes::default()) };
+        let Reported { mut accounts, mut slots } = core::mem::take(reported);
+        accounts.push(beneficiary);
+        accounts.sort_unstable();
+        accounts.dedup();
+        slots.sort_unstable();
+        slots.dedup();
+        let mut changes = Changes::default();
+        let state = &self.inner.inner.state;
+        for address in accounts {
+            let Some(account) = state.get(&address) else { continue };
+            let after = Some(current(account)).filter(|account| !account.is_empty());
+            if let Some(after) = after
+                && account.is_created()
+                && after.code_hash != KECCAK256_EMPTY
+            {
+                let code = account.info.code.clone();
+                let code = code.map_or_else(|| self.view().code(after.code_hash), Ok)?;
+                changes.codes.push((after.code_hash, code));
+            } else if let (Some(after), Some(code)) = (after, &account.info.code)
+                && code.is_eip7702()
+            {
+                changes.codes.push((after.code_hash, code.clone()));
+            }
+            changes.accounts.push((address, after));
+        }
+        for (address, slot) in slots {
+            let account = state.get(&address).filter(|it| !it.is_selfdestructed_locally());
+            let value = account.and_then(|account| account.storage.get(&slot));
+            let value = value.map_or(U256::ZERO, |value| value.present_value);
+            changes.slots.push((address, slot, value));
+        }
+        Ok(changes)
     }
 }
 

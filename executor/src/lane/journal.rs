@@ -7,7 +7,7 @@ use super::{
     access::clear_destroyed,
     base::Base,
     spare,
-    trace::{Detail, Payment, SlotRead, Trace},
+    trace::{Detail, Payment, Reported, SlotRead, Trace},
 };
 use crate::{error::ViewError, evm::BlockJournal, state::StateView};
 use alloc::vec::Vec;
@@ -54,9 +54,15 @@ impl<'v, V: StateView> LaneJournal<'v, V> {
         self.inner.database.accounts.reserve(accounts);
     }
 
+    /// From now on [`Self::take_report`] knows what changed.
+    pub(crate) fn set_reporting(&mut self) {
+        self.trace.reported = Some(Reported::default());
+        self.set_traced();
+    }
+
     /// Whether the next transactions are watched closely, to learn from them.
     pub(crate) fn set_observed(&mut self, observed: bool, has_team: bool) {
-        self.trace.detail = match (observed, has_team) {
+        self.trace.detail = match (observed, has_team || self.trace.reported.is_some()) {
             (true, _) => Detail::KeysAndHashes,
             (false, true) => Detail::Keys,
             (false, false) => Detail::Nothing,

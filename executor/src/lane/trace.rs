@@ -62,6 +62,15 @@ pub(super) struct Trace {
     pub(super) repeats: bool,
     /// Loads from the view before this transaction: accounts, slots.
     pub(super) loads_before: (usize, usize),
+    /// What was touched since it was reported last, when somebody wants to know.
+    pub(super) reported: Option<Reported>,
+}
+
+/// Keys that may have changed, some more than once.
+#[derive(Debug, Default)]
+pub(super) struct Reported {
+    pub(super) accounts: Vec<Address>,
+    pub(super) slots: Vec<(Address, U256)>,
 }
 
 /// A precompile or its neighbour: warm from the start, so coldness says nothing about it. Up to
@@ -71,7 +80,16 @@ pub(super) fn is_low(address: &Address) -> bool {
 }
 
 impl Trace {
+    /// Moves the keys of the last transaction to those that are reported.
+    pub(super) fn settle(&mut self) {
+        if let Some(reported) = &mut self.reported {
+            reported.accounts.extend(self.accounts.iter().map(|read| read.address));
+            reported.slots.extend(self.slots.iter().map(|read| (read.address, read.slot)));
+        }
+    }
+
     pub(super) fn begin(&mut self, has_access_list: bool, loads_before: (usize, usize)) {
+        self.settle();
         self.loads_before = loads_before;
         self.notes_warm = has_access_list;
         self.repeats = has_access_list;

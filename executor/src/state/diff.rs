@@ -57,6 +57,18 @@ impl Touched {
     }
 }
 
+/// What a part of a block's execution left behind: values as they are now. Later ones replace earlier
+/// ones. Some may be as they were.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// Accounts; `None` where there is none any more, whose slots are all zero then.
+    pub accounts: Vec<(Address, Option<Account>)>,
+    /// Slots.
+    pub slots: Vec<(Address, U256, U256)>,
+    /// New code by its hash.
+    pub codes: Vec<(B256, Bytecode)>,
+}
+
 impl StateDiff {
     /// The diff that leads back: before and after exchanged. Codes stay, they are content.
     ///

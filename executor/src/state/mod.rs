@@ -15,7 +15,7 @@ mod witness;
 
 #[cfg(feature = "std")]
 pub use arena::StateArena;
-pub use diff::{AccountDiff, SlotDiff, StateDiff, Touched};
+pub use diff::{AccountDiff, Changes, SlotDiff, StateDiff, Touched};
 pub use memory::MemoryState;
 pub use overlay::Overlay;
 #[cfg(feature = "std")]

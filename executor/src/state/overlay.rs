@@ -4,7 +4,7 @@
 //! every account and slot it touched, so that the diff compares with the base and not with whatever
 //! an earlier transaction of the same block left. Never writes to the view.
 
-use super::{Account, AccountDiff, Reads, SlotDiff, StateDiff, StateView};
+use super::{Account, AccountDiff, Changes, Reads, SlotDiff, StateDiff, StateView};
 use crate::error::ViewError;
 use alloy_primitives::{
     Address, B256, KECCAK256_EMPTY, U256,
@@ -141,6 +141,18 @@ impl<'v, V: StateView> Overlay<'v, V> {
     pub(crate) fn reads(&self) -> Reads {
         let entries = self.entries.iter();
         entries.map(|(address, entry)| (*address, entry.slots.keys().copied().collect())).collect()
+    }
+
+    /// Everything that was read or changed, as it is now.
+    pub(crate) fn values(&self) -> Changes {
+        let mut values = Changes::default();
+        for (address, entry) in &self.entries {
+            values.accounts.push((*address, entry.now));
+            let slots = entry.slots.iter().map(|(slot, value)| (*address, *slot, value.now));
+            values.slots.extend(slots);
+        }
+        values.codes = self.codes.iter().map(|(hash, code)| (*hash, code.clone())).collect();
+        values
     }
 
     /// What changed over the view.

@@ -6,15 +6,15 @@
 use super::{dice::Dice, scenario::Block};
 use alloy::primitives::{Address, B256, U256};
 use executor::{
-    Account, BlockAccessList, BlockInput, ExecuteError, ExecutedBlock, Execution, Knowledge,
-    MemoryState, Mode, Options, PostState, Reads, StateDiff, StateTrie, StateView, Touched,
-    ViewError, access_list::access_list, execute_with,
+    Account, BlockAccessList, BlockInput, ChainRules, Changes, ExecuteError, ExecutedBlock,
+    Execution, Knowledge, MemoryState, Mode, Options, PostState, Reads, StateDiff, StateTrie,
+    StateView, Touched, ViewError, access_list::access_list, execute_with,
 };
-use revm::bytecode::Bytecode;
+use revm::{bytecode::Bytecode, primitives::hardfork::SpecId};
 use std::{
     any::Any,
     cell::Cell,
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fmt::Debug,
     num::NonZeroUsize,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -102,7 +102,7 @@ pub(crate) fn in_every_mode(
     let reference = guarded("sequential", || execute_with(&view, input, Mode::Sequential.into()))?;
     for mode in modes() {
         let knowledge = block.knows.then_some(knowledge);
-        let options = Options { mode, knowledge, access_list: None };
+        let options = Options { mode, knowledge, ..Options::default() };
         let name = format!("{mode:?}");
         let result = guarded(&name, || execute_with(&view, input, options))?;
         same_result(&reference, &result).map_err(|difference| format!("{name}: {difference}"))?;
@@ -152,8 +152,9 @@ fn lies(list: &BlockAccessList, dice: &mut Dice) -> Result<BlockAccessList, Stri
 /// As the builder does it: a few transactions at a time.
 fn pieces(view: &Disk<'_>, input: &BlockInput, dice: &mut Dice) -> Executed {
     let mode = dice.pick(&[Mode::Sequential, Mode::Automatic, modes()[0], modes()[2]]);
-    let mut execution =
-        Execution::begin(view, input.rules.clone(), input.env.clone(), mode.into())?;
+    let options = Options { mode, reports_changes: true, ..Options::default() };
+    let mut execution = Execution::begin(view, input.rules.clone(), input.env.clone(), options)?;
+    let mut reports = Reports::default();
     let mut rest = &input.transactions[..];
     let most = dice.pick(&[1, 3, 20]);
     let mut told = Told::default();
@@ -163,9 +164,78 @@ fn pieces(view: &Disk<'_>, input: &BlockInput, dice: &mut Dice) -> Executed {
         if dice.range(0, 1) == 0 {
             told.add(view, &execution.touched())?;
         }
+        if dice.range(0, 1) == 0 {
+            reports.add(execution.changes()?);
+        }
         rest = after;
     }
-    execution.seal()
+    reports.add(execution.changes()?);
+    let block = execution.seal()?;
+    if ends_quietly(input) {
+        reports.compare(view, &block.diff)?;
+    }
+    Ok(block)
+}
+
+/// Whether nothing changes after the last transaction, no reward, withdrawal or system call; and
+/// accounts with storage stay (EIP-6780).
+fn ends_quietly(input: &BlockInput) -> bool {
+    let quiet = |spec: SpecId| {
+        spec.is_enabled_in(SpecId::CANCUN)
+            && !spec.is_enabled_in(SpecId::PRAGUE)
+            && input.env.withdrawals.iter().flatten().next().is_none()
+    };
+    match &*input.rules {
+        ChainRules::Rollup(_) => true,
+        ChainRules::Ethereum(rules) => quiet(rules.spec),
+    }
+}
+
+/// The state that an execution has reported piece by piece.
+#[derive(Default)]
+struct Reports {
+    accounts: BTreeMap<Address, Option<Account>>,
+    slots: BTreeMap<(Address, U256), U256>,
+    codes: BTreeSet<B256>,
+}
+
+impl Reports {
+    fn add(&mut self, changes: Changes) {
+        self.accounts.extend(changes.accounts);
+        self.slots.extend(changes.slots.into_iter().map(|(a, slot, value)| ((a, slot), value)));
+        self.codes.extend(changes.codes.into_iter().map(|(hash, _)| hash));
+    }
+
+    /// Every change was reported, and what was reported besides is as it was.
+    fn compare(self, view: &Disk<'_>, diff: &StateDiff) -> Result<(), ExecuteError> {
+        let wrong = |what: String| Err(ViewError::Store(what.into()).into());
+        for (address, change) in &diff.accounts {
+            if change.before != change.after && self.accounts.get(address) != Some(&change.after) {
+                return wrong(format!("reported {:?}: {address}", self.accounts.get(address)));
+            }
+            for (slot, value) in &change.slots {
+                if self.slots.get(&(*address, *slot)) != Some(&value.after) {
+                    return wrong(format!("slot {slot} of {address} not reported"));
+                }
+            }
+        }
+        if let Some(hash) = diff.codes.keys().find(|hash| !self.codes.contains(*hash)) {
+            return wrong(format!("code {hash} not reported"));
+        }
+        for (address, account) in &self.accounts {
+            if !diff.accounts.contains_key(address) && view.account(*address)? != *account {
+                return wrong(format!("{address} reported, and unchanged"));
+            }
+        }
+        for ((address, slot), value) in self.slots {
+            let change = diff.accounts.get(&address);
+            let is_known = change.is_some_and(|it| it.wiped || it.slots.contains_key(&slot));
+            if !is_known && view.slot(address, slot)? != value {
+                return wrong(format!("slot {slot} of {address} reported, and unchanged"));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// What an execution said beforehand of its changes.
