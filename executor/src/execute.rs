@@ -163,6 +163,12 @@ impl<'v, V: StateView + Sync> Execution<'v, V> {
         }
     }
 
+    /// The block's environment.
+    #[must_use]
+    pub const fn env(&self) -> &BlockEnv {
+        &self.env
+    }
+
     /// Gas that later transactions can still use.
     #[must_use]
     pub fn gas_left(&self) -> u64 {

@@ -1,11 +1,13 @@
-//! The block builder: at every slot it takes the next L1 origin if there is one, the origin's
-//! deposits, what the pool offers, executes, and commits.
+//! The block builder: at every slot it takes the next L1 origin if there is one and the origin's
+//! deposits, executes what the pool offers as it comes (`filling`), and seals when the slot ends.
 //!
-//! Owns the choice of origin and timestamp (by the same rules that derivation checks) and the
-//! answer to an L1 reorg: blocks built on a lost L1 block are undone and their transactions go back
-//! to the pool. Does not wait for L1, the batcher or RPC. Nothing is acknowledged here; readers see
-//! a block only once the store has it durably.
+//! Owns the choice of origin and timestamp (by the same rules that derivation checks), the answer to
+//! an L1 reorg (blocks built on a lost L1 block are undone and their transactions go back to the
+//! pool), and the promise that a block has what its mini-blocks said: a block that was begun is
+//! executed again and finished, after a failure and after a restart. Does not wait for L1, the
+//! batcher or RPC. Nothing is acknowledged here; readers see what the store has durably.
 
+mod filling;
 mod pace;
 #[cfg(test)]
 mod tests;
@@ -13,34 +15,24 @@ mod tests;
 use crate::{
     l1::{L1Chain, Standing},
     settings::EmptyBlocks,
-    store::{ChainStore, ChainStoreError, ChainView},
+    store::{ChainStore, ChainStoreError, chain::Unsealed, log::Opening},
     txpool::Pool,
 };
-use alloy::primitives::{Address, B256, map::B256Set};
-use batcher::{
-    derive::rules::{Epoch, Violation, latest_timestamp, next_origin_allowed},
-    format::{BLOCK_BYTES_MAX, Batch},
-};
+use alloy::primitives::B256;
+use batcher::derive::rules::{Epoch, Violation, latest_timestamp, next_origin_allowed};
 use executor::{
-    BlockInput, ChainRules, ExecuteError, ExecutedBlock, Execution, Genesis, Header, Knowledge,
-    L1Attributes, L1Origin, Options, RollupRules, Skipped, Transaction,
+    BlockEnv, BlockInput, ChainRules, Counters, ExecuteError, Execution, Genesis, Header,
+    Knowledge, L1Attributes, L1Origin, Options, RollupRules, Skipped, Transaction,
 };
+use filling::Filling;
 use pace::Pace;
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
-/// Most transactions taken from the pool for one block; the rest stays for the next.
-const BLOCK_TRANSACTIONS_MAX: usize = 200_000;
-
-/// Share of the block time that may be spent executing, in percent: the rest is for the state root
-/// and the commit. When it is used up the block is sealed with what it has.
-const EXECUTION_SHARE_PERCENT: u32 = 60;
-
-/// Times that the pool is asked for one block. It counts a transaction's gas limit, execution the gas
-/// used: with limits of three times the use, eight rounds fill 94 percent of a block, one fills 33.
-const OFFERS_MAX: usize = 8;
+/// Most of the block time that is kept for sealing, in percent; the rest is for executing.
+const SEALING_SHARE_PERCENT_MAX: u32 = 40;
 
 /// With more usable L1 blocks than this ahead of L2, blocks are built without waiting for the slot.
 const ORIGIN_LAG_MAX: u64 = 8;
@@ -76,6 +68,40 @@ pub struct BuilderConfig {
     pub l1_confirmations: u64,
 }
 
+/// How the builder waits while a block is open.
+pub trait Pulse {
+    /// Waits until a transaction was admitted (since the last call), or until the time comes.
+    fn wait(&mut self, until: Instant) -> Wake;
+}
+
+/// Why a wait ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wake {
+    /// There may be something to execute.
+    Transactions,
+    /// The time came.
+    Time,
+    /// The node stops: what is open is sealed now.
+    Shutdown,
+}
+
+/// A block that was built.
+#[derive(Clone, Debug)]
+pub struct Sealed {
+    /// Header.
+    pub header: Header,
+    /// Its hash.
+    pub hash: B256,
+    /// Number of the users' transactions.
+    pub transactions: usize,
+    /// What was executed and did not get in.
+    pub skipped: Vec<Skipped>,
+    /// What executing it took.
+    pub counters: Counters,
+    /// Time from the last mini-block to the durable block.
+    pub sealing: Duration,
+}
+
 /// Builds blocks, one after another.
 #[derive(Debug)]
 pub struct Builder {
@@ -90,6 +116,8 @@ pub struct Builder {
     /// What the blocks so far taught about the next ones; lives as long as the node.
     knowledge: Knowledge,
     pace: Pace,
+    /// What sealing took lately.
+    sealing: Duration,
 }
 
 #[derive(Clone, Debug)]
@@ -128,7 +156,8 @@ impl Builder {
             l1,
             parent: None,
             knowledge: Knowledge::default(),
-            pace: Pace::new(execution_budget(config.block_time), genesis.rules.gas_limit),
+            pace: Pace::new(config.block_time, genesis.rules.gas_limit),
+            sealing: Duration::ZERO,
         }
     }
 
@@ -137,13 +166,25 @@ impl Builder {
         self.pool.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Builds and commits the next block at `now_secs`, if one is due.
+    /// Builds the next block, if one is due at `now_secs`: executes what comes until the slot ends, and
+    /// seals it.
     ///
     /// # Errors
-    /// [`BuildError`]; the chain is then as it was.
-    pub fn build_next(&mut self, now_secs: u64) -> Result<Option<ExecutedBlock>, BuildError> {
+    /// [`BuildError`]; what mini-blocks have said stands, and the next call finishes that block.
+    pub fn build_next(
+        &mut self,
+        now_secs: u64,
+        slot_end: Instant,
+        pulse: &mut dyn Pulse,
+    ) -> Result<Option<Sealed>, BuildError> {
         self.undo_lost_origins()?;
         let parent = self.parent()?;
+        if let Some(unsealed) = self.store.unsealed() {
+            if let Some(sealed) = self.finish(&parent, &unsealed, slot_end, pulse)? {
+                return Ok(Some(sealed));
+            }
+            self.give_up(unsealed.transactions())?;
+        }
         let plan = self.plan(&parent, now_secs)?;
         let follows_l1 = plan.epoch.is_first();
         let due = match self.config.empty_blocks {
@@ -154,15 +195,116 @@ impl Builder {
             return Ok(None);
         }
         let (origin, epoch) = (plan.origin, plan.epoch);
-        let hurry = self.store.hurry();
-        let block = self.execute(&parent, plan)?;
-        self.store.commit(&block)?;
-        drop(hurry);
-        self.settle_pool(&block);
+        let attributes = (&plan.origin, epoch.sequence_number);
+        let parent = (&parent.header, parent.hash);
+        let input =
+            BlockInput::rollup(&self.rules, parent, attributes, plan.timestamp, plan.deposits);
+        let Some(sealed) = self.build(input, None, slot_end, pulse)? else { return Ok(None) };
         self.l1.release(epoch.number);
-        let (header, hash) = (block.header.clone(), block.hash);
+        let (header, hash) = (sealed.header.clone(), sealed.hash);
         self.parent = Some(Parent { header, hash, epoch, origin });
-        Ok(Some(block))
+        Ok(Some(sealed))
+    }
+
+    /// Takes up a block that was begun; `None` where it cannot be what was said of it any more.
+    fn finish(
+        &mut self,
+        parent: &Parent,
+        unsealed: &Unsealed,
+        slot_end: Instant,
+        pulse: &mut dyn Pulse,
+    ) -> Result<Option<Sealed>, BuildError> {
+        let Opening { parent_hash, timestamp, prevrandao } = unsealed.opening;
+        let transactions = unsealed.transactions();
+        let attributes = transactions.first().and_then(Transaction::as_deposit);
+        let Some(attributes) = attributes.and_then(L1Attributes::from_deposit) else {
+            return Ok(None);
+        };
+        let is_lost = self.is_lost(attributes.number, attributes.hash)?;
+        if is_lost || parent_hash != parent.hash {
+            return Ok(None);
+        }
+        let parent = (&parent.header, parent.hash);
+        let env = BlockEnv::rollup(&self.rules, parent, prevrandao, timestamp);
+        let input = BlockInput { rules: self.rules.clone(), env, transactions };
+        let sealed = self.build(input, Some(unsealed), slot_end, pulse)?;
+        // Read again, with its origin.
+        self.parent = None;
+        Ok(sealed)
+    }
+
+    /// Nobody shall believe any more what was said of the open block.
+    fn give_up(&self, transactions: Vec<Transaction>) -> Result<(), BuildError> {
+        tracing::warn!(count = transactions.len(), "mini-blocks retracted, transactions kept");
+        self.store.retract()?;
+        self.reinsert(transactions);
+        Ok(())
+    }
+
+    fn reinsert(&self, transactions: Vec<Transaction>) {
+        let users = transactions.into_iter().filter(|tx| tx.as_signed().is_some());
+        let users: Vec<_> = users.collect();
+        self.pool().reinsert(users, Instant::now());
+    }
+
+    /// Executes and seals: the input's transactions, or those that mini-blocks have already, and what
+    /// comes until the slot ends.
+    fn build(
+        &mut self,
+        input: BlockInput,
+        unsealed: Option<&Unsealed>,
+        slot_end: Instant,
+        pulse: &mut dyn Pulse,
+    ) -> Result<Option<Sealed>, BuildError> {
+        let deadline = slot_end.checked_sub(self.sealing_share()).unwrap_or(slot_end);
+        let view = self.store.view()?;
+        let options = Options {
+            knowledge: Some(&self.knowledge),
+            reports_changes: true,
+            ..Options::default()
+        };
+        let hurry = self.store.hurry();
+        let (rules, env) = (self.rules.clone(), input.env.clone());
+        let mut execution = Execution::begin(&view, rules, env.clone(), options)?;
+        execution.extend(&input.transactions)?;
+        let changes = execution.changes()?;
+        if unsealed.is_some() {
+            let (transactions, receipts) = execution.included();
+            let parts = (transactions.to_vec(), receipts.to_vec());
+            if !self.store.resume_block(env, parts, changes) {
+                return Ok(None);
+            }
+        } else {
+            self.store.begin_block(env, changes);
+        }
+        drop(hurry);
+        let mut filling = Filling::new(self, &view, execution, unsealed.is_some());
+        filling.fill(deadline, pulse)?;
+        let (execution, pace) = filling.end();
+        let hurry = self.store.hurry();
+        let started = Instant::now();
+        let block = execution.seal()?;
+        let sealed = Sealed {
+            header: block.header.clone(),
+            hash: block.hash,
+            transactions: block.transactions.iter().filter(|tx| tx.as_signed().is_some()).count(),
+            skipped: block.skipped.clone(),
+            counters: block.counters.clone(),
+            sealing: Duration::ZERO,
+        };
+        self.store.seal(block)?;
+        drop(hurry);
+        self.pace = pace;
+        self.pool().expire(Instant::now());
+        let sealing = started.elapsed();
+        // Slowly down, so that one easy block does not make the next one late.
+        self.sealing = sealing.max(self.sealing * 7 / 8);
+        Ok(Some(Sealed { sealing, ..sealed }))
+    }
+
+    /// How long before its end a slot's execution stops.
+    fn sealing_share(&self) -> Duration {
+        self.sealing.min(self.config.block_time * SEALING_SHARE_PERCENT_MAX / 100)
     }
 
     /// Usable L1 blocks that L2 has not taken yet.
@@ -214,29 +356,18 @@ impl Builder {
             Some(parent) => parent.epoch,
             None => self.epoch_of(head)?,
         };
-        while number > 0 {
-            match self.l1.standing(epoch.number, epoch.hash) {
-                Standing::Canonical => break,
-                Standing::Lost => {}
-                // The watcher reads that part of L1 (again): nothing is undone on a guess.
-                Standing::NotRead => {
-                    self.l1.release(epoch.number);
-                    return Err(BuildError::UnknownOrigin(epoch.number));
-                }
-            }
+        while number > 0 && self.is_lost(epoch.number, epoch.hash)? {
             number -= 1;
             epoch = self.epoch_of(number)?;
         }
         if number == head {
             return Ok(());
         }
+        let open = self.store.unsealed().map(|unsealed| unsealed.transactions());
         let removed = self.store.rollback_to(number)?;
         self.parent = None;
-        let transactions: Vec<_> = removed
-            .into_iter()
-            .flat_map(|block| block.transactions)
-            .filter(|transaction| transaction.as_signed().is_some())
-            .collect();
+        let removed = removed.into_iter().flat_map(|block| block.transactions);
+        let transactions: Vec<_> = removed.chain(open.into_iter().flatten()).collect();
         let count = transactions.len();
         tracing::warn!(
             from = head,
@@ -244,8 +375,21 @@ impl Builder {
             count,
             "L1 reorg: blocks undone, transactions kept"
         );
-        self.pool().reinsert(transactions, Instant::now());
+        self.reinsert(transactions);
         Ok(())
+    }
+
+    /// Whether an L1 block is no longer on L1.
+    fn is_lost(&self, number: u64, hash: B256) -> Result<bool, BuildError> {
+        match self.l1.standing(number, hash) {
+            Standing::Canonical => Ok(false),
+            Standing::Lost => Ok(true),
+            // The watcher reads that part of L1 (again): nothing is undone on a guess.
+            Standing::NotRead => {
+                self.l1.release(number);
+                Err(BuildError::UnknownOrigin(number))
+            }
+        }
     }
 
     /// Chooses origin and timestamp.
@@ -268,111 +412,4 @@ impl Builder {
             .max(origin.timestamp);
         Ok(Plan { origin, epoch, deposits, timestamp })
     }
-
-    fn execute(&mut self, parent: &Parent, plan: Plan) -> Result<ExecutedBlock, BuildError> {
-        let deadline = Instant::now() + execution_budget(self.config.block_time);
-        let attributes = (&plan.origin, plan.epoch.sequence_number);
-        let input = BlockInput::rollup(
-            &self.rules,
-            (&parent.header, parent.hash),
-            attributes,
-            plan.timestamp,
-            plan.deposits,
-        );
-        let view = self.store.view()?;
-        let base_fee_wei = input.env.base_fee_wei.unwrap_or(0);
-        let options = Options { knowledge: Some(&self.knowledge), ..Options::default() };
-        let mut execution = Execution::begin(&view, self.rules.clone(), input.env, options)?;
-        execution.extend(&input.transactions)?;
-        let mut pace = self.pace;
-        self.fill(&view, &mut execution, &mut pace, base_fee_wei, deadline)?;
-        let block = execution.seal()?;
-        self.pace = pace;
-        Ok(block)
-    }
-
-    /// Executes what the pool offers, until the pool, the gas or the time ends. One chunk is executed
-    /// however late it is: users get their turn even in blocks whose deposits take all the time.
-    fn fill(
-        &self,
-        view: &ChainView,
-        execution: &mut Execution<'_, ChainView>,
-        pace: &mut Pace,
-        base_fee_wei: u64,
-        deadline: Instant,
-    ) -> Result<(), BuildError> {
-        let mut offered = Vec::new();
-        for _ in 0..OFFERS_MAX {
-            let offer = self.offer(base_fee_wei, execution.gas_left(), &offered);
-            let mut rest = &offer[..];
-            while !rest.is_empty() {
-                let gas_limits = rest.iter().map(Transaction::gas_limit);
-                let (chunk, later) = rest.split_at(pace.chunk(gas_limits));
-                let started = Instant::now();
-                execution.extend(chunk)?;
-                self.store.foresee(view, execution.touched());
-                let now = Instant::now();
-                pace.note(chunk.len(), now - started);
-                if now > deadline {
-                    return Ok(());
-                }
-                rest = later;
-            }
-            if offer.is_empty() {
-                break;
-            }
-            offered.extend(offer);
-            if self.pool().counts().ready <= offered.len() {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    /// What the pool offers for a block beside what it has offered before: as much as a batch can
-    /// carry. Nothing is offered twice for one block; the order within a sender keeps.
-    fn offer(&self, base_fee_wei: u64, gas_left: u64, offered: &[Transaction]) -> Vec<Transaction> {
-        let bytes_of = |tx: &Transaction| Batch::transaction_bytes_max(tx.raw().len());
-        let seen: B256Set = offered.iter().map(Transaction::hash).collect();
-        let mut bytes = Batch::OVERHEAD_BYTES_MAX + offered.iter().map(bytes_of).sum::<usize>();
-        // The pool counts those again that it has offered before. Where it counts wrongly, because
-        // its order has changed meanwhile, execution does not admit what does not fit.
-        let gas = offered.iter().map(Transaction::gas_limit).fold(gas_left, u64::saturating_add);
-        let pool = self.pool();
-        pool.best(base_fee_wei, gas)
-            .filter(|transaction| !seen.contains(&transaction.hash()))
-            .take(BLOCK_TRANSACTIONS_MAX.saturating_sub(offered.len()))
-            .take_while(|transaction| {
-                bytes += bytes_of(transaction);
-                bytes <= BLOCK_BYTES_MAX
-            })
-            .cloned()
-            .collect()
-    }
-
-    /// Tells the pool what became of its transactions.
-    fn settle_pool(&self, block: &ExecutedBlock) {
-        let nonce = |account: Option<executor::Account>| account.map_or(0, |a| a.nonce);
-        // From the state, not from the transactions: EIP-7702 counts authorities' nonces too.
-        let mined: Vec<(Address, u64)> = block
-            .diff
-            .accounts
-            .iter()
-            .filter(|(_, diff)| nonce(diff.before) != nonce(diff.after))
-            .map(|(address, diff)| (*address, nonce(diff.after)))
-            .collect();
-        let now = Instant::now();
-        let mut pool = self.pool();
-        pool.remove_mined(&mined);
-        for Skipped { transaction, reason } in &block.skipped {
-            // The pool knows which reasons pass; it keeps those transactions for a later block.
-            pool.skip(&transaction.hash(), reason.clone(), now);
-        }
-        pool.expire(now);
-    }
-}
-
-/// Time for executing, of the time between blocks.
-fn execution_budget(block_time: Duration) -> Duration {
-    block_time * EXECUTION_SHARE_PERCENT / 100
 }

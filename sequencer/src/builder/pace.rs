@@ -16,10 +16,13 @@ const TRANSACTIONS_MIN: usize = 16;
 /// ms. Longer chunks gain nothing more, and would let a change of traffic cost more.
 const TRANSACTIONS_MAX: usize = 16_384;
 
-/// Time that a chunk should take, in percent of the time for the whole execution: a block is late by
-/// that much at most while its transactions are as fast as those before. At one block per second it
-/// is 60 ms, a hundred times what makes calling helpers worth it.
-const TARGET_PERCENT: u32 = 10;
+/// Time that a chunk should take at most: a mini-block becomes durable after it, so this bounds what
+/// a transaction waits for those before it, and it is ten times what makes calling helpers worth it.
+const TARGET_MAX: Duration = Duration::from_millis(10);
+
+/// And no more than this share of the block time, in percent, by which a block may be late while its
+/// transactions are as fast as those before.
+const TARGET_PERCENT: u32 = 6;
 
 /// A chunk ends at one part in this many of the block's gas, for the case that the transactions are
 /// slower than those before: whatever they do, the clock is looked at that many times in a block.
@@ -34,13 +37,18 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    /// For blocks of this gas limit that may spend `budget` executing.
-    pub(super) fn new(budget: Duration, block_gas_limit: u64) -> Self {
+    /// For blocks of this gas limit and time.
+    pub(super) fn new(block_time: Duration, block_gas_limit: u64) -> Self {
         Self {
-            target: budget * TARGET_PERCENT / 100,
+            target: TARGET_MAX.min(block_time * TARGET_PERCENT / 100),
             gas_max: block_gas_limit / GAS_PARTS,
             transactions: TRANSACTIONS_START,
         }
+    }
+
+    /// Most transactions that the next chunk may have.
+    pub(super) const fn transactions_max(&self) -> usize {
+        self.transactions
     }
 
     /// Length of the next chunk, given the gas limits of what is left; none only when nothing is.
@@ -75,11 +83,11 @@ impl Pace {
 mod tests {
     use super::*;
 
-    const TARGET: Duration = Duration::from_millis(60);
+    const TARGET: Duration = TARGET_MAX;
     const TRANSFER_GAS: u64 = 21_000;
 
     fn pace() -> Pace {
-        Pace::new(10 * TARGET, 2_200_000_000)
+        Pace::new(Duration::from_secs(1), 2_200_000_000)
     }
 
     /// Executes chunks of endless equal transactions.
@@ -96,7 +104,7 @@ mod tests {
         let mut pace = pace();
         assert_eq!(run(&mut pace, 0, TRANSFER_GAS, TARGET), 256);
         assert_eq!(run(&mut pace, 1, TRANSFER_GAS, Duration::from_micros(10)), 512, "doubled");
-        assert_eq!(run(&mut pace, 9, TRANSFER_GAS, Duration::from_micros(10)), 6_000, "60 ms");
+        assert_eq!(run(&mut pace, 9, TRANSFER_GAS, Duration::from_micros(10)), 1_000, "10 ms");
         let fastest = Duration::from_nanos(250);
         assert_eq!(run(&mut pace, 9, 1, fastest), TRANSACTIONS_MAX);
     }
@@ -105,10 +113,11 @@ mod tests {
     fn a_slow_chunk_shortens_the_next_at_once() {
         let mut pace = pace();
         run(&mut pace, 9, TRANSFER_GAS, Duration::from_micros(10));
-        assert_eq!(run(&mut pace, 1, TRANSFER_GAS, Duration::from_millis(1)), 60);
+        assert_eq!(run(&mut pace, 1, TRANSFER_GAS, Duration::from_micros(500)), 20);
         assert_eq!(run(&mut pace, 1, TRANSFER_GAS, Duration::from_secs(1)), TRANSACTIONS_MIN);
         // And it recovers.
-        assert_eq!(run(&mut pace, 12, TRANSFER_GAS, Duration::from_micros(10)), 6_000);
+        assert_eq!(run(&mut pace, 12, TRANSFER_GAS, Duration::from_micros(10)), 1_000);
+        assert_eq!(Pace::new(Duration::from_millis(50), 1).target, Duration::from_millis(3));
     }
 
     #[test]

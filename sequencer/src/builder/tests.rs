@@ -3,14 +3,14 @@
 use super::*;
 use crate::{
     store::{
-        chain::ChainOptions,
+        chain::{ChainOptions, StoredBlock},
         log::{DirectoryFiles, LogFile, LogFiles},
     },
     txpool::{AccountState, Config, DropReason},
 };
 use alloy::{
     consensus::{SignableTransaction, TxEip1559},
-    primitives::{Bytes, Signature, TxKind, U256, bytes},
+    primitives::{Address, Bytes, Signature, TxKind, U256, bytes},
 };
 use batcher::l1::L1Block;
 use executor::{
@@ -70,6 +70,15 @@ fn genesis(gas_limit: u64, senders: u64) -> Genesis {
     }
 }
 
+/// Never waits.
+struct Impatient;
+
+impl Pulse for Impatient {
+    fn wait(&mut self, _until: Instant) -> Wake {
+        Wake::Time
+    }
+}
+
 /// A builder and what it builds from.
 struct Site {
     builder: Builder,
@@ -107,12 +116,19 @@ impl Site {
         pool.add(transaction, account, 1, Instant::now()).unwrap().hash
     }
 
-    /// The next block, and the hashes of the users' transactions in it.
-    fn build(&mut self) -> (ExecutedBlock, Vec<B256>) {
-        let block = self.builder.build_next(NOW_SECS + 1).unwrap().unwrap();
+    /// Builds with what the pool has, without waiting for more.
+    fn try_build(&mut self) -> Result<Option<Sealed>, BuildError> {
+        let slot_end = Instant::now() + self.builder.config.block_time;
+        self.builder.build_next(NOW_SECS + 1, slot_end, &mut Impatient)
+    }
+
+    /// The next block, what the store has of it, and the hashes of the users' transactions in it.
+    fn build(&mut self) -> (Sealed, StoredBlock, Vec<B256>) {
+        let sealed = self.try_build().unwrap().unwrap();
+        let block = self.builder.store.block(sealed.header.number).unwrap().unwrap();
         let users = block.transactions.iter().filter(|tx| tx.as_signed().is_some());
         let users = users.map(Transaction::hash).collect();
-        (block, users)
+        (sealed, block, users)
     }
 }
 
@@ -154,14 +170,14 @@ fn a_block_is_filled_by_the_gas_used_not_by_the_limits() {
     let mut site = Site::new(2_000_000, 20);
     let wide = (0..20).map(|index| site.add(transfer(sender(index), 0, 500_000, 1)));
     let added: Vec<_> = wide.collect();
-    let (block, users) = site.build();
+    let (block, _, users) = site.build();
     assert_eq!(users, added, "each once, in their order");
     assert!(block.skipped.is_empty());
     assert!(site.pool.lock().unwrap().is_empty());
 }
 
 #[test]
-fn one_that_does_not_fit_yet_is_placed_later_in_the_same_block() {
+fn one_that_fits_once_those_before_it_used_less_keeps_its_place() {
     let mut site = Site::new(2_000_000, 4);
     let [first, wide, after, last] = [
         transfer(sender(0), 0, 500_000, 1),
@@ -170,8 +186,8 @@ fn one_that_does_not_fit_yet_is_placed_later_in_the_same_block() {
         transfer(sender(2), 0, 500_000, 1),
     ]
     .map(|transaction| site.add(transaction));
-    let (_, users) = site.build();
-    assert_eq!(users, [first, last, wide, after]);
+    let (_, _, users) = site.build();
+    assert_eq!(users, [first, wide, after, last]);
 }
 
 #[test]
@@ -180,7 +196,7 @@ fn what_can_never_pass_is_dropped_and_what_needs_it_waits() {
     let poor = site.add(transfer(sender(0), 0, 21_000, 2 * RICH_WEI));
     let behind = site.add(transfer(sender(0), 1, 21_000, 1));
     let other = site.add(transfer(sender(1), 0, 21_000, 1));
-    let (block, users) = site.build();
+    let (block, _, users) = site.build();
     assert_eq!(users, [other]);
     let skipped: Vec<_> =
         block.skipped.iter().map(|it| (it.transaction.hash(), &it.reason)).collect();
@@ -197,7 +213,7 @@ fn what_can_never_pass_is_dropped_and_what_needs_it_waits() {
     drop(pool);
     // The gap is filled: both go.
     let filler = site.add(transfer(sender(0), 0, 21_000, 1));
-    assert_eq!(site.build().1, [filler, behind]);
+    assert_eq!(site.build().2, [filler, behind]);
 }
 
 #[test]
@@ -207,11 +223,11 @@ fn helpers_are_called_for_a_block_of_calls_and_what_it_taught_stays() {
     for nonce in 0..2 {
         let calls = (0..CALLERS).map(|index| site.add(call(sender(index), nonce)));
         let added: Vec<_> = calls.collect();
-        let (block, users) = site.build();
+        let (sealed, block, users) = site.build();
         assert_eq!(users, added);
         assert!(block.receipts.iter().all(|receipt| receipt.success));
         if std::thread::available_parallelism().unwrap().get() > 1 {
-            assert_eq!(block.counters.strategy, Strategy::Parallel, "{:?}", block.counters);
+            assert_eq!(sealed.counters.strategy, Strategy::Parallel, "{:?}", sealed.counters);
             assert_eq!(site.builder.knowledge.functions(), 2, "of the contract, of its code");
         }
     }
@@ -291,18 +307,18 @@ fn a_full_disk_stops_sealing_and_what_was_offered_is_sealed_when_there_is_room()
         ChainOptions { log_files: Some(Arc::new(disk)), ..ChainOptions::default() }
     });
     let first = site.add(transfer(sender(0), 0, 21_000, 1));
-    assert_eq!(site.build().1, [first]);
+    assert_eq!(site.build().2, [first]);
     let second = site.add(transfer(sender(1), 0, 21_000, 1));
     full.store(true, Ordering::Relaxed);
     for attempt in 1..=3 {
-        let error = site.builder.build_next(NOW_SECS + 1).unwrap_err();
+        let error = site.try_build().unwrap_err();
         assert!(error.to_string().starts_with("the disk is full: cannot write"), "{error}");
         assert_eq!(site.builder.store.head().number, 1);
         assert_eq!(site.pool.lock().unwrap().counts().ready, 1);
         assert_eq!(refused.load(Ordering::Relaxed), attempt);
     }
     full.store(false, Ordering::Relaxed);
-    let (block, users) = site.build();
+    let (block, _, users) = site.build();
     assert_eq!((block.header.number, users), (2, vec![second]));
     assert!(site.pool.lock().unwrap().is_empty());
 }

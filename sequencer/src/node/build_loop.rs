@@ -1,72 +1,111 @@
-//! The clock of the chain: asks the builder for a block at every slot. Building runs on a blocking
-//! thread, so that it neither delays nor waits for the async tasks.
+//! The clock of the chain: gives the builder one slot after another. It has a thread of its own,
+//! because it executes; waiting for transactions goes through the runtime's timers.
 
 use super::{NodeError, audit, health::Health};
-use crate::{builder::Builder, store::Ledger};
-use executor::ExecutedBlock;
+use crate::{
+    builder::{Builder, Pulse, Sealed, Wake},
+    store::Ledger,
+};
 use std::{
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
-use tokio::time::{Instant, MissedTickBehavior, interval_at};
+use tokio::{runtime::Handle, sync::Notify};
 use tokio_util::sync::CancellationToken;
 
-/// Builds until `shutdown`. A block that cannot be built is tried again at the next slot: nothing
-/// of it was acknowledged.
-pub(super) async fn build_blocks(
-    mut builder: Builder,
-    block_time: Duration,
-    health: Arc<Health>,
-    ledger: Ledger,
-    shutdown: CancellationToken,
-) -> Result<(), NodeError> {
-    let mut slots = interval_at(Instant::now(), block_time);
-    let mut sealed = 0;
-    slots.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    loop {
-        if !builder.is_behind() || health.is_failing() {
-            tokio::select! {
-                _ = slots.tick() => {}
-                () = shutdown.cancelled() => return Ok(()),
-            }
-        }
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-        let now_secs = now.map_or(0, |now| now.as_secs());
-        let building = tokio::task::spawn_blocking(move || {
-            let built = builder.build_next(now_secs);
-            (builder, built)
-        });
-        let (returned, built) = building.await?;
-        builder = returned;
-        match built {
-            Ok(Some(block)) => {
-                let number = block.header.number;
-                log(&block);
-                if number <= sealed {
-                    // Aside: sealing does not wait for the ledger.
-                    tokio::spawn(audit::undone(ledger.clone(), sealed, number - 1));
+/// What the loop needs besides the builder.
+#[derive(Debug)]
+pub(super) struct BuildLoop {
+    pub(super) block_time: Duration,
+    /// Told after each admitted transaction.
+    pub(super) new_transaction: Arc<Notify>,
+    pub(super) health: Arc<Health>,
+    pub(super) ledger: Ledger,
+    pub(super) shutdown: CancellationToken,
+}
+
+impl BuildLoop {
+    /// Builds until the node stops. A block that cannot be built is tried again at the next slot:
+    /// what was acknowledged of it stands.
+    ///
+    /// # Errors
+    /// [`NodeError`] when the thread cannot be started, or panics.
+    pub(super) async fn run(self, builder: Builder) -> Result<(), NodeError> {
+        let runtime = Handle::current();
+        let building = tokio::task::spawn_blocking(move || self.build(builder, &runtime));
+        Ok(building.await?)
+    }
+
+    fn build(self, mut builder: Builder, runtime: &Handle) {
+        let Self { block_time, new_transaction, health, ledger, shutdown } = self;
+        let mut pulse = Clock { runtime, new_transaction: &new_transaction, shutdown: &shutdown };
+        let mut slot_end = Instant::now() + block_time;
+        let mut sealed_number = 0;
+        while !shutdown.is_cancelled() {
+            let is_behind = builder.is_behind() && !health.is_failing();
+            let end = if is_behind { Instant::now() } else { slot_end };
+            match builder.build_next(now_secs(), end, &mut pulse) {
+                Ok(Some(sealed)) => {
+                    let number = sealed.header.number;
+                    log(&sealed);
+                    if number <= sealed_number {
+                        // Aside: sealing does not wait for the ledger.
+                        let undone = audit::undone(ledger.clone(), sealed_number, number - 1);
+                        runtime.spawn(undone);
+                    }
+                    sealed_number = number;
+                    health.sealed();
                 }
-                sealed = number;
-                health.sealed();
+                Ok(None) => {
+                    health.sealed();
+                    pulse.wait(slot_end);
+                }
+                Err(error) => {
+                    health.failed(&error);
+                    while pulse.wait(slot_end) == Wake::Transactions {}
+                }
             }
-            Ok(None) => health.sealed(),
-            Err(error) => health.failed(&error),
+            let now = Instant::now();
+            while slot_end <= now {
+                slot_end += block_time;
+            }
         }
-        if shutdown.is_cancelled() {
-            return Ok(());
-        }
+    }
+}
+
+fn now_secs() -> u64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    now.map_or(0, |now| now.as_secs())
+}
+
+/// Waits on the runtime's timers.
+struct Clock<'a> {
+    runtime: &'a Handle,
+    new_transaction: &'a Notify,
+    shutdown: &'a CancellationToken,
+}
+
+impl Pulse for Clock<'_> {
+    fn wait(&mut self, until: Instant) -> Wake {
+        self.runtime.block_on(async {
+            tokio::select! {
+                biased;
+                () = self.shutdown.cancelled() => Wake::Shutdown,
+                () = self.new_transaction.notified() => Wake::Transactions,
+                () = tokio::time::sleep_until(until.into()) => Wake::Time,
+            }
+        })
     }
 }
 
 /// A line for the block, and one for what executing it took: whether helpers were called, how many
 /// of their results held, and where the time went.
-fn log(block: &ExecutedBlock) {
-    let number = block.header.number;
-    let users = block.transactions.iter().filter(|tx| tx.as_signed().is_some());
-    let (transactions, gas) = (users.count(), block.header.gas_used);
-    let skipped = block.skipped.len();
-    tracing::debug!(number, transactions, skipped, gas, hash = %block.hash, "sealed");
-    let counters = &block.counters;
+fn log(sealed: &Sealed) {
+    let (number, gas) = (sealed.header.number, sealed.header.gas_used);
+    let (transactions, skipped) = (sealed.transactions, sealed.skipped.len());
+    let sealing = sealed.sealing;
+    tracing::debug!(number, transactions, skipped, gas, hash = %sealed.hash, ?sealing, "sealed");
+    let counters = &sealed.counters;
     let phases = &counters.phases;
     tracing::debug!(
         number,

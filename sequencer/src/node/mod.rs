@@ -29,7 +29,7 @@ use batcher::{
     poster::{Heads, PostError},
     proposer::ProposeError,
 };
-use build_loop::build_blocks;
+use build_loop::BuildLoop;
 use executor::{Genesis, L1Attributes, Transaction};
 use health::Health;
 use history::OutputKeeper;
@@ -41,7 +41,11 @@ use std::{
     sync::{Arc, Mutex},
     time::Instant,
 };
-use tokio::{net::TcpListener, sync::watch, task::JoinSet};
+use tokio::{
+    net::TcpListener,
+    sync::{Notify, watch},
+    task::JoinSet,
+};
 use tokio_util::sync::CancellationToken;
 
 /// Why a node did not start, or stopped.
@@ -189,15 +193,22 @@ impl Node {
             self.l1.clone(),
         );
         let block_time = self.config.block_time;
-        let (ledger, closing) = (self.ledger.clone(), shutdown.clone());
-        tasks.spawn(build_blocks(builder, block_time, health.clone(), ledger, closing));
+        let new_transaction = Arc::new(Notify::new());
+        let building = BuildLoop {
+            block_time,
+            new_transaction: new_transaction.clone(),
+            health: health.clone(),
+            ledger: self.ledger.clone(),
+            shutdown: shutdown.clone(),
+        };
+        tasks.spawn(building.run(builder));
 
         let chain = NodeChain::new(&self.genesis, self.store.clone(), heads, block_time);
         let readiness = {
             let l1 = self.l1.clone();
             Arc::new(move || health.readiness(&l1))
         };
-        let options = RpcOptions { readiness, ..RpcOptions::default() };
+        let options = RpcOptions { readiness, new_transaction, ..RpcOptions::default() };
         let context = Arc::new(RpcContext::new(chain, pool, options));
         let closing = shutdown.clone().cancelled_owned();
         let listener = self.listener;

@@ -323,7 +323,7 @@ fn check(directory: &Path) -> Result<(), DbError> {
     writeln!(out, "in tables     {} {}", checked.head.number, checked.head.hash)?;
     writeln!(out, "state root    {}, computed from the tables", checked.state_root)?;
     writeln!(out, "entries       {}", checked.entries)?;
-    if let Some(CheckedLog { head, state_root, blocks, rollbacks, stat }) = &checked.log {
+    if let Some(CheckedLog { head, state_root, blocks, rollbacks, stat, .. }) = &checked.log {
         writeln!(out, "order log     {blocks} blocks and {rollbacks} rollbacks after them")?;
         writeln!(out, "head          {} {}", head.number, head.hash)?;
         writeln!(out, "state root    {state_root}, computed from the tables and the log")?;

@@ -2,7 +2,7 @@
 //! it later (`fold`). Blocks come one after another.
 
 use super::{
-    ChainStore, ChainStoreError, Head,
+    ChainEvent, ChainStore, ChainStoreError, Head,
     recent::{Layer, RecentBlock},
     write::hashed_slot,
 };
@@ -16,16 +16,25 @@ use executor::{ExecutedBlock, state::AccountDiff};
 use std::{collections::BTreeMap, ops::ControlFlow, sync::PoisonError};
 
 impl ChainStore {
+    /// [`Self::seal`] with a copy of the block.
+    ///
+    /// # Errors
+    /// As [`Self::seal`].
+    pub fn commit(&self, block: &ExecutedBlock) -> Result<(), ChainStoreError> {
+        self.seal(block.clone())
+    }
+
     /// Appends a block to the order log, and publishes the new head when the log has it durably: that
     /// is the acknowledgement. Blocks the thread for the time of an fdatasync, and longer while the
     /// fold into the database is as far behind as it may be.
     ///
     /// # Errors
-    /// [`ChainStoreError::NotNextBlock`], [`ChainStoreError::OtherState`] and
+    /// [`ChainStoreError::NotNextBlock`], [`ChainStoreError::OtherState`],
+    /// [`ChainStoreError::DiffersFromMiniBlocks`] and
     /// [`ChainStoreError::StorageOutlivesAccount`] when the block does not fit;
     /// [`ChainStoreError::DiskFull`] until there is room, and the chain is as it was; otherwise a file
     /// failed and the node should halt.
-    pub fn commit(&self, block: &ExecutedBlock) -> Result<(), ChainStoreError> {
+    pub fn seal(&self, block: ExecutedBlock) -> Result<(), ChainStoreError> {
         let _writer = self.0.writer.lock().unwrap_or_else(PoisonError::into_inner);
         self.0.check_not_diverged()?;
         let number = block.header.number;
@@ -33,21 +42,26 @@ impl ChainStore {
         if parent != head.hash || number != head.number + 1 {
             return Err(ChainStoreError::NotNextBlock { head, number, parent });
         }
-        self.check_removals(block)?;
+        if !self.0.preconfirmed.agrees(&block) {
+            return Err(ChainStoreError::DiffersFromMiniBlocks { number });
+        }
+        self.check_removals(&block)?;
         self.1.wait_for_room(&self.0)?;
         let root = block.header.state_root;
         let message_passer_root = self.0.roots.prepare(root, &block.diff)?;
         let message_passer_root =
             message_passer_root.ok_or(ChainStoreError::OtherState { number, header: root })?;
-        let payload = BlockRecord::encode(block);
-        let ticket = self.0.log.append(RecordKind::Block, number, &payload)?;
-        self.0.log.wait(&ticket)?;
+        let payload = BlockRecord::encode(&block);
+        let position = self.0.append(RecordKind::Block, number, &payload)?;
         let next = Head { number, hash: block.hash, timestamp: block.header.timestamp };
-        let (position, bytes) = (ticket.position(), payload.len());
+        let transactions = block.transactions.len();
         self.0.cache.follow(self.0.recent.get().version + 1, &block.diff);
-        self.0.recent.push(RecentBlock::executed(block, message_passer_root, position, bytes));
+        let record = BlockRecord::from(block);
+        self.0.recent.push(RecentBlock::new(record, message_passer_root, position, payload.len()));
         self.0.roots.arrive(next, self.folded_head().number);
+        self.0.preconfirmed.close();
         self.0.head.send_replace(next);
+        self.0.preconfirmed.tell(ChainEvent::Sealed { position, head: next, transactions });
         self.1.wake();
         Ok(())
     }

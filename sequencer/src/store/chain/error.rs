@@ -123,6 +123,15 @@ pub enum ChainStoreError {
         /// Its parent.
         parent: B256,
     },
+    /// No block was begun.
+    #[error("no block is open")]
+    NothingOpen,
+    /// The block is not the one whose mini-blocks were acknowledged.
+    #[error("block {number} differs from its mini-blocks")]
+    DiffersFromMiniBlocks {
+        /// Number of the offered block.
+        number: u64,
+    },
     /// The block's change does not give the state that its header commits to.
     #[error("block {number} commits to state {header}, which its change does not give")]
     OtherState {
@@ -223,6 +232,14 @@ pub enum Corruption {
     /// A block's change in the log does not give the state that its header commits to.
     #[error("record {position} of the order log: block {number} has another state than its header")]
     LogState {
+        /// Block.
+        number: u64,
+        /// Position of the record.
+        position: u64,
+    },
+    /// A sealed block in the log is not what its mini-blocks said.
+    #[error("record {position} of the order log: block {number} differs from its mini-blocks")]
+    LogMiniBlocks {
         /// Block.
         number: u64,
         /// Position of the record.

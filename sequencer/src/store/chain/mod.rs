@@ -17,7 +17,9 @@ mod error;
 mod fold;
 mod foreseen;
 mod kept;
+mod open_block;
 mod outputs;
+mod preconfirm;
 mod progress;
 mod prune;
 mod read;
@@ -34,7 +36,9 @@ mod write;
 pub use error::{ChainStoreError, Corruption};
 pub use fold::{FoldLimits, Hurry};
 pub use kept::{FinalOutputs, Kept};
+pub use open_block::{MiniBlock, OpenBlock, Unsealed};
 pub use outputs::KeptOutput;
+pub use preconfirm::{ChainEvent, EVENTS_MAX};
 pub use progress::{Progress, Report};
 pub use prune::{Pruned, prune_directory};
 pub use read::{StoredBlock, TransactionAt};
@@ -58,6 +62,7 @@ use executor::{
 };
 use fold::Folder;
 use foreseen::Foresight;
+use preconfirm::Preconfirmed;
 use recent::Recent;
 use replay::Replay;
 use roots::Roots;
@@ -133,6 +138,7 @@ struct Inner {
     tickets: AtomicU64,
     cache: StateCache,
     codes: Codes,
+    preconfirmed: Preconfirmed,
     head: watch::Sender<Head>,
     /// Last, so that it is released once the database is closed.
     _lock: DirectoryLock,
@@ -185,7 +191,7 @@ impl ChainStore {
         let roots = Arc::new(Roots::new(head, arena, options.trie_bytes_max));
         let mut replay = Replay::new(&kv, &roots, (head, state_root));
         let log = OrderLog::open(files, config, position, |record| replay.record(record))?;
-        let layer = replay.finish();
+        let (layer, unsealed) = replay.finish();
         let version = layer.version;
         let (sender, _) = watch::channel(layer.head());
         let inner = Arc::new(Inner {
@@ -201,6 +207,7 @@ impl ChainStore {
             tickets: AtomicU64::new(1),
             cache: StateCache::new(version),
             codes: Codes::default(),
+            preconfirmed: Preconfirmed::new(unsealed),
             head: sender,
             _lock: lock,
         });

@@ -67,9 +67,14 @@ impl LogTail {
     pub(super) fn read(log: &LogReader, head: Head) -> Result<Self, LogError> {
         let (mut last, mut common) = (head.number, head.number);
         let stat = log.read::<LogError>(|_, record| {
-            last = record.height;
-            if record.kind == RecordKind::Rollback {
-                common = common.min(last);
+            match record.kind {
+                RecordKind::Block => last = record.height,
+                RecordKind::Rollback => {
+                    last = record.height;
+                    common = common.min(last);
+                }
+                // Nothing of the chain before it is sealed.
+                RecordKind::MiniBlock | RecordKind::Retraction | RecordKind::Stage => {}
             }
             Ok(())
         })?;

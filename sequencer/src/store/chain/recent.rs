@@ -6,7 +6,7 @@
 use super::{Head, StoredBlock, TransactionAt};
 use crate::store::log::BlockRecord;
 use alloy::primitives::{Address, B256, U256, map::B256Map};
-use executor::{Account, ExecutedBlock, StateDiff};
+use executor::{Account, StateDiff};
 use revm::bytecode::Bytecode;
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -92,23 +92,6 @@ impl RecentBlock {
         let mut changes = record.diff.accounts.values();
         let removes = changes.any(|change| change.wiped || change.after.is_none());
         Self { record, message_passer_root, position, bytes, indexes, touched, removes }
-    }
-
-    /// The executed block as its record says it. Transactions and log data are shared.
-    pub(super) fn executed(
-        block: &ExecutedBlock,
-        message_passer_root: B256,
-        position: u64,
-        bytes: usize,
-    ) -> Self {
-        let record = BlockRecord {
-            header: block.header.clone(),
-            hash: block.hash,
-            transactions: block.transactions.clone(),
-            receipts: block.receipts.clone(),
-            diff: block.diff.clone(),
-        };
-        Self::new(record, message_passer_root, position, bytes)
     }
 
     pub(super) fn number(&self) -> u64 {

@@ -3,7 +3,7 @@
 //! its state root is the one that its change gives.
 
 use super::{
-    ChainStoreError, Corruption, Head,
+    ChainStoreError, Corruption, Head, Unsealed,
     recent::{Layer, RecentBlock},
     rollback::undo_folded,
     roots::Roots,
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::store::{
     kv::Kv,
-    log::{BlockRecord, Record, RecordKind},
+    log::{BlockRecord, MiniBlockRecord, Record, RecordKind},
 };
 use alloy::primitives::B256;
 use executor::StateDiff;
@@ -24,20 +24,62 @@ pub(super) struct Replay<'a> {
     /// The database's head, and its state root.
     folded: (Head, B256),
     blocks: Vec<Arc<RecentBlock>>,
+    /// The mini-blocks behind the last block.
+    unsealed: Option<Unsealed>,
 }
 
 impl<'a> Replay<'a> {
     /// At the database's head, whose state the engine has.
     pub(super) fn new(kv: &'a Kv, roots: &'a Roots, folded: (Head, B256)) -> Self {
-        Self { kv, roots, folded, blocks: Vec::new() }
+        Self { kv, roots, folded, blocks: Vec::new(), unsealed: None }
     }
 
     /// Takes the next record.
     pub(super) fn record(&mut self, record: Record<'_>) -> Result<(), ChainStoreError> {
         match record.kind {
             RecordKind::Block => self.block(record),
-            RecordKind::Rollback => self.rollback(record),
+            RecordKind::Rollback => {
+                self.unsealed = None;
+                self.rollback(record)
+            }
+            RecordKind::MiniBlock => self.mini_block(record),
+            RecordKind::Retraction => {
+                self.unsealed = None;
+                Ok(())
+            }
+            // For those who follow the chain; they read the log themselves.
+            RecordKind::Stage => Ok(()),
         }
+    }
+
+    fn mini_block(&mut self, record: Record<'_>) -> Result<(), ChainStoreError> {
+        let (number, position) = (record.height, record.position);
+        let part = MiniBlockRecord::decode(record.payload);
+        let part = part.map_err(|error| Corruption::LogBlock { number, position, error })?;
+        let head = self.head();
+        let order = Corruption::LogOrder { number, position, head: head.number };
+        if number != head.number + 1 {
+            return Err(order.into());
+        }
+        if let Some(opening) = part.opening {
+            if opening.parent_hash != head.hash || self.unsealed.is_some() {
+                return Err(order.into());
+            }
+            self.unsealed = Some(Unsealed::new(number, opening));
+        }
+        let follows = |unsealed: &&mut Unsealed| unsealed.len() == part.first_index as usize;
+        let unsealed = self.unsealed.as_mut().filter(follows).ok_or(order)?;
+        unsealed.push(position, part);
+        Ok(())
+    }
+
+    /// A sealed block begins with what its mini-blocks said.
+    fn keeps_word(&self, block: &BlockRecord) -> bool {
+        self.unsealed.as_ref().is_none_or(|unsealed| {
+            block.header.timestamp == unsealed.opening.timestamp
+                && block.transactions.starts_with(&unsealed.transactions())
+                && unsealed.receipts().zip(&block.receipts).all(|(said, sealed)| said == sealed)
+        })
     }
 
     fn head(&self) -> Head {
@@ -55,6 +97,10 @@ impl<'a> Replay<'a> {
         if header.number != number || number != head.number + 1 || header.parent_hash != head.hash {
             return Err(Corruption::LogOrder { number, position, head: head.number }.into());
         }
+        if !self.keeps_word(&block) {
+            return Err(Corruption::LogMiniBlocks { number, position }.into());
+        }
+        self.unsealed = None;
         let root = header.state_root;
         let message_passer_root = self.roots.prepare(root, &block.diff)?;
         let message_passer_root =
@@ -98,8 +144,9 @@ impl<'a> Replay<'a> {
         Err(Corruption::WayBack { number: target.number, header: root }.into())
     }
 
-    /// The list of blocks.
-    pub(super) fn finish(self) -> Layer {
-        Layer { blocks: self.blocks, ..Layer::empty(self.folded.0, 0) }
+    /// The list of blocks, and what there is of one that is not sealed.
+    pub(super) fn finish(self) -> (Layer, Option<Unsealed>) {
+        let layer = Layer { blocks: self.blocks, ..Layer::empty(self.folded.0, 0) };
+        (layer, self.unsealed)
     }
 }

@@ -2,8 +2,8 @@
 //! and the removal of the blocks in between. Does not decide when to roll back.
 
 use super::{
-    ChainStore, ChainStoreError, Corruption, Head, StoredBlock, kept::check_rollback, outputs,
-    read::read_block, recent::Layer, write, write_head, write_position,
+    ChainEvent, ChainStore, ChainStoreError, Corruption, Head, StoredBlock, kept::check_rollback,
+    outputs, read::read_block, recent::Layer, write, write_head, write_position,
 };
 use crate::store::{
     kv::{Access, KvTransaction, KvWriter},
@@ -84,6 +84,8 @@ impl ChainStore {
         };
         self.0.roots.return_to(target);
         self.0.head.send_replace(target);
+        let position = self.0.log.durable_position();
+        self.0.preconfirmed.tell(ChainEvent::RolledBack { position, to: number });
         Ok(removed)
     }
 
@@ -109,9 +111,10 @@ impl ChainStore {
     }
 
     fn log_rollback(&self, number: u64) -> Result<u64, ChainStoreError> {
-        let ticket = self.0.log.append(RecordKind::Rollback, number, &[])?;
-        self.0.log.wait(&ticket)?;
-        Ok(ticket.position())
+        let position = self.0.append(RecordKind::Rollback, number, &[])?;
+        // Before anybody reads the state that it was on top of.
+        self.0.preconfirmed.close();
+        Ok(position)
     }
 }
 

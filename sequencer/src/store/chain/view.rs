@@ -7,8 +7,8 @@
 //! a slot without later change is as it is now.
 
 use super::{
-    ChainStore, ChainStoreError, Corruption, Head, Kept, back::CHANGES_MAX, has_code, read_head,
-    recent::Layer, rollback::head_at, write::hashed_slot,
+    ChainStore, ChainStoreError, Corruption, Head, Kept, OpenBlock, back::CHANGES_MAX, has_code,
+    read_head, recent::Layer, rollback::head_at, write::hashed_slot,
 };
 use crate::store::{
     kv::KvSnapshot,
@@ -49,6 +49,8 @@ pub struct ChainView {
     version: Option<u64>,
     /// Its number among all views.
     ticket: u64,
+    /// What is built on top of the block, where the view is of the pending state.
+    open: Option<Arc<OpenBlock>>,
 }
 
 impl fmt::Debug for ChainView {
@@ -69,7 +71,26 @@ impl ChainStore {
         let version = Some(layer.version);
         let ticket = self.0.tickets.fetch_add(1, Ordering::Relaxed);
         let (store, block) = (self.clone(), head);
-        Ok(ChainView { snapshot, layer, store, folded, head, block, version, ticket })
+        Ok(ChainView { snapshot, layer, store, folded, head, block, version, ticket, open: None })
+    }
+
+    /// The state after what the open block has executed so far; that at the head where nothing is
+    /// open. It has no trie.
+    ///
+    /// # Errors
+    /// As [`Self::view`].
+    pub fn pending_view(&self) -> Result<ChainView, ChainStoreError> {
+        let mut view = self.view()?;
+        for _ in 0..VIEW_ATTEMPTS_MAX {
+            let Some(open) = self.open_block() else { return Ok(view) };
+            if open.parent == view.block {
+                view.open = Some(open);
+                return Ok(view);
+            }
+            // Sealed in between.
+            view = self.view()?;
+        }
+        Err(ChainStoreError::Contended)
     }
 
     /// The list of recent blocks, and a snapshot of the file that it continues, with the file's head.
@@ -125,7 +146,13 @@ impl ChainStore {
 }
 
 impl ChainView {
-    /// The block whose state this is.
+    /// The open block, where this is the state after what it has executed so far.
+    #[must_use]
+    pub fn open(&self) -> Option<&Arc<OpenBlock>> {
+        self.open.as_ref()
+    }
+
+    /// The block whose state this is, or that the open one is on top of.
     #[must_use]
     pub fn block(&self) -> Head {
         self.block
@@ -245,16 +272,25 @@ impl ChainView {
 
 impl StateView for ChainView {
     fn account(&self, address: Address) -> Result<Option<Account>, ViewError> {
+        if let Some(account) = self.open.as_ref().and_then(|open| open.account(address)) {
+            return Ok(account);
+        }
         Ok(self.read_account(address)?)
     }
 
     fn slot(&self, address: Address, slot: U256) -> Result<U256, ViewError> {
+        if let Some(value) = self.open.as_ref().and_then(|open| open.slot(address, slot)) {
+            return Ok(value);
+        }
         Ok(self.read_slot(address, slot)?)
     }
 
     fn code(&self, code_hash: B256) -> Result<Bytecode, ViewError> {
         if !has_code(&code_hash) {
             return Ok(Bytecode::default());
+        }
+        if let Some(code) = self.open.as_ref().and_then(|open| open.code(&code_hash)) {
+            return Ok(code.clone());
         }
         self.read_code(code_hash)?.ok_or(ViewError::MissingCode(code_hash))
     }
@@ -273,6 +309,9 @@ impl StateView for ChainView {
 
     /// Within the proof window it can always be had; before it the number of changes since is bounded.
     fn trie_for(&self, reads: &Reads, diff: &StateDiff) -> Result<StateTrie, ViewError> {
+        if self.open.is_some() {
+            return Err(ViewError::MissingNode);
+        }
         self.trie_within(reads, diff, CHANGES_MAX).map_err(|error| match error {
             ChainStoreError::TrieTooOld { .. } => ViewError::MissingNode,
             error => error.into(),
@@ -280,7 +319,9 @@ impl StateView for ChainView {
     }
 
     fn after(&self, diff: &StateDiff) -> Result<PostState, ViewError> {
-        if let Some(root) = self.store.0.roots.after(self.block, diff)? {
+        if self.open.is_none()
+            && let Some(root) = self.store.0.roots.after(self.block, diff)?
+        {
             return Ok(PostState { root, trie: None });
         }
         let trie = self.trie_for(&Reads::default(), diff)?.apply(diff)?;

@@ -57,15 +57,22 @@ pub struct BlockRecord {
     pub diff: StateDiff,
 }
 
-/// Bytes are not a block's record.
+/// Bytes are not the record of a block, or of a mini-block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BlockRecordError {
     /// Of another version.
-    #[error("a block record of version {0}, this program knows {VERSION}")]
+    #[error("a record of version {0}, this program knows {VERSION}")]
     Version(u8),
     /// Not what this version writes.
-    #[error("undecodable {0} in a block record")]
+    #[error("undecodable {0} in a record")]
     Undecodable(&'static str),
+}
+
+impl From<ExecutedBlock> for BlockRecord {
+    fn from(block: ExecutedBlock) -> Self {
+        let ExecutedBlock { header, hash, transactions, receipts, diff, .. } = block;
+        Self { header, hash, transactions, receipts, diff }
+    }
 }
 
 impl BlockRecord {
@@ -79,13 +86,8 @@ impl BlockRecord {
         let mut header = Vec::new();
         block.header.encode(&mut header);
         put_bytes(&mut out, &header);
-        put_count(&mut out, block.transactions.len());
-        for transaction in &block.transactions {
-            out.extend_from_slice(transaction.sender().as_slice());
-            put_bytes(&mut out, transaction.raw());
-        }
-        put_count(&mut out, block.receipts.len());
-        block.receipts.iter().for_each(|receipt| put_receipt(&mut out, receipt));
+        put_transactions(&mut out, &block.transactions);
+        put_receipts(&mut out, &block.receipts);
         put_count(&mut out, block.diff.accounts.len());
         for (address, change) in &block.diff.accounts {
             out.extend_from_slice(address.as_slice());
@@ -128,7 +130,20 @@ fn header(input: &mut Input<'_>) -> Option<Header> {
     rlp.is_empty().then_some(header)
 }
 
-fn transactions(input: &mut Input<'_>) -> Option<Vec<Transaction>> {
+pub(super) fn put_transactions(out: &mut Vec<u8>, transactions: &[Transaction]) {
+    put_count(out, transactions.len());
+    for transaction in transactions {
+        out.extend_from_slice(transaction.sender().as_slice());
+        put_bytes(out, transaction.raw());
+    }
+}
+
+pub(super) fn put_receipts(out: &mut Vec<u8>, receipts: &[Receipt]) {
+    put_count(out, receipts.len());
+    receipts.iter().for_each(|receipt| put_receipt(out, receipt));
+}
+
+pub(super) fn transactions(input: &mut Input<'_>) -> Option<Vec<Transaction>> {
     let count = input.count(20 + 4)?;
     let mut transactions = Vec::with_capacity(count);
     for _ in 0..count {
@@ -164,7 +179,7 @@ fn put_receipt(out: &mut Vec<u8>, receipt: &Receipt) {
     }
 }
 
-fn receipts(input: &mut Input<'_>) -> Option<Vec<Receipt>> {
+pub(super) fn receipts(input: &mut Input<'_>) -> Option<Vec<Receipt>> {
     let count = input.count(1 + 1 + 8 + 4)?;
     let mut receipts = Vec::with_capacity(count);
     for _ in 0..count {

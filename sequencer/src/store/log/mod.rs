@@ -13,17 +13,21 @@ mod block_record;
 mod bytes;
 mod error;
 mod files;
+mod mini_block_record;
 mod reader;
 mod recovery;
 mod segment;
+mod stage_record;
 mod writer;
 
 pub use block_record::{BlockRecord, BlockRecordError};
 pub use error::{Damage, LogError};
 pub use files::{DirectoryFiles, LogFile, LogFiles};
+pub use mini_block_record::{MiniBlockRecord, Opening};
 pub use reader::{LogReader, LogStat, TornTail};
 pub use recovery::Place;
 pub use segment::{RECORD_BYTES_MAX, Record, RecordKind};
+pub use stage_record::{Stage, StageRecord};
 
 use alloy::primitives::B256;
 use recovery::{Expected, Recovered, Segment, recover, segment_name};

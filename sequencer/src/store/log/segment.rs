@@ -30,8 +30,8 @@ use super::error::Damage;
 use alloy::primitives::B256;
 use xxhash_rust::xxh3::xxh3_64;
 
-/// Layout of segments. One of a higher format is refused; there is no lower one yet.
-pub(super) const FORMAT: u32 = 1;
+/// Layout of segments. One of a higher format is refused. Format 1 has blocks and rollbacks only.
+pub(super) const FORMAT: u32 = 2;
 /// Size of a segment's header.
 pub(super) const HEADER_BYTES: usize = 88;
 /// Size of a record without its payload.
@@ -47,8 +47,16 @@ const MAGIC: &[u8; 8] = b"weft-log";
 pub enum RecordKind {
     /// A block was added; the payload is a [`BlockRecord`](super::BlockRecord).
     Block,
-    /// The blocks above the record's height were undone; no payload.
+    /// The blocks above the record's height were undone, and what was open with them; no payload.
     Rollback,
+    /// A part of the block of the record's height was executed; the payload is a
+    /// [`MiniBlockRecord`](super::MiniBlockRecord).
+    MiniBlock,
+    /// The mini-blocks of the block of the record's height will not be sealed; no payload.
+    Retraction,
+    /// L1 has the block of the record's height; the payload is a
+    /// [`StageRecord`](super::StageRecord).
+    Stage,
 }
 
 impl RecordKind {
@@ -56,6 +64,9 @@ impl RecordKind {
         match self {
             Self::Block => 1,
             Self::Rollback => 2,
+            Self::MiniBlock => 3,
+            Self::Retraction => 4,
+            Self::Stage => 5,
         }
     }
 
@@ -63,6 +74,9 @@ impl RecordKind {
         match code {
             1 => Some(Self::Block),
             2 => Some(Self::Rollback),
+            3 => Some(Self::MiniBlock),
+            4 => Some(Self::Retraction),
+            5 => Some(Self::Stage),
             _ => None,
         }
     }

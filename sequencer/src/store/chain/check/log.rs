@@ -9,9 +9,13 @@ use super::{
     roots::Roots, same_hash, same_number,
 };
 use crate::store::{
-    chain::{ChainStoreError, Head, Kept, has_code, rollback::diff_back_to, write::hashed_slot},
+    chain::{
+        ChainStoreError, Head, Kept, Unsealed, has_code, rollback::diff_back_to, write::hashed_slot,
+    },
     kv::{Access, KvTransaction},
-    log::{BlockRecord, LogReader, LogStat, Place, Record, RecordKind},
+    log::{
+        BlockRecord, LogReader, LogStat, MiniBlockRecord, Place, Record, RecordKind, StageRecord,
+    },
     tables::{Bytecodes, HashedAccounts, HashedStorages, Headers, Table},
 };
 use alloy::primitives::{Address, B256, U256, keccak256};
@@ -29,6 +33,8 @@ pub struct CheckedLog {
     pub blocks: u64,
     /// Rollbacks that the tables have not followed.
     pub rollbacks: u64,
+    /// Mini-blocks, of blocks that the tables do not have.
+    pub mini_blocks: u64,
     /// The log as a whole.
     pub stat: LogStat,
 }
@@ -89,6 +95,8 @@ struct Replay<'a, K: Access> {
     codes: BTreeSet<B256>,
     blocks: u64,
     rollbacks: u64,
+    mini_blocks: u64,
+    unsealed: Option<Unsealed>,
 }
 
 impl<K: Access> Checker<'_, K> {
@@ -109,13 +117,17 @@ impl<K: Access> Checker<'_, K> {
             codes: BTreeSet::new(),
             blocks: 0,
             rollbacks: 0,
+            mini_blocks: 0,
+            unsealed: None,
         };
         let mut versions = Vec::new();
         let stat = log.read(|place, record| {
             let at = At::new(place, &record);
             match replay.record(&record) {
                 Ok(()) => {
-                    versions.push((at, replay.last().state_root));
+                    if matches!(record.kind, RecordKind::Block | RecordKind::Rollback) {
+                        versions.push((at, replay.last().state_root));
+                    }
                     Ok(())
                 }
                 Err(Fault::Here(problem)) => Err(at.wrong(problem)),
@@ -124,11 +136,11 @@ impl<K: Access> Checker<'_, K> {
         })?;
         self.log_roots(&replay.journal, versions)?;
         let Link { head, state_root, .. } = *replay.last();
-        let Replay { blocks, rollbacks, .. } = replay;
-        Ok(CheckedLog { head, state_root, blocks, rollbacks, stat })
+        let Replay { blocks, rollbacks, mini_blocks, .. } = replay;
+        Ok(CheckedLog { head, state_root, blocks, rollbacks, mini_blocks, stat })
     }
 
-    /// Computes the state root after every record, in one walk over the tables.
+    /// Computes the state root after every block and rollback, in one walk over the tables.
     fn log_roots(
         &mut self,
         journal: &Journal,
@@ -154,8 +166,37 @@ impl<K: Access> Replay<'_, K> {
     fn record(&mut self, record: &Record<'_>) -> Result<(), Fault> {
         match record.kind {
             RecordKind::Block => self.block(record),
-            RecordKind::Rollback => self.rollback(record.height),
+            RecordKind::Rollback => {
+                self.unsealed = None;
+                self.rollback(record.height)
+            }
+            RecordKind::MiniBlock => self.mini_block(record),
+            RecordKind::Retraction => {
+                let unsealed = self.unsealed.take();
+                let was_open = unsealed.is_some_and(|open| open.number == record.height);
+                let stray = Problem::Stray("it retracts a block that is not open");
+                if was_open { Ok(()) } else { Err(stray.into()) }
+            }
+            RecordKind::Stage => match StageRecord::decode(record.payload) {
+                Some(_) => Ok(()),
+                None => Err(Problem::Stray("it names no stage").into()),
+            },
         }
+    }
+
+    fn mini_block(&mut self, record: &Record<'_>) -> Result<(), Fault> {
+        let part = MiniBlockRecord::decode(record.payload).map_err(Problem::Block)?;
+        let before = self.last().head;
+        same_number("the height", record.height, before.number + 1)?;
+        if let Some(opening) = part.opening {
+            same_hash("the parent hash", opening.parent_hash, before.hash)?;
+            self.unsealed = Some(Unsealed::new(record.height, opening));
+        }
+        let follows = |unsealed: &&mut Unsealed| unsealed.len() == part.first_index as usize;
+        let gap = Problem::Stray("it does not follow the mini-block before");
+        self.unsealed.as_mut().filter(follows).ok_or(gap)?.push(record.position, part);
+        self.mini_blocks += 1;
+        Ok(())
     }
 
     fn block(&mut self, record: &Record<'_>) -> Result<(), Fault> {
@@ -167,6 +208,12 @@ impl<K: Access> Replay<'_, K> {
         let root = transactions_root(&block.transactions);
         same_hash("the transactions root", header.transactions_root, root)?;
         receipts_agree(header, &block.receipts)?;
+        if let Some(unsealed) = self.unsealed.take()
+            && !(block.transactions.starts_with(&unsealed.transactions())
+                && unsealed.receipts().zip(&block.receipts).all(|(said, sealed)| said == sealed))
+        {
+            return Err(Problem::Stray("it differs from its mini-blocks").into());
+        }
         self.changes(&block.diff)?;
         self.journal.apply(&block.diff);
         let head = Head { number: header.number, hash: block.hash, timestamp: header.timestamp };

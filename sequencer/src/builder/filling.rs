@@ -1,0 +1,185 @@
+//! The open block: what the pool offers is executed as it comes, a few milliseconds of it at a time,
+//! and each part is made durable and shown before the next is begun.
+//!
+//! Owns the size and the rhythm of mini-blocks, and telling the pool what became of its transactions.
+//! Does not begin or seal the block.
+
+use super::{BuildError, Builder, Pace, Pulse, Wake};
+use crate::{store::ChainView, txpool::Pool};
+use alloy::primitives::{Address, map::B256Set};
+use batcher::format::{BLOCK_BYTES_MAX, Batch};
+use executor::{Changes, Execution, Transaction};
+use std::{
+    sync::MutexGuard,
+    time::{Duration, Instant},
+};
+
+/// Most transactions taken from the pool for one block; the rest stays for the next.
+const BLOCK_TRANSACTIONS_MAX: usize = 200_000;
+
+/// Least time from one mini-block to the next: under load, more transactions share an fdatasync. The
+/// first one after a pause does not wait.
+const MINI_BLOCK_INTERVAL: Duration = Duration::from_millis(2);
+
+/// EIP-7702: a transaction of this type counts the nonces of others than its sender.
+const SET_CODE_TX_TYPE: u8 = 4;
+
+/// A block while it is filled.
+pub(super) struct Filling<'b, 'v> {
+    builder: &'b Builder,
+    view: &'v ChainView,
+    execution: Execution<'v, ChainView>,
+    pace: Pace,
+    base_fee_wei: u64,
+    /// Transactions that the log has.
+    durable: usize,
+    /// Skipped ones that the pool was told of, and their number.
+    refused: B256Set,
+    told: usize,
+    /// Size of the users' transactions in a batch.
+    bytes: usize,
+}
+
+impl<'b, 'v> Filling<'b, 'v> {
+    /// A block that was begun; `is_durable` where the log has what is executed already.
+    pub(super) fn new(
+        builder: &'b Builder,
+        view: &'v ChainView,
+        execution: Execution<'v, ChainView>,
+        is_durable: bool,
+    ) -> Self {
+        let (transactions, _) = execution.included();
+        let bytes = transactions.iter().map(batch_bytes).sum::<usize>();
+        let durable = if is_durable { transactions.len() } else { 0 };
+        let base_fee_wei = execution.env().base_fee_wei.unwrap_or(0);
+        let mut filling = Self {
+            builder,
+            view,
+            execution,
+            pace: builder.pace,
+            base_fee_wei,
+            durable,
+            refused: B256Set::default(),
+            told: 0,
+            bytes: Batch::OVERHEAD_BYTES_MAX + bytes,
+        };
+        if is_durable {
+            filling.settle_pool(&Changes::default(), 0);
+        }
+        filling
+    }
+
+    /// What was executed, and how fast.
+    pub(super) fn end(self) -> (Execution<'v, ChainView>, Pace) {
+        (self.execution, self.pace)
+    }
+
+    /// Executes what comes until the time does. One part is executed however late it is: users get
+    /// their turn even in blocks whose deposits take all the time.
+    pub(super) fn fill(
+        &mut self,
+        deadline: Instant,
+        pulse: &mut dyn Pulse,
+    ) -> Result<(), BuildError> {
+        loop {
+            let started = Instant::now();
+            let offer = self.offer();
+            if !offer.is_empty() {
+                self.execute(&offer)?;
+            } else if started >= deadline || pulse.wait(deadline) != Wake::Transactions {
+                return Ok(());
+            } else {
+                continue;
+            }
+            if Instant::now() >= deadline {
+                return Ok(());
+            }
+            let rest = MINI_BLOCK_INTERVAL.saturating_sub(started.elapsed());
+            if !rest.is_zero() {
+                std::thread::sleep(rest);
+            }
+        }
+    }
+
+    /// Executes a mini-block, and shows it when it is durable.
+    fn execute(&mut self, offer: &[Transaction]) -> Result<(), BuildError> {
+        let store = &self.builder.store;
+        let hurry = store.hurry();
+        let started = Instant::now();
+        self.execution.extend(offer)?;
+        store.foresee(self.view, self.execution.touched());
+        self.pace.note(offer.len(), started.elapsed());
+        let changes = self.execution.changes()?;
+        let (transactions, receipts) = self.execution.included();
+        let first = self.durable;
+        // Skipped ones alone are nothing to keep.
+        let has_users = transactions[first..].iter().any(|tx| tx.as_signed().is_some());
+        if has_users {
+            self.bytes += transactions[first..].iter().map(batch_bytes).sum::<usize>();
+            self.durable = transactions.len();
+            let parts = (transactions[first..].to_vec(), receipts[first..].to_vec());
+            store.extend_block(parts, changes.clone())?;
+        }
+        drop(hurry);
+        self.settle_pool(&changes, first);
+        Ok(())
+    }
+
+    fn pool(&self) -> MutexGuard<'b, Pool> {
+        self.builder.pool()
+    }
+
+    /// The next part of what the pool has, as far as gas and the batch's bytes allow.
+    fn offer(&self) -> Vec<Transaction> {
+        let mut bytes = self.bytes;
+        let count = BLOCK_TRANSACTIONS_MAX.saturating_sub(self.execution.included().0.len());
+        let pool = self.pool();
+        let mut offer: Vec<_> = pool
+            .best(self.base_fee_wei, self.execution.gas_left())
+            .filter(|transaction| !self.refused.contains(&transaction.hash()))
+            .take(count.min(self.pace.transactions_max()))
+            .take_while(|transaction| {
+                bytes += batch_bytes(transaction);
+                bytes <= BLOCK_BYTES_MAX
+            })
+            .cloned()
+            .collect();
+        drop(pool);
+        let chunk = self.pace.chunk(offer.iter().map(Transaction::gas_limit));
+        offer.truncate(chunk);
+        offer
+    }
+
+    /// Tells the pool what became of its transactions, those from `first` on.
+    fn settle_pool(&mut self, changes: &Changes, first: usize) {
+        let (transactions, _) = self.execution.included();
+        let included = &transactions[first..];
+        let mut nonces: Vec<(Address, u64)> = included
+            .iter()
+            .filter(|transaction| transaction.as_signed().is_some())
+            .map(|transaction| (transaction.sender(), transaction.nonce().saturating_add(1)))
+            .collect();
+        if included.iter().any(|transaction| transaction.ty() == SET_CODE_TX_TYPE) {
+            let accounts = changes.accounts.iter();
+            nonces.extend(
+                accounts.filter_map(|(address, account)| Some((*address, (*account)?.nonce))),
+            );
+        }
+        let skipped = &self.execution.skipped()[self.told..];
+        self.told += skipped.len();
+        self.refused.extend(skipped.iter().map(|skipped| skipped.transaction.hash()));
+        let now = Instant::now();
+        let mut pool = self.builder.pool();
+        pool.remove_mined(&nonces);
+        for skipped in skipped {
+            // The pool knows which reasons pass; it keeps those transactions for a later block.
+            pool.skip(&skipped.transaction.hash(), skipped.reason.clone(), now);
+        }
+    }
+}
+
+/// What a transaction takes in a batch; nothing for a deposit, which is on L1 already.
+fn batch_bytes(transaction: &Transaction) -> usize {
+    let bytes = Batch::transaction_bytes_max(transaction.raw().len());
+    if transaction.as_signed().is_some() { bytes } else { 0 }
+}
