@@ -2,7 +2,10 @@
 
 use crate::{
     rpc::{Chain, ChainError, Heads},
-    store::{ChainStore, ChainStoreError, ChainView, Head, StoredBlock, chain::TransactionAt},
+    store::{
+        ChainStore, ChainStoreError, ChainView, Head, StoredBlock,
+        chain::{ChainEvent, OpenBlock, TransactionAt},
+    },
 };
 use alloy::primitives::{B256, U256};
 use batcher::poster;
@@ -11,7 +14,7 @@ use std::{
     sync::Arc,
     time::{Duration, SystemTime},
 };
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 
 /// The chain store with the heads that L1 determines.
 #[derive(Debug)]
@@ -71,6 +74,18 @@ impl Chain for NodeChain {
         // A sub-second chain estimates with the next second, too: the transaction may land there.
         let timestamp = now_secs.max(header.timestamp + self.block_time.as_secs().max(1));
         Ok(BlockEnv::rollup(&self.rules, (&header, hash), header.mix_hash, timestamp))
+    }
+
+    fn open_block(&self) -> Option<Arc<OpenBlock>> {
+        self.store.open_block()
+    }
+
+    fn subscribe_events(&self) -> Option<broadcast::Receiver<ChainEvent>> {
+        Some(self.store.subscribe_events())
+    }
+
+    fn pending_view(&self) -> Result<Option<ChainView>, ChainError> {
+        self.store.pending_view().map(Some).map_err(failed)
     }
 
     fn header(&self, number: u64) -> Result<Option<(Header, B256)>, ChainError> {

@@ -1,7 +1,7 @@
 //! Balance, nonce, code, storage and proofs of one account.
 
 use super::{
-    block_id::{resolve, unavailable, view},
+    block_id::{resolve, state, unavailable},
     chain::Chain,
     context::RpcContext,
     error::{Refusal, RpcError},
@@ -27,7 +27,7 @@ fn account<C: Chain>(
     address: Address,
     id: Option<BlockId>,
 ) -> Result<(C::View, Account), RpcError> {
-    let view = view(ctx, resolve(ctx, id)?)?;
+    let view = state(ctx, id)?;
     let account = view.account(address)?.unwrap_or_default();
     Ok((view, account))
 }
@@ -57,7 +57,7 @@ pub(super) fn code<C: Chain>(ctx: &RpcContext<C>, params: &Params<'_>) -> Reply 
 
 pub(super) fn storage<C: Chain>(ctx: &RpcContext<C>, params: &Params<'_>) -> Reply {
     let (address, key): (_, JsonStorageKey) = (params.required(0)?, params.required(1)?);
-    let view = view(ctx, resolve(ctx, params.optional(2)?)?)?;
+    let view = state(ctx, params.optional(2)?)?;
     json(&B256::from(view.slot(address, key.as_b256().into())?))
 }
 

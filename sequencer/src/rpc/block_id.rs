@@ -21,7 +21,8 @@ pub(super) fn number_of<C: Chain>(ctx: &RpcContext<C>, tag: BlockNumberOrTag) ->
     }
 }
 
-/// Height of an existing block, for calls that need its state. Pending means the newest state.
+/// Height of an existing block, for calls that need it. Pending means the newest one here; what knows
+/// more of it asks [`state`].
 pub(super) fn resolve<C: Chain>(ctx: &RpcContext<C>, id: Option<BlockId>) -> Result<u64, RpcError> {
     match id.unwrap_or_default() {
         BlockId::Number(tag) => {
@@ -44,6 +45,22 @@ pub(super) fn find<C: Chain>(ctx: &RpcContext<C>, id: BlockId) -> Result<Option<
         Err(RpcError::HeaderNotFound | RpcError::HashNotFound) => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// State that a block parameter names: after a block, or pending.
+pub(super) fn state<C: Chain>(
+    ctx: &RpcContext<C>,
+    id: Option<BlockId>,
+) -> Result<C::View, RpcError> {
+    if id.is_some_and(|id| id.is_pending()) {
+        return pending_view(ctx);
+    }
+    view(ctx, resolve(ctx, id)?)
+}
+
+/// State after what the open block has executed so far, or after the newest block.
+pub(super) fn pending_view<C: Chain>(ctx: &RpcContext<C>) -> Result<C::View, RpcError> {
+    ctx.chain.pending_view()?.ok_or(RpcError::HeaderNotFound)
 }
 
 /// State after a block.

@@ -30,8 +30,12 @@ pub(super) fn load<C: Chain>(
     Ok(ctx.chain.block(number)?)
 }
 
-/// The pool's best transactions for the next block, and its environment.
+/// What the open block has executed so far, and its environment; where nothing is open, the pool's
+/// best transactions for the next block.
 fn pending<C: Chain>(ctx: &RpcContext<C>) -> Result<(BlockEnv, Vec<Transaction>), RpcError> {
+    if let Some(open) = ctx.chain.open_block() {
+        return Ok((BlockEnv::clone(&open.env), open.transactions().cloned().collect()));
+    }
     let env = ctx.chain.pending_env()?;
     let base_fee_wei = env.base_fee_wei.unwrap_or(0);
     let pool = ctx.pool();

@@ -4,7 +4,7 @@
 //! will meet; the last block's timestamp makes time-dependent contracts run out of gas.
 
 use super::{
-    block_id::{header, resolve, view},
+    block_id::{header, pending_view, resolve, view},
     chain::Chain,
     context::RpcContext,
     error::{Refusal, RpcError},
@@ -76,17 +76,19 @@ fn read<C: Chain>(
 ) -> Result<Simulation<C::View>, RpcError> {
     let request = to_call(ctx.chain.rules(), params.required(0)?)?;
     let id = params.optional::<BlockId>(1)?.unwrap_or_default();
-    let number = resolve(ctx, Some(id))?;
     let newest = matches!(id, BlockId::Number(BlockNumberOrTag::Latest));
-    let mut env = if id.is_pending() || (next && newest) {
-        ctx.chain.pending_env()?
-    } else {
-        BlockEnv::of_header(&header(ctx, number)?.0)
+    // What will run next runs on top of what has run already, sealed or not.
+    let is_next = id.is_pending() || (next && newest);
+    let open = ctx.chain.open_block().filter(|_| is_next && !next);
+    let mut env = match open {
+        Some(open) => BlockEnv::clone(&open.env),
+        None if is_next => ctx.chain.pending_env()?,
+        None => BlockEnv::of_header(&header(ctx, resolve(ctx, Some(id))?)?.0),
     };
     if let Some(block) = params.optional::<BlockOverrides>(3)? {
         overrides::apply_block(&mut env, &block)?;
     }
-    let view = view(ctx, number)?;
+    let view = if is_next { pending_view(ctx)? } else { view(ctx, resolve(ctx, Some(id))?)? };
     Ok(Simulation { request, env, view, state: params.optional(2)? })
 }
 

@@ -3,11 +3,11 @@
 //!
 //! Deliberately absent: writing, pool, and anything asynchronous but the head's watch.
 
-use crate::store::chain::{Head, StoredBlock, TransactionAt};
+use crate::store::chain::{ChainEvent, Head, OpenBlock, StoredBlock, TransactionAt};
 use alloy::primitives::{B256, U256};
 use executor::{BlockEnv, ChainRules, Header, StateView, state::AccountProof};
 use std::sync::Arc;
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 
 /// Heights of the heads by how sure they are: newest, posted to L1, final on L1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,6 +46,25 @@ pub trait Chain: Send + Sync + 'static {
     /// # Errors
     /// [`ChainError`] when the head cannot be read.
     fn pending_env(&self) -> Result<BlockEnv, ChainError>;
+
+    /// The block that is being built, as far as it is durable; never blocks. `None` where nothing is
+    /// open, or the chain does not show it.
+    fn open_block(&self) -> Option<Arc<OpenBlock>> {
+        None
+    }
+
+    /// Follows what happens to the chain, mini-blocks among it; `None` where it does not tell.
+    fn subscribe_events(&self) -> Option<broadcast::Receiver<ChainEvent>> {
+        None
+    }
+
+    /// State after what the open block has executed so far, or after the newest block.
+    ///
+    /// # Errors
+    /// [`ChainError`] when the state cannot be read.
+    fn pending_view(&self) -> Result<Option<Self::View>, ChainError> {
+        self.view(self.heads().latest)
+    }
 
     /// Header and hash of a block; `None` where there is none.
     ///

@@ -9,9 +9,9 @@ use super::{
     context::RpcContext,
     error::{Limit, RpcError},
     format,
-    send::Included,
+    send::{Included, Level},
 };
-use crate::store::chain::StoredBlock;
+use crate::store::chain::{ChainEvent, MiniBlock, StoredBlock};
 use alloy::primitives::B256;
 use executor::Transaction;
 use std::{
@@ -48,7 +48,15 @@ struct Announced {
     count: u64,
 }
 
-type Waiters = HashMap<B256, Vec<oneshot::Sender<Included>>>;
+type Waiters = HashMap<B256, Vec<Waiter>>;
+
+/// Somebody who waits for a transaction.
+#[derive(Debug)]
+struct Waiter {
+    /// Being executed is not enough.
+    for_sealed: bool,
+    sender: oneshot::Sender<Included>,
+}
 
 /// The hub.
 #[derive(Debug)]
@@ -112,18 +120,23 @@ impl Feed {
         (announced.hashes.iter().skip(kept - wanted).copied().collect(), announced.count)
     }
 
-    /// Registers for the receipt of a transaction that is not in a block yet.
-    pub(super) fn wait_for(&self, hash: B256) -> Result<oneshot::Receiver<Included>, RpcError> {
+    /// Registers for a transaction that is not executed yet.
+    pub(super) fn wait_for(
+        &self,
+        hash: B256,
+        level: Level,
+    ) -> Result<oneshot::Receiver<Included>, RpcError> {
         let mut waiters = self.waiters();
         if waiters.len() >= WAITERS_MAX {
             // Those whose clients went away without a receipt.
-            waiters.retain(|_, senders| senders.iter().any(|sender| !sender.is_closed()));
+            waiters.retain(|_, senders| senders.iter().any(|waiter| !waiter.sender.is_closed()));
         }
         if waiters.len() >= WAITERS_MAX {
             return Err(Limit::Waiters(WAITERS_MAX).into());
         }
         let (sender, receiver) = oneshot::channel();
-        waiters.entry(hash).or_default().push(sender);
+        let for_sealed = level > Level::Durable;
+        waiters.entry(hash).or_default().push(Waiter { for_sealed, sender });
         Ok(receiver)
     }
 
@@ -131,7 +144,7 @@ impl Feed {
     pub(super) fn forget_waiters(&self, hash: &B256) {
         let mut waiters = self.waiters();
         let Some(senders) = waiters.get_mut(hash) else { return };
-        senders.retain(|sender| !sender.is_closed());
+        senders.retain(|waiter| !waiter.sender.is_closed());
         if senders.is_empty() {
             waiters.remove(hash);
         }
@@ -141,13 +154,34 @@ impl Feed {
         self.blocks.receiver_count() > 0 || !self.waiters().is_empty()
     }
 
+    /// Answers those who wait for what a mini-block has.
+    fn executed(&self, mini_block: &Arc<MiniBlock>) {
+        let mut waiters = self.waiters();
+        if waiters.is_empty() {
+            return;
+        }
+        for (index, transaction) in mini_block.transactions.iter().enumerate() {
+            let hash = transaction.hash();
+            let Some(waiting) = waiters.remove(&hash) else { continue };
+            let (patient, content): (Vec<_>, Vec<_>) =
+                waiting.into_iter().partition(|waiter| waiter.for_sealed);
+            for waiter in content {
+                // An error means that the client went away.
+                let _ = waiter.sender.send(Included::Open(mini_block.clone(), index));
+            }
+            if !patient.is_empty() {
+                waiters.insert(hash, patient);
+            }
+        }
+    }
+
     fn added(&self, block: &Arc<StoredBlock>) {
         let mut waiters = self.waiters();
         if !waiters.is_empty() {
             for (index, transaction) in block.transactions.iter().enumerate() {
-                for sender in waiters.remove(&transaction.hash()).into_iter().flatten() {
+                for waiter in waiters.remove(&transaction.hash()).into_iter().flatten() {
                     // An error means that the client went away.
-                    let _ = sender.send((block.clone(), index));
+                    let _ = waiter.sender.send(Included::Sealed(block.clone(), index));
                 }
             }
         }
@@ -211,6 +245,32 @@ impl Follower {
         }
         self.next = self.next.min(head + 1);
         Ok(())
+    }
+}
+
+/// Acknowledges what is executed, until the node closes. A task of its own: following the head reads
+/// blocks, and nobody who waits for a millisecond should wait for that.
+pub(super) async fn acknowledge<C: Chain>(
+    ctx: Arc<RpcContext<C>>,
+    mut closing: watch::Receiver<bool>,
+) {
+    let Some(mut events) = ctx.chain.subscribe_events() else { return };
+    loop {
+        let event = tokio::select! {
+            event = events.recv() => event,
+            _ = closing.changed() => return,
+        };
+        match event {
+            Ok(ChainEvent::MiniBlock(mini_block)) => ctx.feed.executed(&mini_block),
+            Ok(_) => {}
+            // Those that were missed are in the open block, or sealed: the head's follower has them.
+            Err(broadcast::error::RecvError::Lagged(_)) => {
+                let open = ctx.chain.open_block();
+                let mini_blocks = open.iter().flat_map(|open| open.mini_blocks());
+                mini_blocks.for_each(|mini_block| ctx.feed.executed(mini_block));
+            }
+            Err(broadcast::error::RecvError::Closed) => return,
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! The only place that turns stored things into RPC things. Reads nothing: everything comes in.
 
-use crate::store::chain::{StoredBlock, TransactionAt};
+use crate::store::chain::{MiniBlock, StoredBlock, TransactionAt};
 use alloy::{
     consensus::{EMPTY_OMMER_ROOT_HASH, transaction::Recovered},
     eips::eip4895::Withdrawals,
@@ -306,6 +306,26 @@ pub(super) fn receipt(block: &StoredBlock, index: usize) -> Option<RpcReceipt> {
         first_log_index,
     };
     Some(receipt_at(Place { header: &block.header, hash: block.hash }, index, at))
+}
+
+/// The receipt at an index of a mini-block: the sealed block's, but for its hash, which is not known
+/// and zero.
+pub(super) fn open_receipt(mini_block: &MiniBlock, index: usize) -> Option<RpcReceipt> {
+    let at = TransactionAt {
+        transaction: mini_block.transactions.get(index)?.clone(),
+        receipt: mini_block.receipts.get(index)?.clone(),
+        gas_used: mini_block.gas_used(index)?,
+        first_log_index: mini_block.log_index(index),
+    };
+    let env = &mini_block.env;
+    let header = Header {
+        number: env.number,
+        timestamp: env.timestamp,
+        base_fee_per_gas: env.base_fee_wei,
+        ..Header::default()
+    };
+    let place = Place { header: &header, hash: B256::ZERO };
+    Some(receipt_at(place, mini_block.first_index + index, at))
 }
 
 /// All receipts of a stored block.

@@ -3,7 +3,13 @@
 //! The status stays 200 for RPC errors; only the transport's own refusals (body too long, too many
 //! sockets) have other ones.
 
-use super::{chain::Chain, context::RpcContext, feed::follow, process::answer, socket};
+use super::{
+    chain::Chain,
+    context::RpcContext,
+    feed::{acknowledge, follow},
+    process::answer,
+    socket,
+};
 use axum::{
     Json, Router,
     body::Bytes,
@@ -46,6 +52,7 @@ pub async fn serve<C: Chain>(
 ) -> io::Result<()> {
     let (close, closing) = watch::channel(false);
     let following = tokio::spawn(follow(ctx.clone(), closing.clone()));
+    let acknowledging = tokio::spawn(acknowledge(ctx.clone(), closing.clone()));
     let app = Router::new()
         .route("/", post(http::<C>).get(websocket::<C>))
         .route("/health", get(|| async { "ok" }))
@@ -67,6 +74,7 @@ pub async fn serve<C: Chain>(
         })
         .await;
     following.abort();
+    acknowledging.abort();
     served
 }
 

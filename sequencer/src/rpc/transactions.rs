@@ -41,20 +41,30 @@ fn included<C: Chain>(ctx: &RpcContext<C>, hash: B256) -> Result<Option<Included
     Ok(header.map(|(header, hash)| Included { header, hash, index, at }))
 }
 
+/// A transaction that is in no block yet: in the pool, or executed in the open block. In the order of
+/// its way, so that one that moves between two looks is found; and before the look for a block.
+fn waiting<C: Chain>(ctx: &RpcContext<C>, hash: &B256) -> Option<Transaction> {
+    let pooled = ctx.pool().get(hash).cloned();
+    pooled.or_else(|| {
+        let open = ctx.chain.open_block()?;
+        let (mini_block, index) = open.find(hash)?;
+        mini_block.transactions.get(index).cloned()
+    })
+}
+
 pub(super) fn by_hash<C: Chain>(ctx: &RpcContext<C>, params: &Params<'_>) -> Reply {
     let hash: B256 = params.required(0)?;
-    // The pool first: a transaction that is mined between the two looks is then found in a block.
-    let pooled = ctx.pool().get(&hash).cloned();
+    let waiting = waiting(ctx, &hash);
     if let Some(found) = included(ctx, hash)? {
         return json(&format::transaction_at(found.place(), found.index, &found.at));
     }
-    pooled.map_or_else(null, |transaction| json(&RpcTransaction::pending(&transaction)))
+    waiting.map_or_else(null, |transaction| json(&RpcTransaction::pending(&transaction)))
 }
 
 pub(super) fn raw_by_hash<C: Chain>(ctx: &RpcContext<C>, params: &Params<'_>) -> Reply {
     let hash: B256 = params.required(0)?;
-    let pooled = ctx.pool().get(&hash).cloned();
-    let transaction = included(ctx, hash)?.map(|found| found.at.transaction).or(pooled);
+    let waiting = waiting(ctx, &hash);
+    let transaction = included(ctx, hash)?.map(|found| found.at.transaction).or(waiting);
     json(&transaction.as_ref().map(Transaction::raw))
 }
 
