@@ -62,6 +62,9 @@ pub enum BuildError {
 pub struct BuilderConfig {
     /// Time between blocks.
     pub block_time: Duration,
+    /// Least time from one mini-block to the next: under load, more transactions share an fdatasync.
+    /// The first one after a pause does not wait.
+    pub mini_block_interval: Duration,
     /// Whether blocks without transactions are made.
     pub empty_blocks: EmptyBlocks,
     /// Depth of an L1 block before it is used.

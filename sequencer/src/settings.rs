@@ -4,7 +4,7 @@
 //!
 //! Does not open files other than the TOML file and the key files it names.
 
-use crate::store::chain::PROOF_WINDOW_BLOCKS;
+use crate::store::{chain::PROOF_WINDOW_BLOCKS, log::SEGMENT_BYTES_MAX};
 use alloy::{primitives::B256, signers::local::PrivateKeySigner};
 use clap::{Args, ValueEnum};
 use serde::Deserialize;
@@ -44,6 +44,14 @@ pub struct Settings {
     /// Time between blocks in milliseconds [default: 1000].
     #[arg(long, env = "WEFT_BLOCK_TIME_MS", value_name = "MS")]
     pub block_time_ms: Option<u64>,
+    /// Least time from one mini-block to the next in milliseconds: transactions that come within it
+    /// are executed together, and share one sync of the disk [default: 2].
+    #[arg(long, env = "WEFT_MINI_BLOCK_MS", value_name = "MS")]
+    pub mini_block_ms: Option<u64>,
+    /// Disk for what `/v1/stream` can go back to, in MiB: the order log is kept for so much longer
+    /// than the node itself needs it [default: 256].
+    #[arg(long, env = "WEFT_STREAM_HISTORY_MIB", value_name = "MIB")]
+    pub stream_history_mib: Option<u64>,
     /// Whether blocks without user transactions are made [default: always].
     #[arg(long, env = "WEFT_EMPTY_BLOCKS", value_enum)]
     pub empty_blocks: Option<EmptyBlocks>,
@@ -169,6 +177,10 @@ pub struct Config {
     pub l1_poll: Duration,
     /// Time between blocks.
     pub block_time: Duration,
+    /// Least time between mini-blocks.
+    pub mini_block_interval: Duration,
+    /// Segments of the order log kept for those who follow the chain.
+    pub log_segments_kept: usize,
     /// Empty block policy.
     pub empty_blocks: EmptyBlocks,
     /// Signs appends.
@@ -280,6 +292,8 @@ impl Settings {
             history_blocks: self.history_blocks.or(base.history_blocks),
             proof_blocks: self.proof_blocks.or(base.proof_blocks),
             trie_memory_mib: self.trie_memory_mib.or(base.trie_memory_mib),
+            mini_block_ms: self.mini_block_ms.or(base.mini_block_ms),
+            stream_history_mib: self.stream_history_mib.or(base.stream_history_mib),
             ledger_url: self.ledger_url.or(base.ledger_url),
         }
     }
@@ -330,6 +344,8 @@ impl Config {
             l1_confirmations: settings.l1_confirmations.unwrap_or(4),
             l1_poll: Duration::from_millis(l1_poll_ms),
             block_time: Duration::from_millis(block_time_ms),
+            mini_block_interval: check_mini_block(&settings)?,
+            log_segments_kept: check_stream_history(&settings)?,
             empty_blocks: settings.empty_blocks.unwrap_or_default(),
             batcher_key: settings.batcher_key_file.as_deref().map(read_key).transpose()?,
             proposer_key: settings.proposer_key_file.as_deref().map(read_key).transpose()?,
@@ -356,6 +372,31 @@ fn check_trie_memory(mib: u64) -> Result<usize, SettingsError> {
     let bytes = TRIE_MIB.contains(&mib).then(|| usize::try_from(mib << 20).ok()).flatten();
     let expected = "64 to 16777216 MiB";
     bytes.ok_or(SettingsError::Range { name: "trie-memory-mib", found: mib, expected })
+}
+
+/// Longest time between mini-blocks: beyond it they are no use beside blocks.
+const MINI_BLOCK_MS_MAX: u64 = 1_000;
+
+fn check_mini_block(settings: &Settings) -> Result<Duration, SettingsError> {
+    let found = settings.mini_block_ms.unwrap_or(2);
+    if found > MINI_BLOCK_MS_MAX {
+        let (name, expected) = ("mini-block-ms", "0 to 1000 milliseconds");
+        return Err(SettingsError::Range { name, found, expected });
+    }
+    Ok(Duration::from_millis(found))
+}
+
+/// Most of the order log that is kept: a start reads it all, at a gigabyte or two per second.
+const STREAM_HISTORY_MIB_MAX: u64 = 16_384;
+
+/// Whole segments, and one more than fits: the newest is being written.
+fn check_stream_history(settings: &Settings) -> Result<usize, SettingsError> {
+    let found = settings.stream_history_mib.unwrap_or(256);
+    if found > STREAM_HISTORY_MIB_MAX {
+        let (name, expected) = ("stream-history-mib", "0 to 16384 MiB");
+        return Err(SettingsError::Range { name, found, expected });
+    }
+    Ok(usize::try_from((found << 20).div_ceil(SEGMENT_BYTES_MAX)).unwrap_or(usize::MAX))
 }
 
 fn check_history(settings: &Settings) -> Result<(History, u64), SettingsError> {

@@ -113,7 +113,7 @@ fn append_each(
             times.bare.push(written);
         }
         // As the fold does: what the database has is dropped.
-        log.drop_through(log.durable_position())?;
+        log.drop_through(log.durable_position(), 0)?;
     }
     Ok(times)
 }

@@ -69,7 +69,7 @@ impl LogOnly {
 
     /// Drops what is durable, as a fold does.
     pub(crate) fn drop_durable(&self) -> anyhow::Result<()> {
-        self.0.drop_through(self.0.durable_position())?;
+        self.0.drop_through(self.0.durable_position(), 0)?;
         Ok(())
     }
 }

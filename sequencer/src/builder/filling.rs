@@ -9,17 +9,10 @@ use crate::{store::ChainView, txpool::Pool};
 use alloy::primitives::{Address, map::B256Set};
 use batcher::format::{BLOCK_BYTES_MAX, Batch};
 use executor::{Changes, Execution, Transaction};
-use std::{
-    sync::MutexGuard,
-    time::{Duration, Instant},
-};
+use std::{sync::MutexGuard, time::Instant};
 
 /// Most transactions taken from the pool for one block; the rest stays for the next.
 const BLOCK_TRANSACTIONS_MAX: usize = 200_000;
-
-/// Least time from one mini-block to the next: under load, more transactions share an fdatasync. The
-/// first one after a pause does not wait.
-const MINI_BLOCK_INTERVAL: Duration = Duration::from_millis(2);
 
 /// EIP-7702: a transaction of this type counts the nonces of others than its sender.
 const SET_CODE_TX_TYPE: u8 = 4;
@@ -94,7 +87,8 @@ impl<'b, 'v> Filling<'b, 'v> {
             if Instant::now() >= deadline {
                 return Ok(());
             }
-            let rest = MINI_BLOCK_INTERVAL.saturating_sub(started.elapsed());
+            let interval = self.builder.config.mini_block_interval;
+            let rest = interval.saturating_sub(started.elapsed());
             if !rest.is_zero() {
                 std::thread::sleep(rest);
             }

@@ -102,6 +102,7 @@ impl Site {
         let config = BuilderConfig {
             // So long that a paused test still has time.
             block_time: Duration::from_secs(60),
+            mini_block_interval: Duration::ZERO,
             empty_blocks: EmptyBlocks::Always,
             l1_confirmations: 0,
         };

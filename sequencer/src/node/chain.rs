@@ -4,7 +4,7 @@ use crate::{
     rpc::{Chain, ChainError, Heads},
     store::{
         ChainStore, ChainStoreError, ChainView, Head, StoredBlock,
-        chain::{ChainEvent, OpenBlock, TransactionAt},
+        chain::{ChainEvent, FollowError, Followed, OpenBlock, TransactionAt},
     },
 };
 use alloy::primitives::{B256, U256};
@@ -82,6 +82,18 @@ impl Chain for NodeChain {
 
     fn subscribe_events(&self) -> Option<broadcast::Receiver<ChainEvent>> {
         Some(self.store.subscribe_events())
+    }
+
+    fn follow_from(
+        &self,
+        after: u64,
+        visit: &mut dyn FnMut(u64, Followed) -> Result<(), FollowError>,
+    ) -> Option<Result<(), FollowError>> {
+        Some(self.store.follow_from(after, visit))
+    }
+
+    fn positions(&self) -> (u64, u64) {
+        (self.store.position(), self.store.oldest_position())
     }
 
     fn pending_view(&self) -> Result<Option<ChainView>, ChainError> {

@@ -10,6 +10,7 @@ mod health;
 mod history;
 mod posting;
 mod source;
+mod stages;
 
 pub use chain::NodeChain;
 
@@ -181,9 +182,12 @@ impl Node {
         };
         tasks.spawn(until(shutdown.clone(), async move { Ok(watcher.run().await?) }));
         self.start_history(&mut tasks, &shutdown);
+        let stages = stages::tell(self.store.clone(), heads.clone());
+        tasks.spawn(until(shutdown.clone(), waiting(stages)));
         let builder = Builder::new(
             BuilderConfig {
                 block_time: self.config.block_time,
+                mini_block_interval: self.config.mini_block_interval,
                 empty_blocks: self.config.empty_blocks,
                 l1_confirmations: self.config.l1_confirmations,
             },
@@ -261,6 +265,12 @@ async fn fold(store: ChainStore) {
     }
 }
 
+/// A task whose end ends nothing else.
+async fn waiting(task: impl Future<Output = Result<(), NodeError>>) -> Result<(), NodeError> {
+    task.await?;
+    std::future::pending().await
+}
+
 /// Runs a task until it ends or the node stops.
 async fn until(
     shutdown: CancellationToken,
@@ -292,7 +302,11 @@ async fn finish(
 async fn open_store(config: &Config, genesis: &Genesis) -> Result<ChainStore, NodeError> {
     let directory = config.chain_directory();
     let genesis = genesis.clone();
-    let options = ChainOptions { trie_bytes_max: config.trie_bytes_max, ..ChainOptions::default() };
+    let options = ChainOptions {
+        trie_bytes_max: config.trie_bytes_max,
+        log_segments_kept: config.log_segments_kept,
+        ..ChainOptions::default()
+    };
     let started = Instant::now();
     let opened = tokio::task::spawn_blocking(move || {
         ChainStore::open_with(&directory, &genesis, options)

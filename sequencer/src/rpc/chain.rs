@@ -3,7 +3,9 @@
 //!
 //! Deliberately absent: writing, pool, and anything asynchronous but the head's watch.
 
-use crate::store::chain::{ChainEvent, Head, OpenBlock, StoredBlock, TransactionAt};
+use crate::store::chain::{
+    ChainEvent, FollowError, Followed, Head, OpenBlock, StoredBlock, TransactionAt,
+};
 use alloy::primitives::{B256, U256};
 use executor::{BlockEnv, ChainRules, Header, StateView, state::AccountProof};
 use std::sync::Arc;
@@ -56,6 +58,22 @@ pub trait Chain: Send + Sync + 'static {
     /// Follows what happens to the chain, mini-blocks among it; `None` where it does not tell.
     fn subscribe_events(&self) -> Option<broadcast::Receiver<ChainEvent>> {
         None
+    }
+
+    /// Gives what happened after a position to `visit`, in order; `None` where the chain does not
+    /// tell. Blocks on storage.
+    fn follow_from(
+        &self,
+        _after: u64,
+        _visit: &mut dyn FnMut(u64, Followed) -> Result<(), FollowError>,
+    ) -> Option<Result<(), FollowError>> {
+        None
+    }
+
+    /// Position of the last thing that happened, and the least that [`Self::follow_from`] takes. Never
+    /// blocks.
+    fn positions(&self) -> (u64, u64) {
+        (0, 0)
     }
 
     /// State after what the open block has executed so far, or after the newest block.

@@ -27,6 +27,7 @@ mod process;
 mod send;
 mod server;
 mod socket;
+mod stream;
 mod table;
 mod transactions;
 mod witness;

@@ -8,7 +8,7 @@ use super::{
     context::RpcContext,
     feed::{acknowledge, follow},
     process::answer,
-    socket,
+    socket, stream,
 };
 use axum::{
     Json, Router,
@@ -30,9 +30,9 @@ pub(super) const BODY_BYTES_MAX: usize = 10 * 1024 * 1024;
 
 /// State of the routes.
 #[derive(Debug)]
-struct Shared<C> {
-    ctx: Arc<RpcContext<C>>,
-    closing: watch::Receiver<bool>,
+pub(super) struct Shared<C> {
+    pub(super) ctx: Arc<RpcContext<C>>,
+    pub(super) closing: watch::Receiver<bool>,
 }
 
 impl<C> Clone for Shared<C> {
@@ -56,6 +56,7 @@ pub async fn serve<C: Chain>(
     let app = Router::new()
         .route("/", post(http::<C>).get(websocket::<C>))
         .route("/health", get(|| async { "ok" }))
+        .route("/v1/stream", get(stream::open::<C>))
         .route("/ready", get(ready::<C>))
         .route("/version", get(version::<C>))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))

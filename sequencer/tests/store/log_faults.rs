@@ -255,9 +255,12 @@ fn a_segment_that_cannot_be_removed_is_removed_later() {
     append_all(&log);
     let segments = log.segments();
     files.plan(&[Rule { call: Call::Remove, fault: Fault::Error(EIO), skip: 1, times: 1 }]);
-    assert!(matches!(log.drop_through(12).unwrap_err(), LogError::Io { operation: "remove", .. }));
+    assert!(matches!(
+        log.drop_through(12, 0).unwrap_err(),
+        LogError::Io { operation: "remove", .. }
+    ));
     assert_eq!((files.fired(Call::Remove), log.segments()), (1, segments - 1));
-    assert_eq!(log.drop_through(12).unwrap(), segments - 2);
+    assert_eq!(log.drop_through(12, 0).unwrap(), segments - 2);
     assert_eq!(log.segments(), 1);
 }
 

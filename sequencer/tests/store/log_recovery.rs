@@ -245,12 +245,12 @@ fn segments_rotate_and_go_when_the_database_has_passed_them() {
     let (log, _) = try_open(directory.path(), 0).unwrap();
     assert_eq!((log.segments(), log.durable_position()), (4, 12));
     // Three records to a segment: a segment goes with its last record and not before.
-    assert_eq!(log.drop_through(2).unwrap(), 0);
-    assert_eq!(log.drop_through(3).unwrap(), 1);
-    assert_eq!(log.drop_through(8).unwrap(), 1);
+    assert_eq!(log.drop_through(2, 0).unwrap(), 0);
+    assert_eq!(log.drop_through(3, 0).unwrap(), 1);
+    assert_eq!(log.drop_through(8, 0).unwrap(), 1);
     assert_eq!(contents(directory.path()).len(), 2);
     // The newest stays: it says where the log is.
-    assert_eq!(log.drop_through(u64::MAX).unwrap(), 1);
+    assert_eq!(log.drop_through(u64::MAX, 0).unwrap(), 1);
     assert_eq!(append(&log, 13, b"next").unwrap(), 13);
     drop(log);
     let (log, read) = try_open(directory.path(), 9).unwrap();

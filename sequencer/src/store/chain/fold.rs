@@ -266,7 +266,7 @@ impl Inner {
         self.recent.remove_folded(last.head());
         tracing::debug!(through, count, "folded");
         // The blocks are folded whether or not a file can be removed.
-        if let Err(error) = self.log.drop_through(last.position) {
+        if let Err(error) = self.log.drop_through(last.position, self.log_segments_kept) {
             tracing::warn!(%error, "a passed segment of the order log stays");
         }
         Ok(())

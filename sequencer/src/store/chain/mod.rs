@@ -15,6 +15,7 @@ pub mod check;
 mod commit;
 mod error;
 mod fold;
+mod follow;
 mod foreseen;
 mod kept;
 mod open_block;
@@ -35,6 +36,7 @@ mod write;
 
 pub use error::{ChainStoreError, Corruption};
 pub use fold::{FoldLimits, Hurry};
+pub use follow::{FollowError, Followed};
 pub use kept::{FinalOutputs, Kept};
 pub use open_block::{MiniBlock, OpenBlock, Unsealed};
 pub use outputs::KeptOutput;
@@ -104,6 +106,9 @@ pub struct ChainOptions {
     pub fold: FoldLimits,
     /// Size in bytes at which a segment of the order log is followed by the next.
     pub segment_bytes_max: u64,
+    /// Segments of the order log that are kept beside the newest although the database has them: how
+    /// far back those who follow the chain can go on after a pause.
+    pub log_segments_kept: usize,
     /// The order log's files; by default a directory beside the database.
     pub log_files: Option<Arc<dyn LogFiles>>,
     /// Bytes of the resident state trie at most; what goes beyond is read back when it is needed. By
@@ -114,7 +119,13 @@ pub struct ChainOptions {
 impl Default for ChainOptions {
     fn default() -> Self {
         let fold = FoldLimits::default();
-        Self { fold, segment_bytes_max: SEGMENT_BYTES_MAX, log_files: None, trie_bytes_max: None }
+        Self {
+            fold,
+            segment_bytes_max: SEGMENT_BYTES_MAX,
+            log_segments_kept: 0,
+            log_files: None,
+            trie_bytes_max: None,
+        }
     }
 }
 
@@ -139,6 +150,7 @@ struct Inner {
     cache: StateCache,
     codes: Codes,
     preconfirmed: Preconfirmed,
+    log_segments_kept: usize,
     head: watch::Sender<Head>,
     /// Last, so that it is released once the database is closed.
     _lock: DirectoryLock,
@@ -208,6 +220,7 @@ impl ChainStore {
             cache: StateCache::new(version),
             codes: Codes::default(),
             preconfirmed: Preconfirmed::new(unsealed),
+            log_segments_kept: options.log_segments_kept,
             head: sender,
             _lock: lock,
         });

@@ -44,6 +44,8 @@ use writer::{GroupBytes, Writer};
 const QUEUE_BYTES_MAX: usize = 64 << 20;
 /// Records queued at most, for the same reason: a group's failure is told to each.
 const QUEUE_RECORDS_MAX: usize = 4096;
+/// Attempts to open all segments while somebody drops the oldest.
+const OPEN_ATTEMPTS_MAX: usize = 16;
 /// A queue's memory is kept for the next group up to this size: most groups are one block below it,
 /// and fresh pages cost more than the copy.
 const SPARE_BYTES_MAX: usize = 4 << 20;
@@ -63,6 +65,7 @@ pub struct LogConfig {
 /// The open log. Threads append to it together. One per directory: the caller holds the lock.
 pub struct OrderLog {
     files: Arc<dyn LogFiles>,
+    chain: B256,
     state: Mutex<State>,
     /// Told whenever a group has ended, well or not.
     ended: Condvar,
@@ -140,7 +143,7 @@ impl OrderLog {
             durable_position: next_position - 1,
             segments,
         };
-        Ok(Self { files, state: Mutex::new(state), ended: Condvar::new() })
+        Ok(Self { files, chain, state: Mutex::new(state), ended: Condvar::new() })
     }
 
     // Held for queue operations only, never while a file is written.
@@ -199,6 +202,55 @@ impl OrderLog {
         self.state().durable_position
     }
 
+    /// Position of the first record that is kept; that of the next one where none is.
+    #[must_use]
+    pub fn first_position(&self) -> u64 {
+        let state = self.state();
+        state.segments.front().map_or(state.next_position, |segment| segment.first_position)
+    }
+
+    /// Reads the durable records after position `after`, in order, beside those who append. Takes the
+    /// memory of one segment.
+    ///
+    /// # Errors
+    /// [`LogError::Missing`] where the next one is not kept any more. Errors of the files, and of
+    /// `visit`, which ends the reading.
+    pub fn read_after<E: From<LogError>>(
+        &self,
+        after: u64,
+        mut visit: impl FnMut(Record<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let through = self.durable_position();
+        if after >= through {
+            return Ok(());
+        }
+        let mut opened = self.open_all()?;
+        let is_passed = |next: &recovery::Opened| next.header.first_position <= after + 1;
+        let passed = opened.iter().skip(1).take_while(|next| is_passed(next)).count();
+        opened.drain(..passed);
+        let expected = Expected { chain: self.chain, after };
+        recovery::follows_database(&*self.files, expected, &opened)?;
+        recovery::walk(&*self.files, expected, &opened, |_, record| {
+            // What is being written may be there already, and not durable.
+            if record.position <= through { visit(record) } else { Ok(()) }
+        })?;
+        Ok(())
+    }
+
+    /// Opens the segments, while another thread may remove the oldest.
+    fn open_all(&self) -> Result<Vec<recovery::Opened>, LogError> {
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
+            match recovery::open_segments(&*self.files, self.chain) {
+                Err(LogError::Io { error, .. })
+                    if error.kind() == std::io::ErrorKind::NotFound
+                        && attempts < OPEN_ATTEMPTS_MAX => {}
+                opened => return opened,
+            }
+        }
+    }
+
     /// Number of segments.
     #[must_use]
     pub fn segments(&self) -> usize {
@@ -206,14 +258,14 @@ impl OrderLog {
     }
 
     /// Removes the segments whose records the database holds durably, `position` being the last of
-    /// them. The newest segment stays, so that the log says where it is. How many were removed. One
-    /// thread calls this.
+    /// them. The newest segment stays, so that the log says where it is, and `kept` before it for
+    /// those who read what happened. How many were removed. One thread calls this.
     ///
     /// # Errors
     /// [`LogError::Io`] when a file cannot be removed; the next call tries again.
-    pub fn drop_through(&self, position: u64) -> Result<usize, LogError> {
+    pub fn drop_through(&self, position: u64, kept: usize) -> Result<usize, LogError> {
         let mut dropped = 0;
-        while let Some(oldest) = self.take_passed(position) {
+        while let Some(oldest) = self.take_passed(position, kept) {
             let name = segment_name(oldest.sequence);
             // Aside of the lock: removing a large file takes milliseconds.
             if let Err(error) = self.files.remove(&name) {
@@ -229,8 +281,11 @@ impl OrderLog {
         Ok(dropped)
     }
 
-    fn take_passed(&self, position: u64) -> Option<Segment> {
+    fn take_passed(&self, position: u64, kept: usize) -> Option<Segment> {
         let mut state = self.state();
+        if state.segments.len() <= kept.saturating_add(1) {
+            return None;
+        }
         let next = state.segments.get(1)?;
         if next.first_position > position.saturating_add(1) {
             return None;
