@@ -317,6 +317,8 @@ impl Config {
     /// # Errors
     /// [`SettingsError`] naming the setting.
     pub fn check(settings: Settings) -> Result<Self, SettingsError> {
+        let mini_block_interval = check_mini_block(&settings)?;
+        let log_segments_kept = check_stream_history(&settings)?;
         let (history, proof_blocks) = check_history(&settings)?;
         let data_dir = required(settings.data_dir, "data-dir", "WEFT_DATA_DIR")?;
         let block_time_ms = settings.block_time_ms.unwrap_or(1_000);
@@ -344,8 +346,8 @@ impl Config {
             l1_confirmations: settings.l1_confirmations.unwrap_or(4),
             l1_poll: Duration::from_millis(l1_poll_ms),
             block_time: Duration::from_millis(block_time_ms),
-            mini_block_interval: check_mini_block(&settings)?,
-            log_segments_kept: check_stream_history(&settings)?,
+            mini_block_interval,
+            log_segments_kept,
             empty_blocks: settings.empty_blocks.unwrap_or_default(),
             batcher_key: settings.batcher_key_file.as_deref().map(read_key).transpose()?,
             proposer_key: settings.proposer_key_file.as_deref().map(read_key).transpose()?,
