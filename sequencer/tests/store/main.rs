@@ -22,6 +22,7 @@ mod ledger;
 mod log_faults;
 mod log_files;
 mod log_recovery;
+mod mini_blocks;
 #[path = "../support/postgres.rs"]
 mod postgres;
 #[path = "../support/rollup_chain.rs"]
