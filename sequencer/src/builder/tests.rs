@@ -93,9 +93,23 @@ impl Site {
 
     /// With other options for the store in this directory.
     fn on_disk(gas_limit: u64, senders: u64, options: impl FnOnce(&Path) -> ChainOptions) -> Self {
-        let genesis = genesis(gas_limit, senders);
         let directory = tempfile::tempdir().unwrap();
         let options = options(directory.path());
+        Self::open(gas_limit, senders, directory, options)
+    }
+
+    /// On what another site has left.
+    fn reopen(gas_limit: u64, senders: u64, directory: tempfile::TempDir) -> Self {
+        Self::open(gas_limit, senders, directory, ChainOptions::default())
+    }
+
+    fn open(
+        gas_limit: u64,
+        senders: u64,
+        directory: tempfile::TempDir,
+        options: ChainOptions,
+    ) -> Self {
+        let genesis = genesis(gas_limit, senders);
         let store = ChainStore::open_with(directory.path(), &genesis, options).unwrap();
         let pool = Arc::new(Mutex::new(Pool::new(Config::default())));
         let l1 = L1Chain::new([L1Block { origin: origin(), deposits: Vec::new() }]);
@@ -322,4 +336,75 @@ fn a_full_disk_stops_sealing_and_what_was_offered_is_sealed_when_there_is_room()
     let (block, _, users) = site.build();
     assert_eq!((block.header.number, users), (2, vec![second]));
     assert!(site.pool.lock().unwrap().is_empty());
+}
+
+/// Gives the builder something each time it waits, then lets the time come.
+struct Script<'s>(Vec<Box<dyn FnOnce() + 's>>);
+
+impl Pulse for Script<'_> {
+    fn wait(&mut self, _until: Instant) -> Wake {
+        if self.0.is_empty() {
+            return Wake::Time;
+        }
+        self.0.remove(0)();
+        Wake::Transactions
+    }
+}
+
+#[test]
+fn what_comes_while_a_block_is_open_is_executed_and_acknowledged_at_once() {
+    let mut site = Site::new(30_000_000, 3);
+    let store = site.builder.store.clone();
+    let pool = site.pool.clone();
+    let account = AccountState { nonce: 0, balance_wei: U256::MAX, is_contract: false };
+    let add = |index| {
+        let (pool, store) = (pool.clone(), store.clone());
+        move || {
+            let open = store.open_block().unwrap();
+            let expected = if index == 0 { 0 } else { usize::try_from(index).unwrap() + 1 };
+            assert_eq!(open.len(), expected, "with the attributes");
+            assert!(pool.lock().unwrap().is_empty(), "what is executed has left the pool");
+            let transaction = transfer(sender(index), 0, 21_000, 1);
+            pool.lock().unwrap().add(transaction, account, 1, Instant::now()).unwrap();
+        }
+    };
+    let mut script = Script(vec![Box::new(add(0)), Box::new(add(1)), Box::new(add(2))]);
+    let end = Instant::now() + Duration::from_secs(60);
+    let sealed = site.builder.build_next(NOW_SECS + 1, end, &mut script).unwrap().unwrap();
+    assert_eq!((sealed.transactions, store.head().number), (3, 1));
+    assert!(store.open_block().is_none());
+}
+
+#[test]
+fn a_block_that_was_begun_is_finished_by_the_next_start() {
+    let (full, refused) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let mut site = Site::on_disk(30_000_000, 3, |directory| {
+        let real = DirectoryFiles::new(&directory.join("log")).unwrap();
+        let disk = SmallDisk { real, full: full.clone(), refused: refused.clone() };
+        ChainOptions { log_files: Some(Arc::new(disk)), ..ChainOptions::default() }
+    });
+    let promised = [site.add(call(sender(0), 0)), site.add(transfer(sender(1), 0, 21_000, 7))];
+    // Both are executed and durable; then the disk is full, and the block cannot be sealed.
+    let fill = full.clone();
+    let mut script = Script(vec![Box::new(move || fill.store(true, Ordering::Relaxed))]);
+    let end = Instant::now() + Duration::from_secs(60);
+    let error = site.builder.build_next(NOW_SECS + 1, end, &mut script).unwrap_err();
+    assert!(error.to_string().starts_with("the disk is full"), "{error}");
+    let open = site.builder.store.open_block().unwrap();
+    let said: Vec<_> = open.mini_blocks().iter().flat_map(|part| part.receipts.clone()).collect();
+    drop(open);
+    // The process ends, and another one starts, a second later and with an empty pool.
+    full.store(false, Ordering::Relaxed);
+    let Site { builder, _directory: directory, .. } = site;
+    drop(builder);
+    let mut site = Site::reopen(30_000_000, 3, directory);
+    let late = site.add(transfer(sender(2), 0, 21_000, 1));
+    let slot_end = Instant::now() + Duration::from_secs(60);
+    let sealed = site.builder.build_next(NOW_SECS + 9, slot_end, &mut Impatient).unwrap().unwrap();
+    assert_eq!(sealed.header.timestamp, NOW_SECS + 1, "the environment that was said");
+    let block = site.builder.store.block(1).unwrap().unwrap();
+    let hashes: Vec<_> = block.transactions.iter().skip(1).map(Transaction::hash).collect();
+    assert_eq!(hashes, [promised[0], promised[1], late]);
+    assert_eq!(block.receipts[..said.len()], said);
+    assert!(site.builder.store.unsealed().is_none());
 }
