@@ -328,6 +328,16 @@ pub(super) fn open_receipt(mini_block: &MiniBlock, index: usize) -> Option<RpcRe
     Some(receipt_at(place, mini_block.first_index + index, at))
 }
 
+/// The logs of a mini-block that `wanted` lets through, with their indexes in the block, whose hash is
+/// not known and zero.
+pub(super) fn open_logs<'b>(
+    mini_block: &'b MiniBlock,
+    wanted: impl Fn(&alloy::primitives::Log) -> bool + 'b,
+) -> impl Iterator<Item = Log> + 'b {
+    let receipts = (0..mini_block.receipts.len()).filter_map(|at| open_receipt(mini_block, at));
+    receipts.flat_map(|receipt| receipt.logs).filter(move |log| wanted(&log.inner))
+}
+
 /// All receipts of a stored block.
 pub(super) fn receipts(block: StoredBlock) -> Vec<RpcReceipt> {
     let place = Place { header: &block.header, hash: block.hash };

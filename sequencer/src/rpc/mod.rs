@@ -18,6 +18,7 @@ mod error;
 mod feed;
 mod fees;
 mod filters;
+mod flashblocks;
 mod format;
 mod jsonrpc;
 mod logs;

@@ -7,6 +7,7 @@ use super::{
     chain::Chain,
     context::RpcContext,
     feed::{acknowledge, follow},
+    flashblocks,
     process::answer,
     socket, stream,
 };
@@ -57,6 +58,7 @@ pub async fn serve<C: Chain>(
         .route("/", post(http::<C>).get(websocket::<C>))
         .route("/health", get(|| async { "ok" }))
         .route("/v1/stream", get(stream::open::<C>))
+        .route("/v1/flashblocks", get(flashblocks::open::<C>))
         .route("/ready", get(ready::<C>))
         .route("/version", get(version::<C>))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))

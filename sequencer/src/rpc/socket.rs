@@ -9,12 +9,13 @@ use super::{
     context::RpcContext,
     error::{Limit, Refusal, RpcError},
     feed::BlockEvent,
-    format::{RpcTransaction, block_logs},
+    flashblocks::Flashblock,
+    format::{RpcTransaction, block_logs, open_logs},
     jsonrpc::{Body, Outcome, Params, Request, notification, response},
     logs::LogFilter,
     process::{Processed, answer, process_blocking},
 };
-use crate::store::chain::StoredBlock;
+use crate::store::chain::{ChainEvent, StoredBlock};
 use alloy::primitives::U64;
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, close_code};
 use executor::Transaction;
@@ -52,7 +53,35 @@ const CLOSED: Ending = (close_code::NORMAL, "");
 enum Subscription {
     Heads,
     Logs(LogFilter),
-    Transactions { full: bool },
+    Transactions {
+        full: bool,
+    },
+    /// Mini-blocks as Flashblocks.
+    Flashblocks,
+    /// Transactions as they are executed.
+    Executed {
+        full: bool,
+    },
+    /// Their logs.
+    PendingLogs(LogFilter),
+}
+
+/// Where a subscription's notifications come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Source {
+    Blocks,
+    Announced,
+    Events,
+}
+
+impl Subscription {
+    const fn source(&self) -> Source {
+        match self {
+            Self::Heads | Self::Logs(_) => Source::Blocks,
+            Self::Transactions { .. } => Source::Announced,
+            Self::Flashblocks | Self::Executed { .. } | Self::PendingLogs(_) => Source::Events,
+        }
+    }
 }
 
 /// A socket's state; one task owns it.
@@ -66,6 +95,7 @@ struct Session<C> {
     subscriptions: BTreeMap<u64, Subscription>,
     blocks: Option<broadcast::Receiver<BlockEvent>>,
     transactions: Option<broadcast::Receiver<Transaction>>,
+    events: Option<broadcast::Receiver<ChainEvent>>,
     keys: RandomState,
     ids: u64,
 }
@@ -88,6 +118,7 @@ pub(super) async fn run<C: Chain>(
         subscriptions: BTreeMap::new(),
         blocks: None,
         transactions: None,
+        events: None,
         keys: RandomState::new(),
         ids: 0,
     };
@@ -100,6 +131,7 @@ pub(super) async fn run<C: Chain>(
             },
             event = next(&mut session.blocks) => session.block(event),
             event = next(&mut session.transactions) => session.transaction(event),
+            event = next(&mut session.events) => session.event(event),
             () = slow.notified() => Err(TOO_SLOW),
             _ = closing.changed() => Err(GOING_AWAY),
         };
@@ -242,15 +274,24 @@ impl<C: Chain> Session<C> {
             "newPendingTransactions" => {
                 Subscription::Transactions { full: params.optional(1)?.unwrap_or(false) }
             }
+            "newFlashblocks" => Subscription::Flashblocks,
+            "newFlashblockTransactions" => {
+                Subscription::Executed { full: params.optional(1)?.unwrap_or(false) }
+            }
+            "pendingLogs" => Subscription::PendingLogs(LogFilter::parse_optional(params, 1)?),
             _ => return Err(Refusal::SubscriptionKind.into()),
         };
-        match subscription {
-            Subscription::Transactions { .. } => {
+        match subscription.source() {
+            Source::Announced => {
                 self.transactions.get_or_insert_with(|| self.ctx.feed.transactions());
             }
-            Subscription::Heads | Subscription::Logs(_) => {
+            Source::Blocks => {
                 self.blocks.get_or_insert_with(|| self.ctx.feed.blocks());
             }
+            Source::Events if self.events.is_none() => {
+                self.events = self.ctx.chain.subscribe_events();
+            }
+            Source::Events => {}
         }
         self.ids += 1;
         let id = self.keys.hash_one(self.ids);
@@ -261,14 +302,12 @@ impl<C: Chain> Session<C> {
     fn unsubscribe(&mut self, params: &Params<'_>) -> Result<bool, RpcError> {
         let id: U64 = params.required(0)?;
         let removed = self.subscriptions.remove(&id.to()).is_some();
-        let wants_transactions =
-            |subscription: &Subscription| matches!(subscription, Subscription::Transactions { .. });
-        if !self.subscriptions.values().any(wants_transactions) {
-            self.transactions = None;
-        }
-        if self.subscriptions.values().all(wants_transactions) {
-            self.blocks = None;
-        }
+        let wants = |source| self.subscriptions.values().any(|it| it.source() == source);
+        let [blocks, announced, events] =
+            [Source::Blocks, Source::Announced, Source::Events].map(wants);
+        self.blocks.take_if(|_| !blocks);
+        self.transactions.take_if(|_| !announced);
+        self.events.take_if(|_| !events);
         Ok(removed)
     }
 
@@ -279,7 +318,7 @@ impl<C: Chain> Session<C> {
                     match subscription {
                         Subscription::Heads => self.notify(*id, &header)?,
                         Subscription::Logs(filter) => self.logs(*id, filter, &block, false)?,
-                        Subscription::Transactions { .. } => {}
+                        _ => {}
                     }
                 }
                 Ok(())
@@ -287,7 +326,7 @@ impl<C: Chain> Session<C> {
             BlockEvent::Removed(block) => {
                 self.subscriptions.iter().try_for_each(|(id, subscription)| match subscription {
                     Subscription::Logs(filter) => self.logs(*id, filter, &block, true),
-                    Subscription::Heads | Subscription::Transactions { .. } => Ok(()),
+                    _ => Ok(()),
                 })
             }
         }
@@ -312,19 +351,51 @@ impl<C: Chain> Session<C> {
         Ok(())
     }
 
+    /// Tells what was executed.
+    fn event(&self, event: Result<ChainEvent, broadcast::error::RecvError>) -> Result<(), Ending> {
+        let ChainEvent::MiniBlock(mini_block) = event.map_err(|_| BEHIND)? else { return Ok(()) };
+        for (id, subscription) in &self.subscriptions {
+            match subscription {
+                Subscription::Flashblocks => {
+                    if let Ok(json) = serde_json::to_string(&Flashblock::from(&*mini_block)) {
+                        self.notify(*id, &json)?;
+                    }
+                }
+                Subscription::Executed { full } => {
+                    for transaction in &mini_block.transactions {
+                        self.tell(*id, transaction, *full)?;
+                    }
+                }
+                Subscription::PendingLogs(filter) => {
+                    for log in open_logs(&mini_block, |log| filter.matches(log)) {
+                        if let Ok(json) = serde_json::to_string(&log) {
+                            self.notify(*id, &json)?;
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// A transaction that is in no sealed block, or its hash.
+    fn tell(&self, id: u64, transaction: &Transaction, full: bool) -> Result<(), Ending> {
+        let json = match full {
+            true => serde_json::to_string(&RpcTransaction::pending(transaction)),
+            false => serde_json::to_string(&transaction.hash()),
+        };
+        json.map_or(Ok(()), |json| self.notify(id, &json))
+    }
+
     fn transaction(
         &self,
         event: Result<Transaction, broadcast::error::RecvError>,
     ) -> Result<(), Ending> {
         let transaction = event.map_err(|_| BEHIND)?;
         for (id, subscription) in &self.subscriptions {
-            let Subscription::Transactions { full } = subscription else { continue };
-            let json = match full {
-                true => serde_json::to_string(&RpcTransaction::pending(&transaction)),
-                false => serde_json::to_string(&transaction.hash()),
-            };
-            if let Ok(json) = json {
-                self.notify(*id, &json)?;
+            if let Subscription::Transactions { full } = subscription {
+                self.tell(*id, &transaction, *full)?;
             }
         }
         Ok(())

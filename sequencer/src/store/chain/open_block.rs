@@ -22,6 +22,8 @@ pub struct MiniBlock {
     pub parent_hash: B256,
     /// Position of its record in the order log.
     pub position: u64,
+    /// How many mini-blocks of the block come before it.
+    pub index: usize,
     /// Index of its first transaction in the block.
     pub first_index: usize,
     /// Index of its first log in the block.
@@ -206,6 +208,7 @@ impl OpenBlock {
             number: self.env.number,
             parent_hash: self.parent.hash,
             position,
+            index: self.mini_blocks.len(),
             first_index: self.len(),
             first_log_index: before.map_or(0, |last| last.log_index(last.receipts.len())),
             gas_before: self.gas_used(),
