@@ -233,7 +233,7 @@ fn what_can_never_pass_is_dropped_and_what_needs_it_waits() {
 
 #[test]
 fn helpers_are_called_for_a_block_of_calls_and_what_it_taught_stays() {
-    const CALLERS: u64 = 600;
+    const CALLERS: u64 = 2_000;
     let mut site = Site::new(2_200_000_000, CALLERS);
     for nonce in 0..2 {
         let calls = (0..CALLERS).map(|index| site.add(call(sender(index), nonce)));

@@ -220,10 +220,10 @@ fn missing_and_foreign_segments_are_refused() {
         LogError::Corrupt { damage: Damage::CutOff, .. }
     ));
     let mut other = files[paths[1]].clone();
-    other[8] = 2;
+    other[8] = 3;
     fs::write(paths[1], other).unwrap();
     let error = refused(directory.path(), 0);
-    assert!(matches!(error, LogError::NewerFormat { found: 2, supported: 1, .. }), "{error}");
+    assert!(matches!(error, LogError::NewerFormat { found: 3, supported: 2, .. }), "{error}");
 }
 
 #[test]

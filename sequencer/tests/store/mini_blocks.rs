@@ -83,6 +83,7 @@ fn what_is_executed_is_seen_as_pending_and_then_sealed() {
         };
         assert_eq!((head, transactions), (store.head(), block.transactions.len()));
     }
+    drop(store);
     check(directory.path());
 }
 
@@ -111,6 +112,7 @@ fn a_block_that_breaks_its_word_is_refused_until_that_is_retracted() {
     let store = open(directory.path());
     assert!(store.unsealed().is_none());
     store.commit(&block).unwrap();
+    drop(store);
     check(directory.path());
 }
 
@@ -143,6 +145,7 @@ fn what_was_not_sealed_is_there_after_a_restart_and_taken_up_again() {
         store.extend_block(rest, Changes::default()).unwrap();
     }
     store.commit(&block).unwrap();
+    drop(store);
     check(directory.path());
 }
 
@@ -187,15 +190,14 @@ fn everything_that_happened_can_be_read_again_from_any_position() {
     let told: Vec<_> = std::iter::from_fn(|| live.try_recv().ok()).collect();
     let positions: Vec<_> = told.iter().map(ChainEvent::position).collect();
     assert_eq!(positions, (1..=told.len() as u64).collect::<Vec<_>>(), "no gap, none twice");
-    let words = |followed: &Followed| format!("{followed:?}");
-    let live: Vec<_> = told.iter().map(|event| words(&Followed::from(event))).collect();
+    let live: Vec<_> = told.iter().map(Followed::from).collect();
     drop(store);
     let store = open(directory.path());
     for after in 0..=store.position() {
         let mut read = Vec::new();
         let result = store.follow_from(after, |position, followed| {
             assert_eq!(position, after + 1 + read.len() as u64);
-            read.push(words(&followed));
+            read.push(followed);
             Ok(())
         });
         result.unwrap();
@@ -203,6 +205,7 @@ fn everything_that_happened_can_be_read_again_from_any_position() {
     }
     let ahead = store.follow_from(store.position() + 1, |_, _| Ok(())).unwrap_err();
     assert!(matches!(ahead, FollowError::Ahead { .. }), "{ahead}");
+    drop(store);
     check(directory.path());
 }
 

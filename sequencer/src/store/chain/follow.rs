@@ -11,7 +11,7 @@ use alloy::primitives::B256;
 use executor::{Receipt, Transaction};
 
 /// One thing that happened.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Followed {
     /// A part of a block was executed.
     MiniBlock {
