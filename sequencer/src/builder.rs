@@ -6,6 +6,7 @@
 //! to the pool. Does not wait for L1, the batcher or RPC. Nothing is acknowledged here; readers see
 //! a block only once the store has it durably.
 
+mod conditions;
 mod pace;
 #[cfg(test)]
 mod tests;
@@ -16,7 +17,7 @@ use crate::{
     store::{ChainStore, ChainStoreError, ChainView},
     txpool::Pool,
 };
-use alloy::primitives::{Address, B256, map::B256Set};
+use alloy::primitives::{Address, B256, U256, map::B256Set};
 use batcher::{
     derive::rules::{Epoch, Violation, latest_timestamp, next_origin_allowed},
     format::{BLOCK_BYTES_MAX, Batch},
@@ -106,6 +107,15 @@ struct Plan {
     epoch: Epoch,
     deposits: Vec<executor::Deposit>,
     timestamp: u64,
+}
+
+/// The block that is being built, as far as transactions are chosen by it.
+#[derive(Clone, Copy, Debug)]
+struct Frame {
+    number: u64,
+    timestamp: u64,
+    base_fee_wei: u64,
+    deadline: Instant,
 }
 
 impl Builder {
@@ -280,12 +290,17 @@ impl Builder {
             plan.deposits,
         );
         let view = self.store.view()?;
-        let base_fee_wei = input.env.base_fee_wei.unwrap_or(0);
+        let frame = Frame {
+            number: input.env.number,
+            timestamp: input.env.timestamp,
+            base_fee_wei: input.env.base_fee_wei.unwrap_or(0),
+            deadline,
+        };
         let options = Options { knowledge: Some(&self.knowledge), ..Options::default() };
         let mut execution = Execution::begin(&view, self.rules.clone(), input.env, options)?;
         execution.extend(&input.transactions)?;
         let mut pace = self.pace;
-        self.fill(&view, &mut execution, &mut pace, base_fee_wei, deadline)?;
+        self.fill(&view, &mut execution, &mut pace, &frame)?;
         let block = execution.seal()?;
         self.pace = pace;
         Ok(block)
@@ -298,22 +313,34 @@ impl Builder {
         view: &ChainView,
         execution: &mut Execution<'_, ChainView>,
         pace: &mut Pace,
-        base_fee_wei: u64,
-        deadline: Instant,
+        frame: &Frame,
     ) -> Result<(), BuildError> {
         let mut offered = Vec::new();
         for _ in 0..OFFERS_MAX {
-            let offer = self.offer(base_fee_wei, execution.gas_left(), &offered);
+            let offer = self.offer(frame.base_fee_wei, execution.gas_left(), &offered);
+            let conditional = self.pool().conditional(&offer);
             let mut rest = &offer[..];
-            while !rest.is_empty() {
-                let gas_limits = rest.iter().map(Transaction::gas_limit);
+            while let Some(first) = rest.first() {
+                if let Some(terms) = conditional.get(&first.hash())
+                    && let Some(unmet) = conditions::find_unmet(terms, frame, execution, view)?
+                {
+                    let now = Instant::now();
+                    self.pool().reject(&first.hash(), unmet, now);
+                    if now > frame.deadline {
+                        return Ok(());
+                    }
+                    rest = &rest[1..];
+                    continue;
+                }
+                let gas_limits = conditions::up_to_next(rest, &conditional);
+                let gas_limits = gas_limits.iter().map(Transaction::gas_limit);
                 let (chunk, later) = rest.split_at(pace.chunk(gas_limits));
                 let started = Instant::now();
                 execution.extend(chunk)?;
                 self.store.foresee(view, execution.touched());
                 let now = Instant::now();
                 pace.note(chunk.len(), now - started);
-                if now > deadline {
+                if now > frame.deadline {
                     return Ok(());
                 }
                 rest = later;
@@ -339,7 +366,8 @@ impl Builder {
         // its order has changed meanwhile, execution does not admit what does not fit.
         let gas = offered.iter().map(Transaction::gas_limit).fold(gas_left, u64::saturating_add);
         let pool = self.pool();
-        pool.best(base_fee_wei, gas)
+        // Nothing but gas is charged.
+        pool.best(base_fee_wei, gas, Instant::now(), &|_| U256::ZERO)
             .filter(|transaction| !seen.contains(&transaction.hash()))
             .take(BLOCK_TRANSACTIONS_MAX.saturating_sub(offered.len()))
             .take_while(|transaction| {
@@ -363,6 +391,8 @@ impl Builder {
             .collect();
         let now = Instant::now();
         let mut pool = self.pool();
+        let users = block.transactions.iter().filter(|tx| tx.as_signed().is_some());
+        pool.note_ordered(users.map(Transaction::hash), block.header.number, now);
         pool.remove_mined(&mined);
         for Skipped { transaction, reason } in &block.skipped {
             // The pool knows which reasons pass; it keeps those transactions for a later block.

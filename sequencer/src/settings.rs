@@ -4,7 +4,10 @@
 //!
 //! Does not open files other than the TOML file and the key files it names.
 
-use crate::store::chain::PROOF_WINDOW_BLOCKS;
+use crate::{
+    store::chain::PROOF_WINDOW_BLOCKS,
+    txpool::{self, Ordering},
+};
 use alloy::{primitives::B256, signers::local::PrivateKeySigner};
 use clap::{Args, ValueEnum};
 use serde::Deserialize;
@@ -78,6 +81,29 @@ pub struct Settings {
     /// longer. All of it needs about 150 MiB for a million accounts [default: no limit].
     #[arg(long, env = "WEFT_TRIE_MEMORY_MIB", value_name = "MIB")]
     pub trie_memory_mib: Option<u64>,
+    /// Order of transactions across senders [default: fcfs].
+    #[arg(long, env = "WEFT_POOL_ORDERING", value_enum)]
+    pub pool_ordering: Option<Ordering>,
+    /// With `priority-fee`, for how many milliseconds transactions are collected before those with the
+    /// highest fee go first; 0 collects nothing, and all that waits competes [default: 10].
+    #[arg(long, env = "WEFT_POOL_WINDOW_MS", value_name = "MS")]
+    pub pool_window_ms: Option<u64>,
+    /// Most transactions in the pool; when full, the one that pays least leaves [default: 200000].
+    #[arg(long, env = "WEFT_POOL_TRANSACTIONS", value_name = "COUNT")]
+    pub pool_transactions: Option<u64>,
+    /// Most bytes of transactions in the pool, in MiB [default: 256].
+    #[arg(long, env = "WEFT_POOL_MIB", value_name = "MIB")]
+    pub pool_mib: Option<u64>,
+    /// Most transactions of one sender in the pool [default: 4096].
+    #[arg(long, env = "WEFT_POOL_SENDER_SLOTS", value_name = "COUNT")]
+    pub pool_sender_slots: Option<u64>,
+    /// How long a transaction may wait in the pool, in seconds [default: 10800].
+    #[arg(long, env = "WEFT_POOL_TTL_SECS", value_name = "SECS")]
+    pub pool_ttl_secs: Option<u64>,
+    /// For how many hours rollup_explainTransaction remembers what became of a transaction
+    /// [default: 24].
+    #[arg(long, env = "WEFT_EXPLAIN_HOURS", value_name = "HOURS")]
+    pub explain_hours: Option<u64>,
     /// SQL database of the rollup's ledger, sqlite:// or postgres:// [default: ledger.sqlite in the
     /// data directory].
     #[arg(long, env = "WEFT_LEDGER_URL", value_name = "URL")]
@@ -187,6 +213,8 @@ pub struct Config {
     pub proof_blocks: u64,
     /// Most memory for the state trie, in bytes; `None` is no limit.
     pub trie_bytes_max: Option<usize>,
+    /// Bounds and policy of the pool.
+    pub pool: txpool::Config,
     /// Ledger database.
     pub ledger_url: String,
 }
@@ -280,6 +308,13 @@ impl Settings {
             history_blocks: self.history_blocks.or(base.history_blocks),
             proof_blocks: self.proof_blocks.or(base.proof_blocks),
             trie_memory_mib: self.trie_memory_mib.or(base.trie_memory_mib),
+            pool_ordering: self.pool_ordering.or(base.pool_ordering),
+            pool_window_ms: self.pool_window_ms.or(base.pool_window_ms),
+            pool_transactions: self.pool_transactions.or(base.pool_transactions),
+            pool_mib: self.pool_mib.or(base.pool_mib),
+            pool_sender_slots: self.pool_sender_slots.or(base.pool_sender_slots),
+            pool_ttl_secs: self.pool_ttl_secs.or(base.pool_ttl_secs),
+            explain_hours: self.explain_hours.or(base.explain_hours),
             ledger_url: self.ledger_url.or(base.ledger_url),
         }
     }
@@ -304,6 +339,7 @@ impl Config {
     /// [`SettingsError`] naming the setting.
     pub fn check(settings: Settings) -> Result<Self, SettingsError> {
         let (history, proof_blocks) = check_history(&settings)?;
+        let pool = check_pool(&settings)?;
         let data_dir = required(settings.data_dir, "data-dir", "WEFT_DATA_DIR")?;
         let block_time_ms = settings.block_time_ms.unwrap_or(1_000);
         if !(10..=60_000).contains(&block_time_ms) {
@@ -338,6 +374,7 @@ impl Config {
             output_interval_blocks: settings.output_interval_blocks.unwrap_or(60),
             history,
             proof_blocks,
+            pool,
             trie_bytes_max: settings.trie_memory_mib.map(check_trie_memory).transpose()?,
             ledger_url,
             data_dir,
@@ -348,6 +385,10 @@ impl Config {
 /// Most blocks for which proofs are promised: what a rebuilt trie can cost is bounded by it.
 const PROOF_BLOCKS_MAX: u64 = 16_384;
 
+/// Ordering window unless told otherwise, in milliseconds: what a user does not notice, and long
+/// enough that arriving a network's jitter earlier does not decide.
+const POOL_WINDOW_MS: u64 = 10;
+
 /// Least and most memory for the state trie, in MiB: a part of 256 of a state of a hundred million
 /// accounts fits in, and no address space is exceeded.
 const TRIE_MIB: std::ops::RangeInclusive<u64> = 64..=16_777_216;
@@ -356,6 +397,38 @@ fn check_trie_memory(mib: u64) -> Result<usize, SettingsError> {
     let bytes = TRIE_MIB.contains(&mib).then(|| usize::try_from(mib << 20).ok()).flatten();
     let expected = "64 to 16777216 MiB";
     bytes.ok_or(SettingsError::Range { name: "trie-memory-mib", found: mib, expected })
+}
+
+/// The pool's settings; see [`txpool::Config`] for what each bounds.
+fn check_pool(settings: &Settings) -> Result<txpool::Config, SettingsError> {
+    let given = |name, value: Option<u64>, range: std::ops::RangeInclusive<u64>, expected| {
+        let Some(found) = value else { return Ok(None) };
+        let is_allowed = range.contains(&found);
+        is_allowed.then_some(Some(found)).ok_or(SettingsError::Range { name, found, expected })
+    };
+    let count = |value: Option<u64>, default: usize| {
+        value.map_or(default, |value| usize::try_from(value).unwrap_or(usize::MAX))
+    };
+    let default = txpool::Config::default();
+    let transactions = settings.pool_transactions;
+    let transactions =
+        given("pool-transactions", transactions, 1..=10_000_000, "1 to 10000000 transactions")?;
+    let mib = given("pool-mib", settings.pool_mib, 1..=512, "1 to 512 MiB")?;
+    let slots = settings.pool_sender_slots;
+    let slots = given("pool-sender-slots", slots, 1..=1_000_000, "1 to 1000000 transactions")?;
+    let ttl = given("pool-ttl-secs", settings.pool_ttl_secs, 1..=604_800, "1 to 604800 seconds")?;
+    let window =
+        given("pool-window-ms", settings.pool_window_ms, 0..=10_000, "0 to 10000 milliseconds")?;
+    let explain = given("explain-hours", settings.explain_hours, 1..=720, "1 to 720 hours")?;
+    Ok(txpool::Config {
+        transactions_max: count(transactions, default.transactions_max),
+        bytes_max: count(mib.map(|mib| mib << 20), default.bytes_max),
+        sender_slots_max: count(slots, default.sender_slots_max),
+        ttl: ttl.map_or(default.ttl, Duration::from_secs),
+        ordering: settings.pool_ordering.unwrap_or_default(),
+        window: Duration::from_millis(window.unwrap_or(POOL_WINDOW_MS)),
+        explain: explain.map_or(default.explain, |hours| Duration::from_secs(hours * 3_600)),
+    })
 }
 
 fn check_history(settings: &Settings) -> Result<(History, u64), SettingsError> {
@@ -375,6 +448,12 @@ fn check_history(settings: &Settings) -> Result<(History, u64), SettingsError> {
 }
 
 impl Config {
+    /// Where the pool's journal is.
+    #[must_use]
+    pub fn pool_journal(&self) -> PathBuf {
+        self.data_dir.join("pool.journal")
+    }
+
     /// Where the chain store is.
     #[must_use]
     pub fn chain_directory(&self) -> PathBuf {
@@ -449,6 +528,25 @@ mod tests {
         assert!(error.contains("proof-blocks is 0"), "{error}");
         let few = check(Some(History::Blocks(10)), Some(10)).unwrap();
         assert_eq!(few, (History::Blocks(10), 10));
+    }
+
+    #[test]
+    fn the_pool_is_configured() {
+        let text = "pool-ordering = \"priority-fee\"\npool-window-ms = 25\npool-mib = 1\n\
+                    pool-transactions = 7\npool-sender-slots = 3\npool-ttl-secs = 60\n\
+                    explain-hours = 2";
+        let settings: Settings = toml::from_str(text).unwrap();
+        let pool = check_pool(&Settings::default().over(settings)).unwrap();
+        assert_eq!((pool.ordering, pool.window.as_millis()), (Ordering::PriorityFee, 25));
+        assert_eq!((pool.transactions_max, pool.bytes_max), (7, 1 << 20));
+        assert_eq!((pool.sender_slots_max, pool.ttl.as_secs()), (3, 60));
+        assert_eq!(pool.explain.as_secs(), 7_200);
+        let defaults = check_pool(&Settings::default()).unwrap();
+        assert_eq!((defaults.ordering, defaults.window.as_millis()), (Ordering::Fcfs, 10));
+        let never = Settings { pool_ttl_secs: Some(0), ..Settings::default() };
+        let error = check_pool(&never).unwrap_err().to_string();
+        assert!(error.contains("pool-ttl-secs is 0"), "{error}");
+        assert!(toml::from_str::<Settings>("pool-ordering = \"random\"").is_err());
     }
 
     #[test]

@@ -4,10 +4,7 @@
 //! Conditions are those of the OP Stack's eth_sendRawTransactionConditional, in op-geth's words. Owns
 //! their form, cost and checks; does not know where a state comes from ([`KnownState`]).
 
-use alloy::{
-    consensus::constants::EMPTY_ROOT_HASH,
-    primitives::{Address, B256, U256},
-};
+use alloy::primitives::{Address, B256, U256};
 use executor::{Reads, StateDiff, StateView, ViewError};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -221,7 +218,6 @@ impl<V: StateView> KnownState for &V {
     fn storage_root(&mut self, address: Address) -> Result<Option<B256>, ViewError> {
         let reads = Reads::from([(address, BTreeSet::default())]);
         let trie = self.trie_for(&reads, &StateDiff::default())?;
-        let root = trie.storage_root(address)?;
-        Ok(Some(if root.is_zero() { EMPTY_ROOT_HASH } else { root }))
+        trie.storage_root(address).map(Some)
     }
 }
