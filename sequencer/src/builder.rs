@@ -15,7 +15,7 @@ use crate::{
     l1::{L1Chain, Standing},
     settings::EmptyBlocks,
     store::{ChainStore, ChainStoreError, ChainView},
-    txpool::Pool,
+    txpool::{Pool, Terms},
 };
 use alloy::primitives::{Address, B256, U256, map::B256Set};
 use batcher::{
@@ -28,6 +28,7 @@ use executor::{
 };
 use pace::Pace;
 use std::{
+    collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -116,6 +117,12 @@ struct Frame {
     timestamp: u64,
     base_fee_wei: u64,
     deadline: Instant,
+}
+
+/// What the pool offers, and the terms of those that have conditions.
+struct Offer {
+    transactions: Vec<Transaction>,
+    conditional: HashMap<B256, Arc<Terms>>,
 }
 
 impl Builder {
@@ -318,37 +325,13 @@ impl Builder {
         let mut offered = Vec::new();
         for _ in 0..OFFERS_MAX {
             let offer = self.offer(frame.base_fee_wei, execution.gas_left(), &offered);
-            let conditional = self.pool().conditional(&offer);
-            let mut rest = &offer[..];
-            while let Some(first) = rest.first() {
-                if let Some(terms) = conditional.get(&first.hash())
-                    && let Some(unmet) = conditions::find_unmet(terms, frame, execution, view)?
-                {
-                    let now = Instant::now();
-                    self.pool().reject(&first.hash(), unmet, now);
-                    if now > frame.deadline {
-                        return Ok(());
-                    }
-                    rest = &rest[1..];
-                    continue;
-                }
-                let gas_limits = conditions::up_to_next(rest, &conditional);
-                let gas_limits = gas_limits.iter().map(Transaction::gas_limit);
-                let (chunk, later) = rest.split_at(pace.chunk(gas_limits));
-                let started = Instant::now();
-                execution.extend(chunk)?;
-                self.store.foresee(view, execution.touched());
-                let now = Instant::now();
-                pace.note(chunk.len(), now - started);
-                if now > frame.deadline {
-                    return Ok(());
-                }
-                rest = later;
+            if !self.execute_offer(view, execution, pace, frame, &offer)? {
+                return Ok(());
             }
-            if offer.is_empty() {
+            if offer.transactions.is_empty() {
                 break;
             }
-            offered.extend(offer);
+            offered.extend(offer.transactions);
             if self.pool().counts().ready <= offered.len() {
                 break;
             }
@@ -356,9 +339,49 @@ impl Builder {
         Ok(())
     }
 
+    /// Executes an offer in chunks, but for those whose conditions do not hold when it is their turn:
+    /// these leave the pool. Returns whether there is time for more.
+    fn execute_offer(
+        &self,
+        view: &ChainView,
+        execution: &mut Execution<'_, ChainView>,
+        pace: &mut Pace,
+        frame: &Frame,
+        offer: &Offer,
+    ) -> Result<bool, BuildError> {
+        let mut rest = &offer.transactions[..];
+        while let Some(first) = rest.first() {
+            let hash = first.hash();
+            if let Some(terms) = offer.conditional.get(&hash)
+                && let Some(unmet) = conditions::find_unmet(terms, frame, execution, view)?
+            {
+                let now = Instant::now();
+                self.pool().reject(&hash, unmet, now);
+                if now > frame.deadline {
+                    return Ok(false);
+                }
+                rest = &rest[1..];
+                continue;
+            }
+            let gas_limits = conditions::up_to_next(rest, &offer.conditional);
+            let gas_limits = gas_limits.iter().map(Transaction::gas_limit);
+            let (chunk, later) = rest.split_at(pace.chunk(gas_limits));
+            let started = Instant::now();
+            execution.extend(chunk)?;
+            self.store.foresee(view, execution.touched());
+            let now = Instant::now();
+            pace.note(chunk.len(), now - started);
+            if now > frame.deadline {
+                return Ok(false);
+            }
+            rest = later;
+        }
+        Ok(true)
+    }
+
     /// What the pool offers for a block beside what it has offered before: as much as a batch can
     /// carry. Nothing is offered twice for one block; the order within a sender keeps.
-    fn offer(&self, base_fee_wei: u64, gas_left: u64, offered: &[Transaction]) -> Vec<Transaction> {
+    fn offer(&self, base_fee_wei: u64, gas_left: u64, offered: &[Transaction]) -> Offer {
         let bytes_of = |tx: &Transaction| Batch::transaction_bytes_max(tx.raw().len());
         let seen: B256Set = offered.iter().map(Transaction::hash).collect();
         let mut bytes = Batch::OVERHEAD_BYTES_MAX + offered.iter().map(bytes_of).sum::<usize>();
@@ -367,7 +390,8 @@ impl Builder {
         let gas = offered.iter().map(Transaction::gas_limit).fold(gas_left, u64::saturating_add);
         let pool = self.pool();
         // Nothing but gas is charged.
-        pool.best(base_fee_wei, gas, Instant::now(), &|_| U256::ZERO)
+        let transactions: Vec<_> = pool
+            .best(base_fee_wei, gas, Instant::now(), &|_| U256::ZERO)
             .filter(|transaction| !seen.contains(&transaction.hash()))
             .take(BLOCK_TRANSACTIONS_MAX.saturating_sub(offered.len()))
             .take_while(|transaction| {
@@ -375,7 +399,10 @@ impl Builder {
                 bytes <= BLOCK_BYTES_MAX
             })
             .cloned()
-            .collect()
+            .collect();
+        // Under the same lock: one that is replaced meanwhile has its conditions all the same.
+        let conditional = pool.conditional(&transactions);
+        Offer { transactions, conditional }
     }
 
     /// Tells the pool what became of its transactions.

@@ -180,17 +180,28 @@ impl Conditions {
                     }
                 }
                 KnownAccount::Slots(slots) => {
-                    for (&slot, &expected) in slots {
-                        let found = state.slot(*address, slot)?;
-                        if found != expected {
-                            return Ok(Some(Unmet::Slot { slot, found, expected }));
-                        }
+                    if let Some(unmet) = find_unmet_slot(*address, slots, state)? {
+                        return Ok(Some(unmet));
                     }
                 }
             }
         }
         Ok(None)
     }
+}
+
+fn find_unmet_slot(
+    address: Address,
+    slots: &BTreeMap<U256, U256>,
+    state: &mut impl KnownState,
+) -> Result<Option<Unmet>, ViewError> {
+    for (&slot, &expected) in slots {
+        let found = state.slot(address, slot)?;
+        if found != expected {
+            return Ok(Some(Unmet::Slot { slot, found, expected }));
+        }
+    }
+    Ok(None)
 }
 
 /// A state that conditions are checked against.

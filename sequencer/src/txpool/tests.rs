@@ -303,7 +303,7 @@ fn skips_are_recorded_unless_they_pass() {
 
 /// What can happen to a pool.
 #[derive(Clone, Debug)]
-enum Step {
+enum Action {
     Add { from: u8, nonce: u64, fee_wei: u128, account: u64 },
     Mined { from: u8, next: u64 },
     Skip { from: u8, nonce: u64 },
@@ -311,39 +311,39 @@ enum Step {
     Reinsert { from: u8, nonce: u64, count: u64 },
 }
 
-fn step() -> impl Strategy<Value = Step> {
+fn action() -> impl Strategy<Value = Action> {
     let (from, nonce) = (1..5_u8, 0..12_u64);
     let fee = 1_000_000..1_000_020_u128;
     prop_oneof![
         8 => (from.clone(), nonce.clone(), fee, 0..3_u64)
-            .prop_map(|(from, nonce, fee_wei, account)| Step::Add { from, nonce, fee_wei, account }),
-        2 => (from.clone(), nonce.clone()).prop_map(|(from, next)| Step::Mined { from, next }),
-        1 => (from.clone(), nonce.clone()).prop_map(|(from, nonce)| Step::Skip { from, nonce }),
-        1 => (0..20_u64).prop_map(|secs| Step::Expire { secs }),
+            .prop_map(|(from, nonce, fee_wei, account)| Action::Add { from, nonce, fee_wei, account }),
+        2 => (from.clone(), nonce.clone()).prop_map(|(from, next)| Action::Mined { from, next }),
+        1 => (from.clone(), nonce.clone()).prop_map(|(from, nonce)| Action::Skip { from, nonce }),
+        1 => (0..20_u64).prop_map(|secs| Action::Expire { secs }),
         1 => (from, nonce, 1..4_u64)
-            .prop_map(|(from, nonce, count)| Step::Reinsert { from, nonce, count }),
+            .prop_map(|(from, nonce, count)| Action::Reinsert { from, nonce, count }),
     ]
 }
 
-fn apply(pool: &mut Pool, step: Step, now: Instant) {
+fn apply(pool: &mut Pool, step: Action, now: Instant) {
     match step {
-        Step::Add { from, nonce, fee_wei, account } => {
+        Action::Add { from, nonce, fee_wei, account } => {
             let _ = pool.add(transfer(from, nonce, fee_wei), rich(account), BASE_FEE_WEI, now);
         }
-        Step::Mined { from, next } => {
+        Action::Mined { from, next } => {
             pool.remove_mined(&[(sender(from), next)]);
         }
-        Step::Skip { from, nonce } => {
+        Action::Skip { from, nonce } => {
             let queue = pool.senders.get(&sender(from));
             let hash = queue.and_then(|queue| queue.get(nonce)).map(|e| e.transaction.hash());
             if let Some(hash) = hash {
                 pool.skip(&hash, SkipReason::SenderNotEoa, now);
             }
         }
-        Step::Expire { secs } => {
+        Action::Expire { secs } => {
             pool.expire(now + Duration::from_secs(secs));
         }
-        Step::Reinsert { from, nonce, count } => {
+        Action::Reinsert { from, nonce, count } => {
             let lost = (nonce..nonce + count).map(|nonce| transfer(from, nonce, 1_000_007));
             pool.reinsert(lost.collect(), now);
         }
@@ -420,7 +420,7 @@ proptest! {
 
     #[test]
     fn invariants_hold_under_any_steps(
-        steps in prop::collection::vec(step(), 1..60),
+        steps in prop::collection::vec(action(), 1..60),
         by_fee: bool,
         window_ms in 0..1_500_u64,
     ) {
