@@ -18,7 +18,7 @@ use std::{
     num::NonZeroUsize,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread,
-    time::{Instant, SystemTime},
+    time::Instant,
 };
 use tokio::sync::{Notify, oneshot};
 
@@ -149,12 +149,13 @@ impl<C: Chain> Desk<C> {
         };
         self.write(&journaled);
         drop(turn);
+        // Before the answers: whoever has one finds it announced.
+        for Submission { transaction, .. } in journaled {
+            self.feed.announce(transaction);
+        }
         for (answer, reply) in answers.into_iter().zip(replies) {
             // An error means that the client went away.
             let _ = answer.send(reply);
-        }
-        for transaction in journaled {
-            self.feed.announce(transaction.transaction);
         }
     }
 
@@ -203,10 +204,11 @@ impl<C: Chain> Desk<C> {
         let mut added = Vec::with_capacity(known.len());
         let now = Instant::now();
         let mut pool = lock(&self.pool);
+        let received_unix_ms = Some(pool.unix_ms(now));
         let replies = known.into_iter().map(|known| {
             let Known { submission, account } = known?;
             let reply = pool.add(submission.clone(), account, base_fee_wei, now)?;
-            added.push(submission);
+            added.push(Submission { received_unix_ms, ..submission });
             Ok(reply)
         });
         let replies: Vec<Reply> = replies.collect();
@@ -220,9 +222,7 @@ impl<C: Chain> Desk<C> {
     /// Into the journal, before anybody is answered.
     fn write(&self, added: &[Submission]) {
         let Some(journal) = &self.journal else { return };
-        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-        let now_ms = since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
-        journal.append_admitted(added, now_ms);
+        journal.append_admitted(added);
     }
 }
 

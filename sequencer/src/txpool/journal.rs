@@ -132,13 +132,11 @@ impl Pending {
     }
 
     /// A transaction that was admitted.
-    fn transaction(
-        &mut self,
-        transaction: &Transaction,
-        terms: Option<&Terms>,
-        received_unix_ms: u64,
-    ) {
-        let terms = terms.and_then(|terms| serde_json::to_vec(terms).ok()).unwrap_or_default();
+    fn transaction(&mut self, submission: &Submission) {
+        let Submission { transaction, terms, received_unix_ms } = submission;
+        let received_unix_ms = received_unix_ms.unwrap_or(0);
+        let terms =
+            terms.as_deref().and_then(|terms| serde_json::to_vec(terms).ok()).unwrap_or_default();
         let terms_len = u32::try_from(terms.len()).unwrap_or(u32::MAX);
         self.push(|payload| {
             payload.reserve(FIXED_BYTES + terms.len() + transaction.raw().len());
@@ -274,13 +272,10 @@ impl Journal {
         }
     }
 
-    /// Appends admitted transactions; those without a time came at `now_unix_ms`.
-    pub fn append_admitted(&self, added: &[Submission], now_unix_ms: u64) {
+    /// Appends admitted transactions.
+    pub fn append_admitted(&self, added: &[Submission]) {
         let mut pending = Pending::default();
-        for Submission { transaction, terms, received_unix_ms } in added {
-            let received_unix_ms = received_unix_ms.unwrap_or(now_unix_ms);
-            pending.transaction(transaction, terms.as_deref(), received_unix_ms);
-        }
+        added.iter().for_each(|submission| pending.transaction(submission));
         self.append(&pending);
     }
 
@@ -290,10 +285,7 @@ impl Journal {
         let mut pending = Pending::default();
         for (hash, submission) in changed {
             match submission {
-                Some(Submission { transaction, terms, received_unix_ms }) => {
-                    let received_unix_ms = received_unix_ms.unwrap_or(0);
-                    pending.transaction(&transaction, terms.as_deref(), received_unix_ms);
-                }
+                Some(submission) => pending.transaction(&submission),
                 None => pending.left(&hash),
             }
         }

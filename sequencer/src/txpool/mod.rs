@@ -552,6 +552,13 @@ impl Pool {
         Counts { ready, parked: self.index.len() - ready }
     }
 
+    /// The pool's time of day at an instant, in milliseconds since the unix epoch: that of all its
+    /// events.
+    #[must_use]
+    pub fn unix_ms(&self, at: Instant) -> u64 {
+        self.clock.unix_ms(at)
+    }
+
     /// Raw bytes of what waits.
     #[must_use]
     pub fn bytes(&self) -> usize {

@@ -41,8 +41,8 @@ fn what_is_written_comes_back_with_its_terms_in_order() {
     let written = [submission(1, 0), with_terms, submission(1, 1)];
     let (journal, found) = site.open();
     assert!(found.is_empty());
-    journal.append_admitted(&written[..2], 0);
-    journal.append_admitted(&written[2..], 0);
+    journal.append_admitted(&written[..2]);
+    journal.append_admitted(&written[2..]);
     drop(journal);
     assert_eq!(site.open().1, written);
     // Opening again changes nothing.
@@ -54,7 +54,7 @@ fn what_left_stays_away_and_what_came_back_is_last() {
     let site = Site::new();
     let [first, second, third] = [0, 1, 2].map(|nonce| submission(1, nonce));
     let (journal, _) = site.open();
-    journal.append_admitted(&[first.clone(), second.clone(), third.clone()], 0);
+    journal.append_admitted(&[first.clone(), second.clone(), third.clone()]);
     let hash = |submission: &Submission| submission.transaction.hash();
     journal.append_changed([(hash(&second), None), (hash(&first), Some(first.clone()))]);
     assert_eq!(site.found(), hashes(&[third, first]));
@@ -65,9 +65,9 @@ fn a_tail_torn_at_any_byte_is_cut_and_the_rest_comes_back() {
     let site = Site::new();
     let written = [submission(1, 0), submission(2, 0)];
     let (journal, _) = site.open();
-    journal.append_admitted(&written[..1], 0);
+    journal.append_admitted(&written[..1]);
     let sound = usize::try_from(journal.bytes()).unwrap();
-    journal.append_admitted(&written[1..], 0);
+    journal.append_admitted(&written[1..]);
     drop(journal);
     let whole = fs::read(site.path()).unwrap();
     for length in 0..whole.len() {
@@ -76,7 +76,7 @@ fn a_tail_torn_at_any_byte_is_cut_and_the_rest_comes_back() {
         let (journal, found) = site.open();
         assert_eq!(found, expected, "torn at {length}");
         // And it is written on, over what was torn.
-        journal.append_admitted(&written[1..], 0);
+        journal.append_admitted(&written[1..]);
         drop(journal);
         let last = site.found().last().copied();
         assert_eq!(last, Some(written[1].transaction.hash()), "torn at {length}");
@@ -88,7 +88,7 @@ fn a_flipped_byte_costs_what_comes_after_it_and_never_the_start() {
     let site = Site::new();
     let written = [submission(1, 0), submission(2, 0), submission(3, 0)];
     let (journal, _) = site.open();
-    journal.append_admitted(&written, 0);
+    journal.append_admitted(&written);
     drop(journal);
     let whole = fs::read(site.path()).unwrap();
     for at in 0..whole.len() {
@@ -107,14 +107,14 @@ fn compacting_keeps_what_lives_and_what_comes_meanwhile() {
     let site = Site::new();
     let (journal, _) = site.open();
     let old: Vec<_> = (0..3_000).map(|nonce| submission(1, nonce)).collect();
-    journal.append_admitted(&old, 0);
+    journal.append_admitted(&old);
     let before = journal.bytes();
     let late = submission(2, 0);
     let mut asked = 0;
     journal
         .compact(|hashes| {
             if asked == 0 {
-                journal.append_admitted(std::slice::from_ref(&late), 0);
+                journal.append_admitted(std::slice::from_ref(&late));
             }
             asked += hashes.len();
             // Of the old ones every thousandth lives.
@@ -127,7 +127,7 @@ fn compacting_keeps_what_lives_and_what_comes_meanwhile() {
     assert_eq!(asked, 3_000);
     assert!(journal.bytes() < before / 500);
     let after = submission(3, 0);
-    journal.append_admitted(std::slice::from_ref(&after), 0);
+    journal.append_admitted(std::slice::from_ref(&after));
     drop(journal);
     let expected = [&old[0], &old[1_000], &old[2_000], &late, &after].map(Clone::clone);
     assert_eq!(site.open().1, expected);
@@ -142,7 +142,7 @@ fn it_is_mostly_dead_by_what_lives() {
     let big = Submission::from(signed(sender(1), big));
     let bytes = big.transaction.raw().len();
     for _ in 0..60 {
-        journal.append_admitted(std::slice::from_ref(&big), 0);
+        journal.append_admitted(std::slice::from_ref(&big));
     }
     assert!(journal.is_mostly_dead(1, bytes));
     assert!(!journal.is_mostly_dead(60, 60 * bytes));
