@@ -11,7 +11,7 @@ use crate::{
         transactions_root,
     },
     counters::{Counters, Stopwatch},
-    error::ExecuteError,
+    error::{ExecuteError, ViewError},
     progress::Progress,
     receipt::Receipt,
     reference::Reference,
@@ -20,6 +20,7 @@ use crate::{
     transaction::Transaction,
 };
 use alloc::{boxed::Box, sync::Arc};
+use alloy_primitives::{Address, U256};
 use core::num::NonZeroUsize;
 
 #[cfg(feature = "std")]
@@ -173,6 +174,30 @@ impl<'v, V: StateView + Sync> Execution<'v, V> {
     #[must_use]
     pub fn gas_left(&self) -> u64 {
         self.progress.gas_left()
+    }
+
+    /// A storage slot after the transactions so far. Looking changes nothing.
+    ///
+    /// # Errors
+    /// [`ViewError`] when the state cannot be read.
+    pub fn slot(&mut self, address: Address, slot: U256) -> Result<U256, ViewError> {
+        match &mut self.engine {
+            Engine::Reference(reference) => reference.peek_slot(address, slot),
+            #[cfg(feature = "std")]
+            Engine::Lane(crew) => crew.leader().journal_mut().peek_slot(address, slot),
+        }
+    }
+
+    /// Whether the transactions so far have changed any slot of the account.
+    ///
+    /// # Errors
+    /// [`ViewError`] when the state cannot be read.
+    pub fn is_storage_changed(&mut self, address: Address) -> Result<bool, ViewError> {
+        match &mut self.engine {
+            Engine::Reference(reference) => Ok(reference.is_storage_changed(address)),
+            #[cfg(feature = "std")]
+            Engine::Lane(crew) => crew.leader().journal_mut().is_storage_changed(address),
+        }
     }
 
     /// What was touched first since the last call; see [`Touched`]. The reference tells nothing.

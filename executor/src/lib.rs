@@ -65,7 +65,7 @@ pub use state::{
     Account, Changes, ExecutionWitness, MemoryState, PostState, Reads, StateDiff, StateTrie,
     StateView, Touched, WitnessState,
 };
-pub use transaction::{Transaction, TransactionError};
+pub use transaction::{Transaction, TransactionError, Unrecovered, recover};
 
 /// The block header type, as Ethereum encodes and hashes it.
 pub use alloy_consensus::Header;

@@ -15,7 +15,7 @@ use crate::{
     state::{Changes, Overlay, StateDiff, StateView},
     transaction::Transaction,
 };
-use alloy_primitives::B256;
+use alloy_primitives::{Address, B256, U256};
 use revm::context::{Journal, JournalTr};
 
 type Evm<'v, V> = RuleEvm<Journal<Overlay<'v, V>>>;
@@ -77,6 +77,17 @@ impl<'v, V: StateView> Reference<'v, V> {
     /// Everything that was read or changed so far, as it is now.
     pub(crate) fn changes(&self) -> Changes {
         self.evm.journal().database.values()
+    }
+
+    /// A slot as the next transaction will find it.
+    pub(crate) fn peek_slot(&self, address: Address, slot: U256) -> Result<U256, ViewError> {
+        let overlay = &self.evm.journal().database;
+        overlay.peek_slot(address, slot)
+    }
+
+    /// Whether any slot of the account differs from what it was before the block.
+    pub(crate) fn is_storage_changed(&self, address: Address) -> bool {
+        self.evm.journal().database.is_storage_changed(address)
     }
 
     pub(crate) fn into_diff(self) -> (&'v V, StateDiff) {

@@ -4,7 +4,7 @@
 //! Does not check anything that needs state (nonce, balance) or a block (fees, gas left).
 
 use crate::deposit::{DEPOSIT_TX_TYPE, Deposit};
-use alloc::sync::Arc;
+use alloc::{sync::Arc, vec::Vec};
 use alloy_consensus::{
     EthereumTxEnvelope, Transaction as _, TxEip4844, Typed2718, transaction::SignerRecoverable,
 };
@@ -60,13 +60,22 @@ pub enum TransactionError {
     DepositNotAllowed,
 }
 
-impl Transaction {
-    /// Decodes a signed transaction from its EIP-2718 bytes and recovers its sender.
+/// A decoded signed transaction whose sender is not known yet: what the edge checks before it pays for
+/// the recovery.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unrecovered {
+    hash: B256,
+    raw: Bytes,
+    signed: SignedTransaction,
+}
+
+impl Unrecovered {
+    /// Decodes a signed transaction from its EIP-2718 bytes.
     ///
     /// # Errors
-    /// [`TransactionError`] when the bytes are too long, not exactly one canonical transaction, a
-    /// deposit, or not signed by a low-s signature.
-    pub fn decode_signed(raw: Bytes) -> Result<Self, TransactionError> {
+    /// [`TransactionError`] when the bytes are too long, not exactly one canonical transaction, or a
+    /// deposit.
+    pub fn decode(raw: Bytes) -> Result<Self, TransactionError> {
         if raw.len() > TRANSACTION_BYTES_MAX {
             return Err(TransactionError::Oversized { size: raw.len() });
         }
@@ -82,9 +91,57 @@ impl Transaction {
         {
             return Err(TransactionError::Undecodable);
         }
-        let sender = signed.recover_signer().map_err(|_| TransactionError::InvalidSignature)?;
-        let hash = keccak256(&raw);
-        Ok(Self(Arc::new(Inner { hash, sender, raw, body: Body::Signed(signed) })))
+        Ok(Self { hash: keccak256(&raw), raw, signed })
+    }
+
+    /// keccak-256 of the raw bytes.
+    #[must_use]
+    pub fn hash(&self) -> B256 {
+        self.hash
+    }
+
+    /// The EIP-2718 bytes.
+    #[must_use]
+    pub fn raw(&self) -> &Bytes {
+        &self.raw
+    }
+
+    /// The decoded fields.
+    #[must_use]
+    pub fn signed(&self) -> &SignedTransaction {
+        &self.signed
+    }
+
+    /// The transaction with the sender that [`recover`] found for it.
+    #[must_use]
+    pub fn into_transaction(self, sender: Address) -> Transaction {
+        let Self { hash, raw, signed } = self;
+        Transaction(Arc::new(Inner { hash, sender, raw, body: Body::Signed(signed) }))
+    }
+}
+
+/// The senders of transactions, in their order. The one place where the node recovers senders: with
+/// libsecp256k1 under the `std` feature, one signature after the other; a way to recover several at
+/// once belongs behind this function.
+#[must_use]
+pub fn recover(transactions: &[Unrecovered]) -> Vec<Result<Address, TransactionError>> {
+    let recover_one = |transaction: &Unrecovered| {
+        transaction.signed.recover_signer().map_err(|_| TransactionError::InvalidSignature)
+    };
+    transactions.iter().map(recover_one).collect()
+}
+
+impl Transaction {
+    /// Decodes a signed transaction from its EIP-2718 bytes and recovers its sender.
+    ///
+    /// # Errors
+    /// [`TransactionError`] when the bytes are too long, not exactly one canonical transaction, a
+    /// deposit, or not signed by a low-s signature.
+    pub fn decode_signed(raw: Bytes) -> Result<Self, TransactionError> {
+        let decoded = Unrecovered::decode(raw)?;
+        let sender =
+            decoded.signed.recover_signer().map_err(|_| TransactionError::InvalidSignature)?;
+        Ok(decoded.into_transaction(sender))
     }
 
     /// Wraps a signed transaction whose sender is already known, as an outside block gives it.

@@ -22,6 +22,7 @@ mod keccak;
 mod mainnet_blocks;
 mod modes;
 mod modes_agree;
+mod peek;
 mod support;
 mod trie;
 mod witness;

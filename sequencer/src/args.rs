@@ -29,7 +29,7 @@ pub enum Command {
     /// Start a whole rollup on a local Anvil: deploy, fund ten accounts by deposits, run.
     Dev(DevArgs),
     /// Run a node from explicit settings: TOML file < environment < flags.
-    Run(RunArgs),
+    Run(Box<RunArgs>),
     /// Derive the chain from L1 alone, execute it in a fresh state, compare every output root.
     Verify(VerifyArgs),
     /// Deploy the L1 contracts of a new rollup and write its genesis file.

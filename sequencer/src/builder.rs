@@ -7,6 +7,7 @@
 //! executed again and finished, after a failure and after a restart. Does not wait for L1, the
 //! batcher or RPC. Nothing is acknowledged here; readers see what the store has durably.
 
+mod conditions;
 mod filling;
 mod pace;
 #[cfg(test)]

@@ -4,7 +4,13 @@
 //!
 //! Does not open files other than the TOML file and the key files it names.
 
-use crate::store::{chain::PROOF_WINDOW_BLOCKS, log::SEGMENT_BYTES_MAX};
+#[cfg(test)]
+mod tests;
+
+use crate::{
+    store::{chain::PROOF_WINDOW_BLOCKS, log::SEGMENT_BYTES_MAX},
+    txpool::{self, Ordering},
+};
 use alloy::{primitives::B256, signers::local::PrivateKeySigner};
 use clap::{Args, ValueEnum};
 use serde::Deserialize;
@@ -86,6 +92,29 @@ pub struct Settings {
     /// longer. All of it needs about 150 MiB for a million accounts [default: no limit].
     #[arg(long, env = "WEFT_TRIE_MEMORY_MIB", value_name = "MIB")]
     pub trie_memory_mib: Option<u64>,
+    /// Order of transactions across senders [default: fcfs].
+    #[arg(long, env = "WEFT_POOL_ORDERING", value_enum)]
+    pub pool_ordering: Option<Ordering>,
+    /// With `priority-fee`, for how many milliseconds transactions are collected before those with the
+    /// highest fee go first; 0 collects nothing, and all that waits competes [default: 10].
+    #[arg(long, env = "WEFT_POOL_WINDOW_MS", value_name = "MS")]
+    pub pool_window_ms: Option<u64>,
+    /// Most transactions in the pool; when full, the one that pays least leaves [default: 200000].
+    #[arg(long, env = "WEFT_POOL_TRANSACTIONS", value_name = "COUNT")]
+    pub pool_transactions: Option<u64>,
+    /// Most bytes of transactions in the pool, in MiB [default: 256].
+    #[arg(long, env = "WEFT_POOL_MIB", value_name = "MIB")]
+    pub pool_mib: Option<u64>,
+    /// Most transactions of one sender in the pool [default: 4096].
+    #[arg(long, env = "WEFT_POOL_SENDER_SLOTS", value_name = "COUNT")]
+    pub pool_sender_slots: Option<u64>,
+    /// How long a transaction may wait in the pool, in seconds [default: 10800].
+    #[arg(long, env = "WEFT_POOL_TTL_SECS", value_name = "SECS")]
+    pub pool_ttl_secs: Option<u64>,
+    /// For how many hours rollup_explainTransaction remembers what became of a transaction
+    /// [default: 24].
+    #[arg(long, env = "WEFT_EXPLAIN_HOURS", value_name = "HOURS")]
+    pub explain_hours: Option<u64>,
     /// SQL database of the rollup's ledger, sqlite:// or postgres:// [default: ledger.sqlite in the
     /// data directory].
     #[arg(long, env = "WEFT_LEDGER_URL", value_name = "URL")]
@@ -199,6 +228,8 @@ pub struct Config {
     pub proof_blocks: u64,
     /// Most memory for the state trie, in bytes; `None` is no limit.
     pub trie_bytes_max: Option<usize>,
+    /// Bounds and policy of the pool.
+    pub pool: txpool::Config,
     /// Ledger database.
     pub ledger_url: String,
 }
@@ -294,6 +325,13 @@ impl Settings {
             trie_memory_mib: self.trie_memory_mib.or(base.trie_memory_mib),
             mini_block_ms: self.mini_block_ms.or(base.mini_block_ms),
             stream_history_mib: self.stream_history_mib.or(base.stream_history_mib),
+            pool_ordering: self.pool_ordering.or(base.pool_ordering),
+            pool_window_ms: self.pool_window_ms.or(base.pool_window_ms),
+            pool_transactions: self.pool_transactions.or(base.pool_transactions),
+            pool_mib: self.pool_mib.or(base.pool_mib),
+            pool_sender_slots: self.pool_sender_slots.or(base.pool_sender_slots),
+            pool_ttl_secs: self.pool_ttl_secs.or(base.pool_ttl_secs),
+            explain_hours: self.explain_hours.or(base.explain_hours),
             ledger_url: self.ledger_url.or(base.ledger_url),
         }
     }
@@ -320,6 +358,7 @@ impl Config {
         let mini_block_interval = check_mini_block(&settings)?;
         let log_segments_kept = check_stream_history(&settings)?;
         let (history, proof_blocks) = check_history(&settings)?;
+        let pool = check_pool(&settings)?;
         let data_dir = required(settings.data_dir, "data-dir", "WEFT_DATA_DIR")?;
         let block_time_ms = settings.block_time_ms.unwrap_or(1_000);
         if !(10..=60_000).contains(&block_time_ms) {
@@ -356,6 +395,7 @@ impl Config {
             output_interval_blocks: settings.output_interval_blocks.unwrap_or(60),
             history,
             proof_blocks,
+            pool,
             trie_bytes_max: settings.trie_memory_mib.map(check_trie_memory).transpose()?,
             ledger_url,
             data_dir,
@@ -365,6 +405,10 @@ impl Config {
 
 /// Most blocks for which proofs are promised: what a rebuilt trie can cost is bounded by it.
 const PROOF_BLOCKS_MAX: u64 = 16_384;
+
+/// Ordering window unless told otherwise, in milliseconds: what a user does not notice, and long
+/// enough that arriving a network's jitter earlier does not decide.
+const POOL_WINDOW_MS: u64 = 10;
 
 /// Least and most memory for the state trie, in MiB: a part of 256 of a state of a hundred million
 /// accounts fits in, and no address space is exceeded.
@@ -401,6 +445,38 @@ fn check_stream_history(settings: &Settings) -> Result<usize, SettingsError> {
     Ok(usize::try_from((found << 20).div_ceil(SEGMENT_BYTES_MAX)).unwrap_or(usize::MAX))
 }
 
+/// The pool's settings; see [`txpool::Config`] for what each bounds.
+fn check_pool(settings: &Settings) -> Result<txpool::Config, SettingsError> {
+    let given = |name, value: Option<u64>, range: std::ops::RangeInclusive<u64>, expected| {
+        let Some(found) = value else { return Ok(None) };
+        let is_allowed = range.contains(&found);
+        is_allowed.then_some(Some(found)).ok_or(SettingsError::Range { name, found, expected })
+    };
+    let count = |value: Option<u64>, default: usize| {
+        value.map_or(default, |value| usize::try_from(value).unwrap_or(usize::MAX))
+    };
+    let default = txpool::Config::default();
+    let transactions = settings.pool_transactions;
+    let transactions =
+        given("pool-transactions", transactions, 1..=10_000_000, "1 to 10000000 transactions")?;
+    let mib = given("pool-mib", settings.pool_mib, 1..=512, "1 to 512 MiB")?;
+    let slots = settings.pool_sender_slots;
+    let slots = given("pool-sender-slots", slots, 1..=1_000_000, "1 to 1000000 transactions")?;
+    let ttl = given("pool-ttl-secs", settings.pool_ttl_secs, 1..=604_800, "1 to 604800 seconds")?;
+    let window =
+        given("pool-window-ms", settings.pool_window_ms, 0..=10_000, "0 to 10000 milliseconds")?;
+    let explain = given("explain-hours", settings.explain_hours, 1..=720, "1 to 720 hours")?;
+    Ok(txpool::Config {
+        transactions_max: count(transactions, default.transactions_max),
+        bytes_max: count(mib.map(|mib| mib << 20), default.bytes_max),
+        sender_slots_max: count(slots, default.sender_slots_max),
+        ttl: ttl.map_or(default.ttl, Duration::from_secs),
+        ordering: settings.pool_ordering.unwrap_or_default(),
+        window: Duration::from_millis(window.unwrap_or(POOL_WINDOW_MS)),
+        explain: explain.map_or(default.explain, |hours| Duration::from_secs(hours * 3_600)),
+    })
+}
+
 fn check_history(settings: &Settings) -> Result<(History, u64), SettingsError> {
     let proof_blocks = settings.proof_blocks.unwrap_or(PROOF_WINDOW_BLOCKS);
     if !(1..=PROOF_BLOCKS_MAX).contains(&proof_blocks) {
@@ -418,6 +494,12 @@ fn check_history(settings: &Settings) -> Result<(History, u64), SettingsError> {
 }
 
 impl Config {
+    /// Where the pool's journal is.
+    #[must_use]
+    pub fn pool_journal(&self) -> PathBuf {
+        self.data_dir.join("pool.journal")
+    }
+
     /// Where the chain store is.
     #[must_use]
     pub fn chain_directory(&self) -> PathBuf {
@@ -444,59 +526,4 @@ pub fn read_key(path: &Path) -> Result<Key, SettingsError> {
     let malformed = || SettingsError::Key { path: path.into() };
     let bytes: B256 = text.trim().parse().map_err(|_| malformed())?;
     PrivateKeySigner::from_bytes(&bytes).map(Key).map_err(|_| malformed())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn flags_win_over_the_file() {
-        let file: Settings = toml::from_str("block-time-ms = 200\nl1-confirmations = 9").unwrap();
-        let flags = Settings { block_time_ms: Some(300), ..Settings::default() };
-        let merged = flags.over(file);
-        assert_eq!((merged.block_time_ms, merged.l1_confirmations), (Some(300), Some(9)));
-    }
-
-    #[test]
-    fn an_unknown_key_and_a_missing_setting_are_named() {
-        let error = toml::from_str::<Settings>("blocktime = 1").unwrap_err().to_string();
-        assert!(error.contains("blocktime"), "{error}");
-        let error = Config::check(Settings::default()).unwrap_err().to_string();
-        assert!(error.contains("--data-dir") && error.contains("WEFT_DATA_DIR"), "{error}");
-    }
-
-    #[test]
-    fn a_block_time_of_nothing_is_refused() {
-        let settings =
-            Settings { data_dir: Some("x".into()), block_time_ms: Some(0), ..Settings::default() };
-        let error = Config::check(settings).unwrap_err().to_string();
-        assert!(error.contains("block-time-ms is 0"), "{error}");
-    }
-
-    #[test]
-    fn history_is_a_number_of_blocks_or_archive() {
-        let read = |text: &str| toml::from_str::<Settings>(text).map(|s| s.history_blocks);
-        assert_eq!(read("history-blocks = 5000").unwrap(), Some(History::Blocks(5000)));
-        assert_eq!(read("history-blocks = \"archive\"").unwrap(), Some(History::Archive));
-        assert_eq!("5000".parse(), Ok(History::Blocks(5000)));
-        let error = read("history-blocks = \"all\"").unwrap_err().to_string();
-        assert!(error.contains("`all` is neither a number of blocks nor `archive`"), "{error}");
-        let check = |history_blocks, proof_blocks| {
-            check_history(&Settings { history_blocks, proof_blocks, ..Settings::default() })
-        };
-        assert_eq!(check(None, None).unwrap(), (History::Archive, 1_024));
-        let error = check(Some(History::Blocks(1_023)), None).unwrap_err().to_string();
-        assert!(error.contains("history-blocks is 1023"), "{error}");
-        let error = check(None, Some(0)).unwrap_err().to_string();
-        assert!(error.contains("proof-blocks is 0"), "{error}");
-        let few = check(Some(History::Blocks(10)), Some(10)).unwrap();
-        assert_eq!(few, (History::Blocks(10), 10));
-    }
-
-    #[test]
-    fn a_key_never_prints_itself() {
-        let key = Key(PrivateKeySigner::from_bytes(&B256::repeat_byte(7)).unwrap());
-        assert!(!format!("{key:?}").contains("0707"));
-    }
 }

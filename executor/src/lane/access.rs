@@ -115,7 +115,7 @@ fn balance_min_wei(trace: &Trace, address: Address, before_wei: U256) -> Option<
 }
 
 /// The account is about to vanish: revm clears it when it is loaded the next time.
-fn is_destroyed(account: &RevmAccount) -> bool {
+pub(super) fn is_destroyed(account: &RevmAccount) -> bool {
     account.is_selfdestructed_locally()
 }
 

@@ -228,7 +228,7 @@ impl ChangedSlots {
 }
 
 /// The storage in the journal is all there is: nothing of the view's shows through.
-fn starts_empty(account: &RevmAccount) -> bool {
+pub(super) fn starts_empty(account: &RevmAccount) -> bool {
     account.is_created() || account.is_selfdestructed()
 }
 

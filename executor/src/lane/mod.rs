@@ -16,6 +16,7 @@ mod base;
 mod diff;
 mod journal;
 mod keccak;
+mod peek;
 mod spare;
 mod trace;
 mod transfer;

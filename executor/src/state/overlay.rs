@@ -137,6 +137,25 @@ impl<'v, V: StateView> Overlay<'v, V> {
         self.view
     }
 
+    /// A slot as of now, without noting that it was read.
+    pub(crate) fn peek_slot(&self, address: Address, slot: U256) -> Result<U256, ViewError> {
+        match self.entries.get(&address) {
+            None => self.view.slot(address, slot),
+            Some(entry) => match entry.slots.get(&slot) {
+                Some(known) => Ok(known.now),
+                None if entry.base.is_none() || entry.wiped => Ok(U256::ZERO),
+                None => self.view.slot(address, slot),
+            },
+        }
+    }
+
+    /// Whether any slot of the account differs from the view's.
+    pub(crate) fn is_storage_changed(&self, address: Address) -> bool {
+        self.entries.get(&address).is_some_and(|entry| {
+            entry.wiped || entry.slots.values().any(|slot| slot.now != slot.base)
+        })
+    }
+
     /// Every account and slot that was read or changed.
     pub(crate) fn reads(&self) -> Reads {
         let entries = self.entries.iter();

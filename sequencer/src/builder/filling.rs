@@ -4,18 +4,30 @@
 //! Owns the size and the rhythm of mini-blocks, and telling the pool what became of its transactions.
 //! Does not begin or seal the block.
 
-use super::{BuildError, Builder, Pace, Pulse, Wake};
-use crate::{store::ChainView, txpool::Pool};
-use alloy::primitives::{Address, map::B256Set};
+use super::{BuildError, Builder, Pace, Pulse, Wake, conditions};
+use crate::{
+    store::ChainView,
+    txpool::{Pool, Terms},
+};
+use alloy::primitives::{Address, U256, map::B256Set};
 use batcher::format::{BLOCK_BYTES_MAX, Batch};
 use executor::{Changes, Execution, Transaction};
-use std::{sync::MutexGuard, time::Instant};
+use std::{
+    sync::{Arc, MutexGuard},
+    time::Instant,
+};
 
 /// Most transactions taken from the pool for one block; the rest stays for the next.
 const BLOCK_TRANSACTIONS_MAX: usize = 200_000;
 
 /// EIP-7702: a transaction of this type counts the nonces of others than its sender.
 const SET_CODE_TX_TYPE: u8 = 4;
+
+/// What the pool offers next, and the terms of the first if it has conditions.
+struct Offer {
+    transactions: Vec<Transaction>,
+    terms: Option<Arc<Terms>>,
+}
 
 /// A block while it is filled.
 pub(super) struct Filling<'b, 'v> {
@@ -76,13 +88,19 @@ impl<'b, 'v> Filling<'b, 'v> {
     ) -> Result<(), BuildError> {
         loop {
             let started = Instant::now();
-            let offer = self.offer();
-            if !offer.is_empty() {
-                self.execute(&offer)?;
-            } else if started >= deadline || pulse.wait(deadline) != Wake::Transactions {
-                return Ok(());
-            } else {
+            let Offer { transactions, terms } = self.offer();
+            if transactions.is_empty() {
+                // An ordering window may end before anything new comes.
+                let next = self.pool().next_offer_at(started);
+                let until = next.map_or(deadline, |next| next.min(deadline));
+                let woken = if until > started { pulse.wait(until) } else { Wake::Time };
+                if woken == Wake::Shutdown || (woken == Wake::Time && until == deadline) {
+                    return Ok(());
+                }
                 continue;
+            }
+            if self.is_admissible(&transactions[0], terms.as_deref())? {
+                self.execute(&transactions)?;
             }
             if Instant::now() >= deadline {
                 return Ok(());
@@ -93,6 +111,20 @@ impl<'b, 'v> Filling<'b, 'v> {
                 std::thread::sleep(rest);
             }
         }
+    }
+
+    /// Checks a sender's conditions right before the transaction: one that does not hold drops it.
+    fn is_admissible(
+        &mut self,
+        transaction: &Transaction,
+        terms: Option<&Terms>,
+    ) -> Result<bool, BuildError> {
+        let Some(terms) = terms else { return Ok(true) };
+        let Some(unmet) = conditions::find_unmet(terms, &mut self.execution, self.view)? else {
+            return Ok(true);
+        };
+        self.pool().reject(&transaction.hash(), unmet, Instant::now());
+        Ok(false)
     }
 
     /// Executes a mini-block, and shows it when it is durable.
@@ -124,12 +156,13 @@ impl<'b, 'v> Filling<'b, 'v> {
     }
 
     /// The next part of what the pool has, as far as gas and the batch's bytes allow.
-    fn offer(&self) -> Vec<Transaction> {
+    fn offer(&self) -> Offer {
         let mut bytes = self.bytes;
         let count = BLOCK_TRANSACTIONS_MAX.saturating_sub(self.execution.included().0.len());
         let pool = self.pool();
-        let mut offer: Vec<_> = pool
-            .best(self.base_fee_wei, self.execution.gas_left())
+        // Nothing but gas is charged.
+        let mut transactions: Vec<_> = pool
+            .best(self.base_fee_wei, self.execution.gas_left(), Instant::now(), &|_| U256::ZERO)
             .filter(|transaction| !self.refused.contains(&transaction.hash()))
             .take(count.min(self.pace.transactions_max()))
             .take_while(|transaction| {
@@ -138,10 +171,15 @@ impl<'b, 'v> Filling<'b, 'v> {
             })
             .cloned()
             .collect();
+        // Under the same lock: one that is replaced meanwhile has its conditions all the same.
+        let mut conditional = pool.conditional(&transactions);
         drop(pool);
-        let chunk = self.pace.chunk(offer.iter().map(Transaction::gas_limit));
-        offer.truncate(chunk);
-        offer
+        transactions.truncate(conditions::up_to_next(&transactions, &conditional));
+        let chunk = self.pace.chunk(transactions.iter().map(Transaction::gas_limit));
+        transactions.truncate(chunk);
+        let first = transactions.first().map(Transaction::hash);
+        let terms = first.and_then(|hash| conditional.remove(&hash));
+        Offer { transactions, terms }
     }
 
     /// Tells the pool what became of its transactions, those from `first` on.
@@ -164,6 +202,8 @@ impl<'b, 'v> Filling<'b, 'v> {
         self.refused.extend(skipped.iter().map(|skipped| skipped.transaction.hash()));
         let now = Instant::now();
         let mut pool = self.builder.pool();
+        let users = included.iter().filter(|transaction| transaction.as_signed().is_some());
+        pool.note_ordered(users.map(Transaction::hash), self.execution.env().number, now);
         pool.remove_mined(&nonces);
         for skipped in skipped {
             // The pool knows which reasons pass; it keeps those transactions for a later block.

@@ -6,7 +6,9 @@ use crate::{
         chain::{ChainOptions, StoredBlock},
         log::{DirectoryFiles, LogFile, LogFiles},
     },
-    txpool::{AccountState, Config, DropReason},
+    txpool::{
+        AccountState, Conditions, Config, DropReason, KnownAccount, Place, Submission, Terms, Unmet,
+    },
 };
 use alloy::{
     consensus::{SignableTransaction, TxEip1559},
@@ -125,7 +127,7 @@ impl Site {
     }
 
     /// Adds a transaction as if its sender could pay anything.
-    fn add(&self, transaction: Transaction) -> B256 {
+    fn add(&self, transaction: impl Into<Submission>) -> B256 {
         let account = AccountState { nonce: 0, balance_wei: U256::MAX, is_contract: false };
         let mut pool = self.pool.lock().unwrap();
         pool.add(transaction, account, 1, Instant::now()).unwrap().hash
@@ -407,4 +409,76 @@ fn a_block_that_was_begun_is_finished_by_the_next_start() {
     assert_eq!(hashes, [promised[0], promised[1], late]);
     assert_eq!(block.receipts[..said.len()], said);
     assert!(site.builder.store.unsealed().is_none());
+}
+
+/// A call of sender `from` under the condition that [`COUNTER`] is as known.
+fn knowing(from: u64, known: KnownAccount) -> Submission {
+    let known_accounts = BTreeMap::from([(COUNTER, known)]);
+    let conditions = Conditions { known_accounts, ..Conditions::default() };
+    let terms = Terms { conditions: Some(conditions), ..Terms::default() };
+    Submission { terms: Some(Arc::new(terms)), ..call(sender(from), 0).into() }
+}
+
+/// How often sender `of` has called the counter.
+fn count(of: u64, count: u64) -> KnownAccount {
+    let slot = U256::from_be_slice(sender(of).as_slice());
+    KnownAccount::Slots(BTreeMap::from([(slot, U256::from(count))]))
+}
+
+#[test]
+fn conditions_hold_right_before_the_transaction_or_it_is_dropped() {
+    let mut site = Site::new(30_000_000, 8);
+    let root = KnownAccount::StorageRoot(alloy::consensus::EMPTY_ROOT_HASH);
+    let in_time = site.add(knowing(4, root.clone()));
+    let first = site.add(call(sender(0), 0));
+    let late = site.add(knowing(1, count(0, 0)));
+    let right = site.add(knowing(2, count(0, 1)));
+    let changed = site.add(knowing(5, root));
+    let behind = site.add(call(sender(1), 1));
+    let last = site.add(call(sender(3), 0));
+    let (block, _, users) = site.build();
+    assert_eq!(users, [in_time, first, right, last]);
+    assert!(block.skipped.iter().all(|skipped| skipped.transaction.hash() == behind));
+    let pool = site.pool.lock().unwrap();
+    let unmet = |hash| match pool.dropped(&hash).unwrap().reason {
+        DropReason::Conditional(unmet) => unmet,
+        other => panic!("{other:?}"),
+    };
+    assert!(matches!(unmet(late), Unmet::Slot { found, .. } if found == U256::ONE));
+    assert!(matches!(unmet(changed), Unmet::StorageRoot { found: None, .. }));
+    let place = |hash| pool.explain(&hash, 1, Instant::now(), &|_| U256::ZERO).place;
+    assert_eq!(place(right), Place::Ordered { block_number: 1 });
+    assert_eq!(place(behind), Place::NonceGap { missing: 0 });
+}
+
+#[test]
+fn the_bounds_of_conditions_are_those_of_the_block_that_includes() {
+    let mut site = Site::new(30_000_000, 3);
+    let bounded = |from, conditions| {
+        let terms = Terms { conditions: Some(conditions), ..Terms::default() };
+        Submission { terms: Some(Arc::new(terms)), ..call(sender(from), 0).into() }
+    };
+    let until = |timestamp| Conditions { timestamp_max: Some(timestamp), ..Conditions::default() };
+    // Blocks are built a second after genesis.
+    let expired = site.add(bounded(0, until(NOW_SECS)));
+    let in_time = site.add(bounded(1, until(NOW_SECS + 1)));
+    assert_eq!(site.build().2, [in_time]);
+    let reason = DropReason::Conditional(Unmet::TimestampMax);
+    assert_eq!(site.pool.lock().unwrap().dropped(&expired).unwrap().reason, reason);
+}
+
+#[test]
+fn a_root_of_the_state_before_is_known_in_a_later_block() {
+    let mut site = Site::new(30_000_000, 3);
+    site.add(call(sender(0), 0));
+    site.build();
+    let view = site.builder.store.view().unwrap();
+    let root = crate::txpool::KnownState::storage_root(&mut &view, COUNTER).unwrap().unwrap();
+    assert_ne!(root, alloy::consensus::EMPTY_ROOT_HASH);
+    drop(view);
+    let known = site.add(knowing(1, KnownAccount::StorageRoot(root)));
+    let stale = KnownAccount::StorageRoot(alloy::consensus::EMPTY_ROOT_HASH);
+    let stale = site.add(knowing(2, stale));
+    assert_eq!(site.build().2, [known]);
+    assert!(site.pool.lock().unwrap().dropped(&stale).is_some());
 }

@@ -8,6 +8,7 @@ mod build_loop;
 mod chain;
 mod health;
 mod history;
+mod pool;
 mod posting;
 mod source;
 mod stages;
@@ -21,7 +22,6 @@ use crate::{
     rpc::{RpcContext, RpcOptions, serve},
     settings::Config,
     store::{ChainIdentity, ChainStore, ChainStoreError, Ledger, LedgerError, chain::ChainOptions},
-    txpool::Pool,
 };
 use alloy::primitives::B256;
 use batcher::{
@@ -35,13 +35,7 @@ use executor::{Genesis, L1Attributes, Transaction};
 use health::Health;
 use history::OutputKeeper;
 use source::StoreSource;
-use std::{
-    io,
-    net::SocketAddr,
-    path::PathBuf,
-    sync::{Arc, Mutex},
-    time::Instant,
-};
+use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Instant};
 use tokio::{
     net::TcpListener,
     sync::{Notify, watch},
@@ -164,7 +158,7 @@ impl Node {
     /// The [`NodeError`] of the first task that failed; the others are stopped then.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), NodeError> {
         audit::started(&self.ledger, self.store.head()).await;
-        let pool = Arc::new(Mutex::new(Pool::new(crate::txpool::Config::default())));
+        let (pool, journal) = pool::open(&self.config, &self.genesis, &self.store).await?;
         let health = Arc::new(Health::new(self.config.block_time));
         let (fallback, no_heads) = watch::channel(Heads::default());
         let source = Arc::new(StoreSource(self.store.clone()));
@@ -184,6 +178,9 @@ impl Node {
         self.start_history(&mut tasks, &shutdown);
         let stages = stages::tell(self.store.clone(), heads.clone());
         tasks.spawn(until(shutdown.clone(), waiting(stages)));
+        if let Some(journal) = journal.clone() {
+            tasks.spawn(pool::keep(pool.clone(), journal, shutdown.clone()));
+        }
         let builder = Builder::new(
             BuilderConfig {
                 block_time: self.config.block_time,
@@ -212,7 +209,7 @@ impl Node {
             let l1 = self.l1.clone();
             Arc::new(move || health.readiness(&l1))
         };
-        let options = RpcOptions { readiness, new_transaction, ..RpcOptions::default() };
+        let options = RpcOptions { readiness, new_transaction, journal, ..RpcOptions::default() };
         let context = Arc::new(RpcContext::new(chain, pool, options));
         let closing = shutdown.clone().cancelled_owned();
         let listener = self.listener;

@@ -12,9 +12,10 @@ use super::{
 use crate::store::chain::StoredBlock;
 use alloy::{
     eips::{BlockId, BlockNumberOrTag},
-    primitives::{B256, U64},
+    primitives::{B256, U64, U256},
 };
 use executor::{BlockEnv, Transaction};
+use std::time::Instant;
 
 type Reply = Result<Answer, RpcError>;
 
@@ -39,7 +40,9 @@ fn pending<C: Chain>(ctx: &RpcContext<C>) -> Result<(BlockEnv, Vec<Transaction>)
     let env = ctx.chain.pending_env()?;
     let base_fee_wei = env.base_fee_wei.unwrap_or(0);
     let pool = ctx.pool();
-    let best = pool.best(base_fee_wei, env.gas_limit).take(PENDING_TRANSACTIONS_MAX);
+    let best = pool
+        .best(base_fee_wei, env.gas_limit, Instant::now(), &|_| U256::ZERO)
+        .take(PENDING_TRANSACTIONS_MAX);
     let transactions = best.cloned().collect();
     drop(pool);
     Ok((env, transactions))

@@ -4,13 +4,14 @@
 //! operations only, never across a read of the chain or an await.
 
 use super::{
+    admit::{Admissions, Desk},
     chain::Chain,
     feed::Feed,
     filters::Filters,
     stream::{READINGS_MAX, STREAMS_MAX},
     witness::WITNESSES_MAX,
 };
-use crate::txpool::{Admission, Pool};
+use crate::txpool::{Admission, Journal, Pool};
 use serde::Serialize;
 use std::{
     fmt,
@@ -59,6 +60,8 @@ pub struct RpcOptions {
     pub priority_fee_wei: u64,
     /// Told after each admitted transaction.
     pub new_transaction: Arc<Notify>,
+    /// Where admitted transactions are written, if they are to survive a restart.
+    pub journal: Option<Arc<Journal>>,
     /// Asked by `/ready`. Must not block.
     pub readiness: Arc<dyn Fn() -> Readiness + Send + Sync>,
 }
@@ -79,6 +82,7 @@ impl Default for RpcOptions {
             client_version: concat!("weft/v", env!("CARGO_PKG_VERSION")).to_owned(),
             priority_fee_wei: 0,
             new_transaction: Arc::new(Notify::new()),
+            journal: None,
             readiness: Arc::new(Readiness::default),
         }
     }
@@ -87,11 +91,12 @@ impl Default for RpcOptions {
 /// State shared by all connections.
 #[derive(Debug)]
 pub struct RpcContext<C> {
-    pub(super) chain: C,
+    pub(super) chain: Arc<C>,
     pool: Arc<Mutex<Pool>>,
     pub(super) admission: Admission,
     pub(super) options: RpcOptions,
-    pub(super) feed: Feed,
+    pub(super) admissions: Admissions,
+    pub(super) feed: Arc<Feed>,
     pub(super) filters: Filters,
     pub(super) work: Semaphore,
     pub(super) sockets: Arc<Semaphore>,
@@ -105,12 +110,21 @@ impl<C: Chain> RpcContext<C> {
     #[must_use]
     pub fn new(chain: C, pool: Arc<Mutex<Pool>>, options: RpcOptions) -> Self {
         let admission = Admission::new(chain.rules());
+        let (chain, feed) = (Arc::new(chain), Arc::new(Feed::new()));
+        let desk = Desk {
+            chain: chain.clone(),
+            pool: pool.clone(),
+            feed: feed.clone(),
+            new_transaction: options.new_transaction.clone(),
+            journal: options.journal.clone(),
+        };
         Self {
             chain,
             pool,
             admission,
             options,
-            feed: Feed::new(),
+            admissions: Admissions::start(desk),
+            feed,
             filters: Filters::default(),
             work: Semaphore::new(WORK_MAX),
             sockets: Arc::new(Semaphore::new(SOCKETS_MAX)),

@@ -239,6 +239,9 @@ pub enum Limit {
     /// Requests that wait for a receipt.
     #[error("too many requests wait for receipts (max {0})")]
     Waiters(usize),
+    /// Transactions that wait for admission.
+    #[error("server busy: {0} transactions wait for admission, try again")]
+    Admissions(usize),
     /// Witnesses being recorded.
     #[error("too many witnesses are being recorded (max {0})")]
     Witnesses(usize),
@@ -258,8 +261,9 @@ impl RpcError {
             | Self::TooManyParams { .. }
             | Self::Refused(_) => -32602,
             Self::Internal => -32603,
-            Self::Limit(_) => -32005,
-            Self::ResponseTooLarge => -32003,
+            Self::Limit(_) | Self::Pool(AddError::ConditionsTooCostly { .. }) => -32005,
+            Self::ResponseTooLarge
+            | Self::Pool(AddError::Conditional(_) | AddError::Contradiction(_)) => -32003,
             Self::Reverted { .. } => 3,
             Self::SyncTimeout { .. } => 4,
             Self::SyncNotReady { .. } => 5,

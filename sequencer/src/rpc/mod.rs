@@ -9,12 +9,14 @@
 //! of that are given on the async threads.
 
 mod accounts;
+mod admit;
 mod block_id;
 mod blocks;
 mod call;
 mod chain;
 mod context;
 mod error;
+mod explain;
 mod feed;
 mod fees;
 mod filters;

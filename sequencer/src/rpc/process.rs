@@ -10,7 +10,7 @@ use super::{
     jsonrpc::{
         BATCH_RESPONSE_BYTES_MAX, Body, Outcome, Params, Request, method_not_found, response,
     },
-    send::Waiting,
+    send::{Admitting, SEND_METHODS, Waiting},
     table::{Answer, Table},
 };
 use axum::body::Bytes;
@@ -25,6 +25,21 @@ enum Part {
     /// A notification: run and not answered.
     Silent,
     Wait(Box<RawValue>, Waiting),
+    Admit(Box<RawValue>, Admitting),
+}
+
+impl Part {
+    /// Waits on this thread until a send was admitted or refused; for entries of a batch that come
+    /// after it and must find it in the pool.
+    fn settle<C: Chain>(self, ctx: &RpcContext<C>) -> Self {
+        let Self::Admit(id, admitting) = self else { return self };
+        match admitting.block(ctx) {
+            Ok(Answer::Json(result)) => Self::Text(response(Some(&id), &Ok(result))),
+            Ok(Answer::Wait(waiting)) => Self::Wait(id, waiting),
+            Ok(Answer::Admit(admitting)) => Self::Admit(id, admitting),
+            Err(error) => Self::Text(response(Some(&id), &Err(error))),
+        }
+    }
 }
 
 /// A processed body.
@@ -51,6 +66,9 @@ impl Processed {
                 Part::Text(text) => Some(text),
                 Part::Silent => None,
                 Part::Wait(id, waiting) => Some(response(Some(&id), &waiting.finish(ctx).await)),
+                Part::Admit(id, admitting) => {
+                    Some(response(Some(&id), &admitting.finish(ctx).await))
+                }
             }
         });
         let texts: Vec<String> = join_all(texts).await.into_iter().flatten().collect();
@@ -74,6 +92,7 @@ fn run<C: Chain>(ctx: &RpcContext<C>, request: &Request<'_>) -> Part {
     match answer {
         Ok(Answer::Json(result)) => Part::Text(response(Some(id), &Ok(result))),
         Ok(Answer::Wait(waiting)) => Part::Wait(id.to_owned(), waiting),
+        Ok(Answer::Admit(admitting)) => Part::Admit(id.to_owned(), admitting),
         Err(error) => Part::Text(response(Some(id), &Err(error))),
     }
 }
@@ -93,19 +112,34 @@ pub(super) fn process<C: Chain>(ctx: &RpcContext<C>, bytes: &[u8]) -> Processed 
         Err(error) => return Processed::error(error),
     };
     let mut bytes_left = BATCH_RESPONSE_BYTES_MAX;
-    let parts = entries.into_iter().map(|entry| {
+    let mut parts: Vec<Part> = Vec::with_capacity(entries.len());
+    // Sends before this one are settled.
+    let mut settled = 0;
+    for entry in entries {
         if bytes_left == 0 {
             let id = Request::parse(entry).ok().and_then(|request| request.id);
             let outcome: Outcome = Err(RpcError::ResponseTooLarge);
-            return Part::Text(response(id, &outcome));
+            parts.push(Part::Text(response(id, &outcome)));
+            continue;
+        }
+        if !is_send(entry) {
+            for part in &mut parts[settled..] {
+                *part = std::mem::replace(part, Part::Silent).settle(ctx);
+            }
+            settled = parts.len();
         }
         let part = run_entry(ctx, entry);
         if let Part::Text(text) = &part {
             bytes_left = bytes_left.saturating_sub(text.len());
         }
-        part
-    });
-    Processed { is_batch: true, parts: parts.collect() }
+        parts.push(part);
+    }
+    Processed { is_batch: true, parts }
+}
+
+/// Sends that follow each other are admitted together; anything else sees what they did.
+fn is_send(entry: &RawValue) -> bool {
+    Request::parse(entry).is_ok_and(|request| SEND_METHODS.contains(&&*request.method))
 }
 
 /// Answers on the spot when the body is one request for an instant method.

@@ -1,10 +1,10 @@
-//! The way of a raw transaction into the pool: decode, recover, check, add, tell.
+//! The way of a raw transaction into the pool, as its sender sees it: parameters, decoding, answers.
 //!
-//! Runs on a blocking thread as a whole. Who waits for a level of acknowledgement, as the synchronous
-//! form (EIP-7966) does, registers before the transaction can be executed, so that it cannot miss it.
+//! What comes between is the admission's (`admit`). Who waits for a level of acknowledgement, as the
+//! synchronous form (EIP-7966) does, registers before the transaction can be executed, so that it
+//! cannot miss it.
 
 use super::{
-    block_id::pending_view,
     chain::Chain,
     context::RpcContext,
     error::RpcError,
@@ -14,15 +14,15 @@ use super::{
     table::{Answer, json},
 };
 use crate::store::chain::{MiniBlock, StoredBlock};
-use crate::txpool::{AccountState, Added, Status};
-use alloy::primitives::{Address, B256, Bytes, KECCAK256_EMPTY};
-use executor::{StateView, Transaction};
+use crate::txpool::{Added, Conditions, Status, Terms};
+use alloy::{
+    consensus::Transaction as _,
+    primitives::{B256, Bytes, U256},
+};
+use executor::Unrecovered;
 use serde::Deserialize;
 use serde_json::value::to_raw_value;
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 use tokio::sync::oneshot;
 
 type Reply = Result<Answer, RpcError>;
@@ -45,6 +45,8 @@ pub(super) enum Level {
     Durable,
     /// In a sealed block.
     Sealed,
+    /// In a block whose batch is on L1.
+    Batched,
     /// In a block that L1's data determines.
     Safe,
     /// In a block that finalized L1 data determines.
@@ -112,7 +114,9 @@ impl Waiting {
             let heads = ctx.chain.heads();
             let head = match self.level {
                 Level::Received | Level::Durable | Level::Sealed => return Some(included),
-                Level::Safe => heads.safe,
+                // What L1 determines is in a batch there; the poster does not tell the one before
+                // the other.
+                Level::Batched | Level::Safe => heads.safe,
                 Level::Finalized => heads.finalized,
             };
             if heads.latest < number {
@@ -126,23 +130,114 @@ impl Waiting {
     }
 }
 
-/// What a client may say about a send beside the transaction.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+/// Methods that put a transaction into the pool. In a batch, those that follow each other do not
+/// wait for each other.
+pub(super) const SEND_METHODS: [&str; 3] =
+    ["eth_sendRawTransaction", "eth_sendRawTransactionConditional", "eth_sendRawTransactionSync"];
+
+/// A request that waits for the admission of its transaction, and then, if it is synchronous, for
+/// the receipt.
+#[derive(Debug)]
+pub(super) struct Admitting {
+    hash: B256,
+    added: oneshot::Receiver<Result<Added, RpcError>>,
+    waiting: Option<Waiting>,
+}
+
+impl Admitting {
+    fn answer<C: Chain>(
+        self,
+        ctx: &RpcContext<C>,
+        added: Result<Result<Added, RpcError>, oneshot::error::RecvError>,
+    ) -> Reply {
+        let Self { hash, waiting, .. } = self;
+        let Some(waiting) = waiting else {
+            return json(&added.map_err(|_| RpcError::Internal)??.hash);
+        };
+        let error = match added {
+            Ok(Ok(Added { status: Status::NonceGap { .. }, .. })) => {
+                RpcError::SyncNotReady { hash }
+            }
+            Ok(Ok(_)) => return Ok(Answer::Wait(waiting)),
+            Ok(Err(error)) => error,
+            Err(_) => RpcError::Internal,
+        };
+        drop(waiting);
+        ctx.feed.forget_waiters(&hash);
+        Err(error)
+    }
+
+    /// Waits on this thread for the admission.
+    pub(super) fn block<C: Chain>(mut self, ctx: &RpcContext<C>) -> Reply {
+        let (_, none) = oneshot::channel();
+        let added = std::mem::replace(&mut self.added, none).blocking_recv();
+        self.answer(ctx, added)
+    }
+
+    /// Waits for the admission, and for the receipt if that is asked for.
+    pub(super) async fn finish<C: Chain>(mut self, ctx: &RpcContext<C>) -> Outcome {
+        let added = (&mut self.added).await;
+        match self.answer(ctx, added)? {
+            Answer::Json(result) => Ok(result),
+            Answer::Wait(waiting) => waiting.finish(ctx).await,
+            Answer::Admit(_) => Err(RpcError::Internal),
+        }
+    }
+}
+
+/// What a sender may ask with a transaction. Unknown keys are refused: a cap that is misspelt must
+/// not be ignored.
+#[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct SendOptions {
+    /// Most that gas and data may cost together, wei.
+    max_total_fee: Option<U256>,
+    /// When the answer comes.
     acknowledgement: Option<Level>,
 }
 
-pub(super) fn send<C: Chain>(ctx: &RpcContext<C>, params: &Params<'_>) -> Reply {
-    let raw: Bytes = params.required(0)?;
-    let options = params.optional::<SendOptions>(1)?.unwrap_or_default();
-    let level = options.acknowledgement.unwrap_or(Level::Received);
+/// Decodes and checks what can be checked from the request alone.
+fn decode<C: Chain>(
+    ctx: &RpcContext<C>,
+    raw: Bytes,
+    conditions: Option<Conditions>,
+    options: &SendOptions,
+) -> Result<(Unrecovered, Option<Arc<Terms>>), RpcError> {
+    let terms = Terms { max_total_fee_wei: options.max_total_fee, conditions };
     let transaction = ctx.admission.decode(raw)?;
-    if level == Level::Received {
-        return json(&add(ctx, transaction)?.hash);
+    ctx.admission.check_terms(&terms, transaction.signed().gas_limit())?;
+    Ok((transaction, (!terms.is_empty()).then(|| Arc::new(terms))))
+}
+
+pub(super) fn send<C: Chain>(ctx: &RpcContext<C>, params: &Params<'_>) -> Reply {
+    let options = params.optional::<SendOptions>(1)?.unwrap_or_default();
+    let (transaction, terms) = decode(ctx, params.required(0)?, None, &options)?;
+    answer_with_hash(ctx, transaction, terms, &options)
+}
+
+/// As the OP Stack has it: refused when a condition does not hold now, dropped when one does not hold
+/// at inclusion.
+pub(super) fn send_conditional<C: Chain>(ctx: &RpcContext<C>, params: &Params<'_>) -> Reply {
+    let (raw, conditions) = (params.required(0)?, params.required(1)?);
+    let options = params.optional::<SendOptions>(2)?.unwrap_or_default();
+    let (transaction, terms) = decode(ctx, raw, Some(conditions), &options)?;
+    answer_with_hash(ctx, transaction, terms, &options)
+}
+
+fn answer_with_hash<C: Chain>(
+    ctx: &RpcContext<C>,
+    transaction: Unrecovered,
+    terms: Option<Arc<Terms>>,
+    options: &SendOptions,
+) -> Reply {
+    let level = options.acknowledgement.unwrap_or(Level::Received);
+    if level > Level::Received {
+        let timeout = Duration::from_millis(SYNC_TIMEOUT_MILLIS_MAX);
+        return wait(ctx, (transaction, terms), (level, Reported::Hash), timeout);
     }
-    let timeout = Duration::from_millis(SYNC_TIMEOUT_MILLIS_MAX);
-    wait(ctx, transaction, (level, Reported::Hash), timeout)
+    let hash = transaction.hash();
+    let added = ctx.admissions.submit(transaction, terms)?;
+    Ok(Answer::Admit(Admitting { hash, added, waiting: None }))
 }
 
 pub(super) fn send_sync<C: Chain>(ctx: &RpcContext<C>, params: &Params<'_>) -> Reply {
@@ -152,43 +247,26 @@ pub(super) fn send_sync<C: Chain>(ctx: &RpcContext<C>, params: &Params<'_>) -> R
     let options = params.optional::<SendOptions>(2)?.unwrap_or_default();
     // There is no receipt before that.
     let level = options.acknowledgement.unwrap_or(Level::Durable).max(Level::Durable);
-    let transaction = ctx.admission.decode(raw)?;
-    wait(ctx, transaction, (level, Reported::Receipt), timeout)
+    let decoded = decode(ctx, raw, None, &options)?;
+    wait(ctx, decoded, (level, Reported::Receipt), timeout)
 }
 
-/// Adds a transaction, and waits for it.
+/// Submits a transaction, and waits for it.
 fn wait<C: Chain>(
     ctx: &RpcContext<C>,
-    transaction: Transaction,
+    (transaction, terms): (Unrecovered, Option<Arc<Terms>>),
     (level, reported): (Level, Reported),
     timeout: Duration,
 ) -> Reply {
     let hash = transaction.hash();
     let included = ctx.feed.wait_for(hash, level)?;
-    let error = match add(ctx, transaction) {
-        Ok(Added { status: Status::NonceGap { .. }, .. }) => RpcError::SyncNotReady { hash },
-        Ok(_) => return Ok(Answer::Wait(Waiting { hash, included, level, reported, timeout })),
-        Err(error) => error,
-    };
-    drop(included);
-    ctx.feed.forget_waiters(&hash);
-    Err(error)
-}
-
-/// Adds an admitted transaction and tells the builder and the subscribers.
-fn add<C: Chain>(ctx: &RpcContext<C>, transaction: Transaction) -> Result<Added, RpcError> {
-    let account = sender_state(ctx, transaction.sender())?;
-    let base_fee_wei = ctx.chain.pending_env()?.base_fee_wei.unwrap_or(0);
-    let added = ctx.pool().add(transaction.clone(), account, base_fee_wei, Instant::now())?;
-    ctx.options.new_transaction.notify_one();
-    ctx.feed.announce(transaction);
-    Ok(added)
-}
-
-fn sender_state<C: Chain>(ctx: &RpcContext<C>, sender: Address) -> Result<AccountState, RpcError> {
-    let view = pending_view(ctx)?;
-    let account = view.account(sender)?.unwrap_or_default();
-    let is_contract =
-        account.code_hash != KECCAK256_EMPTY && !view.code(account.code_hash)?.is_eip7702();
-    Ok(AccountState { nonce: account.nonce, balance_wei: account.balance_wei, is_contract })
+    let waiting = Some(Waiting { hash, included, level, reported, timeout });
+    match ctx.admissions.submit(transaction, terms) {
+        Ok(added) => Ok(Answer::Admit(Admitting { hash, added, waiting })),
+        Err(error) => {
+            drop(waiting);
+            ctx.feed.forget_waiters(&hash);
+            Err(error)
+        }
+    }
 }

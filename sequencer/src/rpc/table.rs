@@ -4,8 +4,15 @@
 //! eth_fillTransaction only when it answers -32601.
 
 use super::{
-    accounts, blocks, call, chain::Chain, context::RpcContext, error::RpcError, fees, filters,
-    jsonrpc::Params, logs, meta, send, send::Waiting, transactions, witness,
+    accounts, blocks, call,
+    chain::Chain,
+    context::RpcContext,
+    error::RpcError,
+    explain, fees, filters,
+    jsonrpc::Params,
+    logs, meta, send,
+    send::{Admitting, Waiting},
+    transactions, witness,
 };
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
@@ -17,6 +24,8 @@ pub(super) enum Answer {
     Json(Box<RawValue>),
     /// The result comes with a block.
     Wait(Waiting),
+    /// The result comes with the admission to the pool.
+    Admit(Admitting),
 }
 
 /// A finished answer.
@@ -94,8 +103,10 @@ impl<C: Chain> Table<C> {
         instant("eth_newBlockFilter", 0, filters::new_block),
         instant("eth_newFilter", 1, filters::new_log),
         instant("eth_newPendingTransactionFilter", 1, filters::new_pending),
-        entry("eth_sendRawTransaction", 2, send::send),
-        entry("eth_sendRawTransactionSync", 3, send::send_sync),
+        // Decoded on the spot when short; the rest is done by the admission's threads.
+        instant("eth_sendRawTransaction", 2, send::send),
+        instant("eth_sendRawTransactionConditional", 3, send::send_conditional),
+        instant("eth_sendRawTransactionSync", 3, send::send_sync),
         instant("eth_subscribe", 2, meta::no_notifications),
         instant("eth_syncing", 0, meta::syncing),
         instant("eth_uninstallFilter", 1, filters::uninstall),
@@ -103,6 +114,7 @@ impl<C: Chain> Table<C> {
         instant("net_listening", 0, meta::listening),
         instant("net_peerCount", 0, meta::peer_count),
         instant("net_version", 0, meta::network_id),
+        entry("rollup_explainTransaction", 1, explain::explain),
         instant("txpool_status", 0, meta::txpool_status),
         instant("web3_clientVersion", 0, meta::client_version),
         entry("web3_sha3", 1, meta::sha3),

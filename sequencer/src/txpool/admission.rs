@@ -1,12 +1,17 @@
 //! The checks that need neither state nor pool: what can be said about a transaction from its bytes
-//! and the rules of the chain alone. Run off the async threads; sender recovery dominates.
+//! and the rules of the chain alone, microseconds before anything that costs more is done for it.
 //!
 //! Does not check nonce or balance: [`super::Pool::add`] does, against the account it is given.
 
-use super::AddError;
-use alloy::consensus::Transaction as _;
-use alloy::primitives::Bytes;
-use executor::{ChainRules, Transaction};
+use super::{
+    AddError,
+    terms::{CONDITIONS_COST_MAX, Terms},
+};
+use alloy::{
+    consensus::{Transaction as _, Typed2718},
+    primitives::{Bytes, U256},
+};
+use executor::{ChainRules, Transaction, Unrecovered, transaction::SignedTransaction};
 use revm::{
     context_interface::cfg::gas::calculate_initial_tx_gas,
     primitives::{eip3860::MAX_INITCODE_SIZE, hardfork::SpecId},
@@ -45,28 +50,54 @@ impl Admission {
         }
     }
 
-    /// Decodes, recovers the sender and runs every static check, cheapest first.
+    /// Decodes and runs every static check, cheapest first. The sender is not known then:
+    /// [`executor::recover`] finds it, which costs more than everything here.
     ///
     /// # Errors
     /// [`AddError`]: any variant that needs no account.
-    pub fn decode(&self, raw: Bytes) -> Result<Transaction, AddError> {
+    pub fn decode(&self, raw: Bytes) -> Result<Unrecovered, AddError> {
         if raw.first() == Some(&BLOB_TX_TYPE) {
             return Err(AddError::BlobsNotAccepted);
         }
-        let transaction = Transaction::decode_signed(raw)?;
-        self.check(&transaction)?;
-        Ok(transaction)
+        let decoded = Unrecovered::decode(raw)?;
+        self.check_signed(decoded.signed())?;
+        Ok(decoded)
     }
 
-    /// The static checks on a decoded transaction.
+    /// The static checks on a transaction whose sender is known.
     ///
     /// # Errors
     /// [`AddError`]: any variant that needs no account.
     pub fn check(&self, transaction: &Transaction) -> Result<(), AddError> {
-        let Some(signed) = transaction.as_signed() else {
-            return Err(executor::TransactionError::DepositNotAllowed.into());
-        };
-        if transaction.ty() == BLOB_TX_TYPE {
+        match transaction.as_signed() {
+            Some(signed) => self.check_signed(signed),
+            None => Err(executor::TransactionError::DepositNotAllowed.into()),
+        }
+    }
+
+    /// The checks on what a sender asks with a transaction, but for those that need a state.
+    ///
+    /// # Errors
+    /// [`AddError`] when it can never be met, or costs too much to check.
+    pub fn check_terms(&self, terms: &Terms, gas_limit: u64) -> Result<(), AddError> {
+        if let Some(conditions) = &terms.conditions {
+            let cost = conditions.cost();
+            if cost > CONDITIONS_COST_MAX {
+                return Err(AddError::ConditionsTooCostly { cost });
+            }
+            conditions.validate()?;
+        }
+        let needed_wei = U256::from(gas_limit) * U256::from(self.base_fee_min_wei);
+        match terms.max_total_fee_wei {
+            Some(cap_wei) if cap_wei < needed_wei => {
+                Err(AddError::TotalFeeCapTooLow { cap_wei, needed_wei })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn check_signed(&self, signed: &SignedTransaction) -> Result<(), AddError> {
+        if signed.ty() == BLOB_TX_TYPE {
             return Err(AddError::BlobsNotAccepted);
         }
         match signed.chain_id() {
@@ -76,19 +107,19 @@ impl Admission {
             }
             Some(_) => {}
         }
-        if transaction.nonce() == u64::MAX {
+        if signed.nonce() == u64::MAX {
             return Err(AddError::NonceMax);
         }
         if signed.authorization_list().is_some_and(<[_]>::is_empty) {
             return Err(AddError::EmptyAuthorizationList);
         }
-        self.check_fees(transaction)?;
-        self.check_gas(transaction)
+        self.check_fees(signed)?;
+        self.check_gas(signed)
     }
 
-    fn check_fees(&self, transaction: &Transaction) -> Result<(), AddError> {
-        let max_fee_wei = transaction.max_fee_per_gas_wei();
-        let priority_fee_wei = priority_fee_wei(transaction);
+    fn check_fees(&self, signed: &SignedTransaction) -> Result<(), AddError> {
+        let max_fee_wei = signed.max_fee_per_gas();
+        let priority_fee_wei = offered_tip_wei(signed);
         if priority_fee_wei > max_fee_wei {
             return Err(AddError::PriorityFeeAboveMaxFee { priority_fee_wei, max_fee_wei });
         }
@@ -99,27 +130,24 @@ impl Admission {
         Ok(())
     }
 
-    fn check_gas(&self, transaction: &Transaction) -> Result<(), AddError> {
-        let gas_limit = transaction.gas_limit();
+    fn check_gas(&self, signed: &SignedTransaction) -> Result<(), AddError> {
+        let gas_limit = signed.gas_limit();
         if gas_limit > self.block_gas_limit {
             return Err(AddError::ExceedsBlockGasLimit);
         }
         if gas_limit > self.transaction_gas_limit {
             return Err(AddError::GasLimitAboveCap { gas_limit, cap: self.transaction_gas_limit });
         }
-        let input = transaction.input();
-        let is_create = transaction.kind().is_create();
+        let input = signed.input();
+        let is_create = signed.kind().is_create();
         if is_create && input.len() > MAX_INITCODE_SIZE {
             return Err(AddError::InitCodeTooLarge { size: input.len(), limit: MAX_INITCODE_SIZE });
         }
-        let signed = transaction.as_signed();
-        let access_list = signed.and_then(|signed| signed.access_list());
-        let (accounts, slots) = access_list.map_or((0, 0), |list| {
+        let (accounts, slots) = signed.access_list().map_or((0, 0), |list| {
             let slots: usize = list.iter().map(|item| item.storage_keys.len()).sum();
             (list.len() as u64, slots as u64)
         });
-        let authorizations = signed.and_then(|signed| signed.authorization_list());
-        let authorizations = authorizations.map_or(0, |list| list.len() as u64);
+        let authorizations = signed.authorization_list().map_or(0, |list| list.len() as u64);
         let gas = calculate_initial_tx_gas(
             self.spec,
             input,
@@ -143,8 +171,9 @@ impl Admission {
 
 /// Highest priority fee the sender offers, wei; a legacy transaction offers its whole price.
 pub(crate) fn priority_fee_wei(transaction: &Transaction) -> u128 {
-    let signed = transaction.as_signed();
-    signed.map_or(0, |signed| {
-        signed.max_priority_fee_per_gas().unwrap_or_else(|| signed.max_fee_per_gas())
-    })
+    transaction.as_signed().map_or(0, offered_tip_wei)
+}
+
+fn offered_tip_wei(signed: &SignedTransaction) -> u128 {
+    signed.max_priority_fee_per_gas().unwrap_or_else(|| signed.max_fee_per_gas())
 }

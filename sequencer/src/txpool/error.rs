@@ -3,6 +3,7 @@
 //! Owns the reasons of the edge and of the pool; what execution refuses is
 //! [`executor::SkipReason`]. Knows no RPC codes.
 
+use super::terms::{CONDITIONS_COST_MAX, Contradiction, Unmet};
 use alloy::primitives::U256;
 use executor::TransactionError;
 
@@ -122,6 +123,27 @@ pub enum AddError {
     SenderFull {
         /// Slots of one sender.
         slots: usize,
+    },
+    /// A condition of the sender does not hold.
+    #[error("transaction conditional rejected: {0}")]
+    Conditional(#[from] Unmet),
+    /// Conditions that can never hold.
+    #[error("transaction conditional rejected: failed conditional validation: {0}")]
+    Contradiction(#[from] Contradiction),
+    /// Conditions that cost more to check than the node checks for one transaction.
+    #[error("conditional cost, {cost}, exceeded max: {CONDITIONS_COST_MAX}")]
+    ConditionsTooCostly {
+        /// Their cost.
+        cost: usize,
+    },
+    /// The cap on the whole fee is below what the gas costs at the lowest base fee this chain can
+    /// ever have.
+    #[error("max total fee too low: maxTotalFee: {cap_wei}, minimum needed {needed_wei}")]
+    TotalFeeCapTooLow {
+        /// The cap, wei.
+        cap_wei: U256,
+        /// Gas limit times minimum base fee, wei.
+        needed_wei: U256,
     },
     /// The pool is full and the transaction does not pay more than the cheapest in it.
     #[error("txpool is full")]

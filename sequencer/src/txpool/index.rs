@@ -6,7 +6,6 @@
 
 use super::queue::{Entry, Queue};
 use alloy::primitives::{Address, B256};
-use executor::Transaction;
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -16,6 +15,14 @@ use std::{
 /// First arrival; leaves as much room in front of it for reinserted transactions.
 const SEQUENCE_START: u64 = 1 << 63;
 
+/// The first ready transaction of a sender, with what decides whether it is looked at closer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Head {
+    pub(super) sender: Address,
+    pub(super) window: u64,
+    pub(super) max_fee_wei: u128,
+}
+
 #[derive(Debug)]
 pub(super) struct Index {
     places: HashMap<B256, (Address, u64)>,
@@ -24,9 +31,11 @@ pub(super) struct Index {
     /// Cheapest first; of equals the latest arrival first.
     fees: BTreeSet<(u128, Reverse<u64>)>,
     /// First ready transaction of each sender that has one, by arrival.
-    heads: BTreeMap<u64, Address>,
+    heads: BTreeMap<u64, Head>,
     bytes: usize,
     ready: usize,
+    /// Transactions with conditions.
+    conditional: usize,
     back: u64,
     front: u64,
 }
@@ -41,6 +50,7 @@ impl Default for Index {
             heads: BTreeMap::new(),
             bytes: 0,
             ready: 0,
+            conditional: 0,
             back: SEQUENCE_START,
             front: SEQUENCE_START,
         }
@@ -59,8 +69,11 @@ impl Index {
         self.front
     }
 
-    pub(super) fn insert(&mut self, transaction: &Transaction, sequence: u64, added: Instant) {
+    pub(super) fn insert(&mut self, entry: &Entry) {
+        let Entry { transaction, sequence, added, .. } = entry;
+        let (sequence, added) = (*sequence, *added);
         let hash = transaction.hash();
+        self.conditional += usize::from(entry.has_conditions());
         self.places.insert(hash, (transaction.sender(), transaction.nonce()));
         self.hashes.insert(sequence, hash);
         self.ages.insert((added, sequence));
@@ -78,6 +91,7 @@ impl Index {
         self.ages.remove(&(entry.added, sequence));
         self.fees.remove(&(transaction.max_fee_per_gas_wei(), Reverse(sequence)));
         self.bytes -= transaction.raw().len();
+        self.conditional -= usize::from(entry.has_conditions());
     }
 
     /// Before a change of the sender's queue.
@@ -92,7 +106,8 @@ impl Index {
     pub(super) fn enter(&mut self, sender: Address, queue: &Queue) {
         self.ready += queue.ready_len();
         if let Some(head) = queue.head() {
-            self.heads.insert(head.sequence, sender);
+            let max_fee_wei = head.transaction.max_fee_per_gas_wei();
+            self.heads.insert(head.sequence, Head { sender, window: head.window, max_fee_wei });
         }
     }
 
@@ -116,7 +131,7 @@ impl Index {
         old.filter_map(|(_, sequence)| self.hashes.get(sequence).copied()).collect()
     }
 
-    pub(super) fn heads(&self) -> &BTreeMap<u64, Address> {
+    pub(super) fn heads(&self) -> &BTreeMap<u64, Head> {
         &self.heads
     }
 
@@ -126,6 +141,10 @@ impl Index {
 
     pub(super) fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    pub(super) fn has_conditional(&self) -> bool {
+        self.conditional > 0
     }
 
     pub(super) fn ready(&self) -> usize {

@@ -2,41 +2,49 @@
 //! waits and everything that leaves.
 //!
 //! A synchronous, pure state machine: the caller passes accounts, fees and the time in, and holds
-//! the lock. Deliberately absent: state access, persistence (a restart begins with an empty pool),
-//! and execution.
+//! the lock. Beside it the [`Journal`], a file from which the pool is filled again after a restart.
+//! Deliberately absent: state access, and execution.
 
 mod admission;
-mod drops;
+mod bounds;
+mod clock;
 mod error;
+mod explain;
 mod index;
+mod journal;
+mod lives;
 mod order;
 mod queue;
 mod recent;
+mod reinsert;
+mod terms;
 #[cfg(test)]
 mod tests;
 
 pub use admission::Admission;
-pub use drops::{DROPS_MAX, DropReason, Dropped};
+pub use bounds::REPLACEMENT_PERCENT;
 pub use error::AddError;
+pub use explain::{Explanation, Place};
+pub use journal::{JOURNAL_BYTES_MAX, Journal, JournalError};
+pub use lives::{DropReason, Dropped, Event, LIVES_MAX, STEPS_MAX, Step};
 pub use order::{Best, Ordering};
-
-use admission::priority_fee_wei;
-use alloy::{
-    consensus::Transaction as _,
-    primitives::{Address, B256, U256},
+pub use terms::{
+    CONDITIONS_COST_MAX, Conditions, Contradiction, KnownAccount, KnownState, Terms, Unmet,
 };
-use drops::Drops;
-use executor::{SkipReason, Transaction};
+
+use alloy::primitives::{Address, B256, KECCAK256_EMPTY, U256};
+use clock::Clock;
+use executor::{SkipReason, StateView, Transaction, ViewError};
 use index::Index;
+use lives::Lives;
+use order::Demand;
 use queue::{Entry, Queue};
 use recent::RecentNonces;
 use std::{
     collections::HashMap,
+    sync::Arc,
     time::{Duration, Instant},
 };
-
-/// A replacement must offer this many percent of the replaced fees, on both of them.
-pub const REPLACEMENT_PERCENT: u128 = 110;
 
 /// Bounds and policy of a pool.
 #[derive(Clone, Copy, Debug)]
@@ -52,6 +60,11 @@ pub struct Config {
     pub ttl: Duration,
     /// Order across senders.
     pub ordering: Ordering,
+    /// Length of an ordering window, for [`Ordering::PriorityFee`]: what arrives in one competes by
+    /// fee when it closes. With zero there are no windows: all that waits competes at once.
+    pub window: Duration,
+    /// How long [`Pool::explain`] remembers what became of a transaction.
+    pub explain: Duration,
 }
 
 impl Default for Config {
@@ -64,7 +77,26 @@ impl Default for Config {
             sender_slots_max: 4_096,
             ttl: Duration::from_secs(3 * 60 * 60),
             ordering: Ordering::Fcfs,
+            window: Duration::ZERO,
+            explain: Duration::from_secs(24 * 60 * 60),
         }
+    }
+}
+
+/// A transaction that passed [`Admission`], and what its sender asks with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Submission {
+    /// The transaction.
+    pub transaction: Transaction,
+    /// What is asked; `None` is the usual case.
+    pub terms: Option<Arc<Terms>>,
+    /// When it was received, in milliseconds since the unix epoch, if that was before a restart.
+    pub received_unix_ms: Option<u64>,
+}
+
+impl From<Transaction> for Submission {
+    fn from(transaction: Transaction) -> Self {
+        Self { transaction, terms: None, received_unix_ms: None }
     }
 }
 
@@ -77,6 +109,19 @@ pub struct AccountState {
     pub balance_wei: U256,
     /// Whether it has code that is no EIP-7702 delegation (EIP-3607 then forbids it to send).
     pub is_contract: bool,
+}
+
+impl AccountState {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// [`ViewError`] when the state cannot be read.
+    pub fn read(view: &impl StateView, sender: Address) -> Result<Self, ViewError> {
+        let account = view.account(sender)?.unwrap_or_default();
+        let is_contract =
+            account.code_hash != KECCAK256_EMPTY && !view.code(account.code_hash)?.is_eip7702();
+        Ok(Self { nonce: account.nonce, balance_wei: account.balance_wei, is_contract })
+    }
 }
 
 /// Whether a pooled transaction can be in the next block, and what it waits for if not.
@@ -122,10 +167,13 @@ pub struct Counts {
 #[derive(Debug)]
 pub struct Pool {
     config: Config,
+    clock: Clock,
     senders: HashMap<Address, Queue>,
     index: Index,
     recent: RecentNonces,
-    drops: Drops,
+    lives: Lives,
+    /// Hashes that came back or left unmined since [`Self::take_changed`].
+    changed: Vec<B256>,
 }
 
 impl Pool {
@@ -134,10 +182,12 @@ impl Pool {
     pub fn new(config: Config) -> Self {
         Self {
             config,
+            clock: Clock::start(config.window),
             senders: HashMap::new(),
             index: Index::default(),
             recent: RecentNonces::default(),
-            drops: Drops::default(),
+            lives: Lives::new(config.explain),
+            changed: Vec::new(),
         }
     }
 
@@ -150,11 +200,22 @@ impl Pool {
     /// shows to be used.
     pub fn add(
         &mut self,
-        transaction: Transaction,
+        submission: impl Into<Submission>,
         account: AccountState,
         base_fee_wei: u64,
         now: Instant,
     ) -> Result<Added, AddError> {
+        self.submit(submission.into(), account, base_fee_wei, now)
+    }
+
+    fn submit(
+        &mut self,
+        submission: Submission,
+        account: AccountState,
+        base_fee_wei: u64,
+        now: Instant,
+    ) -> Result<Added, AddError> {
+        let transaction = &submission.transaction;
         let (hash, sender, nonce) = (transaction.hash(), transaction.sender(), transaction.nonce());
         if self.index.contains(&hash) {
             return Err(AddError::AlreadyKnown);
@@ -166,21 +227,42 @@ impl Pool {
         if nonce < next {
             return Err(AddError::NonceTooLow { next, nonce });
         }
-        for used in self.advance(sender, next) {
-            let (hash, reason) = (used.transaction.hash(), DropReason::NonceUsed { next });
-            self.drops.push(Dropped { hash, reason, at: now });
+        for used in self.advance(sender, next, now) {
+            self.note_dropped(used.transaction.hash(), DropReason::NonceUsed { next }, now);
         }
-        let replaced = self.check_queue(&transaction, account.balance_wei)?;
-        let evicted = self.room_for(&transaction, replaced)?;
+        let replaced = self.check_queue(transaction, account.balance_wei)?;
+        let evicted = self.room_for(transaction, replaced)?;
         if let Some(old) = replaced {
             self.remove(&old, DropReason::Replaced { by: hash }, now);
         }
         for victim in &evicted {
             self.remove(victim, DropReason::Evicted, now);
         }
-        self.insert(transaction, next, self.index.next_sequence(), now);
+        self.enter(submission, next, replaced.is_none(), now);
         let status = self.status(&hash, base_fee_wei).unwrap_or(Status::Ready);
+        if let Status::NonceGap { missing } = status {
+            self.lives.note(hash, Step::Parked { missing }, self.clock.unix_ms(now));
+        }
         Ok(Added { hash, status, replaced, evicted })
+    }
+
+    /// Puts a newcomer, or one from before a restart, into its place.
+    fn enter(&mut self, submission: Submission, next: u64, is_new_nonce: bool, now: Instant) {
+        let Submission { transaction, terms, received_unix_ms } = submission;
+        let (hash, now_ms) = (transaction.hash(), self.clock.unix_ms(now));
+        let received_ms = received_unix_ms.unwrap_or(now_ms).min(now_ms);
+        self.lives.note(hash, Step::Received, received_ms);
+        if received_unix_ms.is_some() {
+            self.lives.note(hash, Step::Restored, now_ms);
+        }
+        self.lives.keep_terms(&hash, terms.as_ref());
+        // A machine that was started after the transaction came has no instant for that.
+        let waited = Duration::from_millis(now_ms - received_ms);
+        let added = now.checked_sub(waited).unwrap_or(now);
+        let sequence = self.index.next_sequence();
+        let window = self.clock.enter(added);
+        let entry = Entry { transaction, sequence, added, window, terms };
+        self.insert(entry, next, is_new_nonce, now);
     }
 
     /// Next nonce of the sender as far as anything here knows.
@@ -189,79 +271,25 @@ impl Pool {
         account_nonce.max(queued).max(self.recent.get(&sender).unwrap_or(0))
     }
 
-    /// Checks against the sender's own queue; returns what would be replaced.
-    fn check_queue(
-        &self,
-        transaction: &Transaction,
-        balance_wei: U256,
-    ) -> Result<Option<B256>, AddError> {
-        let queue = self.senders.get(&transaction.sender());
-        let old = queue.and_then(|queue| queue.get(transaction.nonce()));
-        let old = old.map(|entry| &entry.transaction);
-        if let Some(old) = old
-            && !outbids(transaction, old)
-        {
-            return Err(AddError::ReplacementUnderpriced);
-        }
-        let slots = self.config.sender_slots_max;
-        if old.is_none() && queue.map_or(0, Queue::len) >= slots {
-            return Err(AddError::SenderFull { slots });
-        }
-        let queued_wei = queue.map_or(U256::ZERO, Queue::cost_wei);
-        let queued_wei =
-            queued_wei.saturating_sub(old.map_or(U256::ZERO, Transaction::max_cost_wei));
-        let cost_wei = transaction.max_cost_wei();
-        if queued_wei.saturating_add(cost_wei) > balance_wei {
-            return Err(AddError::InsufficientFunds { balance_wei, queued_wei, cost_wei });
-        }
-        Ok(old.map(Transaction::hash))
-    }
-
-    /// The cheapest transactions that must leave for this one to fit; none of them pays as much.
-    fn room_for(
-        &self,
-        transaction: &Transaction,
-        replaced: Option<B256>,
-    ) -> Result<Vec<B256>, AddError> {
-        let replaced_bytes =
-            replaced.and_then(|hash| self.get(&hash)).map_or(0, |old| old.raw().len());
-        let mut count = self.index.len() + 1 - usize::from(replaced.is_some());
-        let mut bytes = self.index.bytes() + transaction.raw().len() - replaced_bytes;
-        let mut victims = Vec::new();
-        let mut cheapest = self.index.cheapest();
-        while count > self.config.transactions_max || bytes > self.config.bytes_max {
-            let Some((fee_wei, hash)) = cheapest.next() else { return Err(AddError::PoolFull) };
-            if fee_wei >= transaction.max_fee_per_gas_wei() {
-                return Err(AddError::PoolFull);
-            }
-            let Some(victim) = self.get(&hash) else { continue };
-            if Some(hash) == replaced {
-                continue;
-            }
-            // Its own earlier nonce must not make room: it would only park itself.
-            if victim.sender() == transaction.sender() && victim.nonce() < transaction.nonce() {
-                return Err(AddError::PoolFull);
-            }
-            count -= 1;
-            bytes -= victim.raw().len();
-            victims.push(hash);
-        }
-        Ok(victims)
-    }
-
-    fn insert(&mut self, transaction: Transaction, next: u64, sequence: u64, now: Instant) {
-        let sender = transaction.sender();
+    /// With `tells` those behind a gap that this one closes are noted as ready.
+    fn insert(&mut self, entry: Entry, next: u64, tells: bool, now: Instant) {
+        let (sender, nonce) = (entry.transaction.sender(), entry.transaction.nonce());
         let queue = self.senders.entry(sender).or_insert_with(|| Queue::new(next));
+        let end = queue.ready_end();
         self.index.leave(queue);
-        self.index.insert(&transaction, sequence, now);
-        queue.insert(Entry { transaction, sequence, added: now });
+        self.index.insert(&entry);
+        queue.insert(entry);
         self.index.enter(sender, queue);
+        if tells && end == nonce {
+            self.note_all(sender, nonce + 1, &Step::Ready, now);
+        }
     }
 
     fn remove(&mut self, hash: &B256, reason: DropReason, now: Instant) -> Option<Transaction> {
         let (sender, nonce) = self.index.place(hash)?;
         let queue = self.senders.get_mut(&sender)?;
         self.index.leave(queue);
+        let end = queue.ready_end();
         let removed = queue.remove(nonce);
         self.index.enter(sender, queue);
         if queue.is_empty() {
@@ -269,17 +297,55 @@ impl Pool {
         }
         let entry = removed?;
         self.index.remove(&entry);
-        self.drops.push(Dropped { hash: *hash, reason, at: now });
+        // Its replacement comes into its place: what is behind it does not notice.
+        if nonce < end && !matches!(reason, DropReason::Replaced { .. }) {
+            self.note_range(sender, nonce + 1..end, &Step::Parked { missing: nonce }, now);
+        }
+        self.note_dropped(*hash, reason, now);
         Some(entry.transaction)
     }
 
+    fn note_dropped(&mut self, hash: B256, reason: DropReason, now: Instant) {
+        self.note_changed(hash);
+        self.lives.note(hash, Step::Dropped(Box::new(reason)), self.clock.unix_ms(now));
+    }
+
+    /// For the journal. When nobody takes them the newest are not noted: what they would tell it can
+    /// be found out again.
+    fn note_changed(&mut self, hash: B256) {
+        if self.changed.len() < self.config.transactions_max {
+            self.changed.push(hash);
+        }
+    }
+
+    /// Notes a step for the ready ones from a nonce on.
+    fn note_all(&mut self, sender: Address, from: u64, step: &Step, now: Instant) {
+        let end = self.senders.get(&sender).map_or(0, Queue::ready_end);
+        self.note_range(sender, from..end, step, now);
+    }
+
+    fn note_range(
+        &mut self,
+        sender: Address,
+        nonces: std::ops::Range<u64>,
+        step: &Step,
+        now: Instant,
+    ) {
+        let at_unix_ms = self.clock.unix_ms(now);
+        let Some(queue) = self.senders.get(&sender) else { return };
+        for entry in nonces.filter_map(|nonce| queue.get(nonce)) {
+            self.lives.note(entry.transaction.hash(), step.clone(), at_unix_ms);
+        }
+    }
+
     /// Moves a sender's next nonce up and takes out what is used.
-    fn advance(&mut self, sender: Address, next: u64) -> Vec<Entry> {
+    fn advance(&mut self, sender: Address, next: u64, now: Instant) -> Vec<Entry> {
         let Some(queue) = self.senders.get_mut(&sender) else { return Vec::new() };
         if next <= queue.next_nonce() {
             return Vec::new();
         }
         self.index.leave(queue);
+        let parked_from = queue.ready_end().max(next);
         let used = queue.advance(next);
         self.index.enter(sender, queue);
         if queue.is_empty() {
@@ -288,63 +354,42 @@ impl Pool {
         for entry in &used {
             self.index.remove(entry);
         }
+        self.note_all(sender, parked_from, &Step::Ready, now);
         used
     }
 
+    /// Notes that a block, sealed or being built, has executed these. Called before
+    /// [`Self::remove_mined`], which takes them out.
+    pub fn note_ordered(
+        &mut self,
+        hashes: impl IntoIterator<Item = B256>,
+        block_number: u64,
+        now: Instant,
+    ) {
+        let at_unix_ms = self.clock.unix_ms(now);
+        for hash in hashes {
+            self.lives.note(hash, Step::Ordered { block_number }, at_unix_ms);
+        }
+    }
+
     /// Tells the pool what blocks, sealed or being built, have used: each sender with its new next
-    /// nonce. Returns how many pooled transactions left.
-    /// They leave no record here: they are in the chain.
+    /// nonce. Returns how many pooled transactions left. Those that [`Self::note_ordered`] was not
+    /// told of have lost their nonce to another transaction.
     pub fn remove_mined(&mut self, mined: &[(Address, u64)]) -> usize {
+        let now = Instant::now();
         let mut removed = 0;
         for &(sender, next) in mined {
             self.recent.note(sender, next);
-            removed += self.advance(sender, next).len();
-        }
-        removed
-    }
-
-    /// Puts the transactions of removed L2 blocks back, in their order and before everything that
-    /// waits, after the head went back. Balances are not checked again: execution does. What no
-    /// longer fits the bounds is dropped as evicted.
-    pub fn reinsert(&mut self, transactions: Vec<Transaction>, now: Instant) {
-        self.recent.clear();
-        let signed: Vec<Transaction> =
-            transactions.into_iter().filter(|tx| tx.as_signed().is_some()).collect();
-        let lowest = lowest_nonces(&signed);
-        for (sender, next) in &lowest {
-            if let Some(queue) = self.senders.get_mut(sender) {
-                self.index.leave(queue);
-                queue.rewind(*next);
-                self.index.enter(*sender, queue);
+            for used in self.advance(sender, next, now) {
+                removed += 1;
+                let hash = used.transaction.hash();
+                let last = self.lives.last(&hash).map(|last| &last.step);
+                if !matches!(last, Some(Step::Ordered { .. })) {
+                    self.note_dropped(hash, DropReason::NonceUsed { next }, now);
+                }
             }
         }
-        let first = self.index.front_sequences(signed.len());
-        for (sequence, transaction) in (first..).zip(signed) {
-            let next = lowest.get(&transaction.sender()).copied().unwrap_or(0);
-            self.reinsert_one(transaction, next, sequence, now);
-        }
-    }
-
-    fn reinsert_one(&mut self, transaction: Transaction, next: u64, sequence: u64, now: Instant) {
-        let hash = transaction.hash();
-        if self.index.contains(&hash) {
-            return;
-        }
-        let queue = self.senders.get(&transaction.sender());
-        let rival = queue.and_then(|queue| queue.get(transaction.nonce()));
-        // It was acknowledged once; a rival that came later gives way.
-        let rival = rival.map(|entry| entry.transaction.hash());
-        if let Some(rival) = rival {
-            self.remove(&rival, DropReason::Replaced { by: hash }, now);
-        }
-        let Ok(evicted) = self.room_for(&transaction, None) else {
-            self.drops.push(Dropped { hash, reason: DropReason::Evicted, at: now });
-            return;
-        };
-        for victim in &evicted {
-            self.remove(victim, DropReason::Evicted, now);
-        }
-        self.insert(transaction, next, sequence, now);
+        removed
     }
 
     /// Tells the pool that execution refused an offered transaction. Drops it with the reason,
@@ -357,7 +402,20 @@ impl Pool {
                 | SkipReason::BlockGas { .. }
                 | SkipReason::BlockBlobGas
         );
-        !passes && self.remove(hash, DropReason::Skipped(reason), now).is_some()
+        if !passes {
+            return self.remove(hash, DropReason::Skipped(reason), now).is_some();
+        }
+        if self.index.contains(hash) {
+            let step = Step::Skipped(Box::new(reason));
+            self.lives.note(*hash, step, self.clock.unix_ms(now));
+        }
+        false
+    }
+
+    /// Drops a transaction whose condition did not hold when a block could have taken it. Returns
+    /// whether it was here.
+    pub fn reject(&mut self, hash: &B256, unmet: Unmet, now: Instant) -> bool {
+        self.remove(hash, DropReason::Conditional(unmet), now).is_some()
     }
 
     /// Drops what waited longer than the configured time. Returns how many.
@@ -370,19 +428,89 @@ impl Pool {
         expired.len()
     }
 
-    /// Ready transactions in the configured order, for the builder: each pays `base_fee_wei`, and
-    /// their gas limits together do not exceed `gas_limit`.
+    /// Ready transactions in the configured order, for the builder: each pays `base_fee_wei`, is
+    /// within its sender's cap together with `extra_fee_wei` (what it costs beside gas), came in an
+    /// ordering window that is closed at `now`, and their gas limits together do not exceed
+    /// `gas_limit`. What was taken must be told to [`Self::remove_mined`] before the next call, or is
+    /// offered again.
     #[must_use]
-    pub fn best(&self, base_fee_wei: u64, gas_limit: u64) -> Best<'_> {
-        let heads = self.index.heads();
-        Best::new(self.config.ordering, &self.senders, heads, base_fee_wei, gas_limit)
+    pub fn best<'p>(
+        &'p self,
+        base_fee_wei: u64,
+        gas_limit: u64,
+        now: Instant,
+        extra_fee_wei: &'p dyn Fn(&Transaction) -> U256,
+    ) -> Best<'p> {
+        let demand = self.demand(base_fee_wei, now, extra_fee_wei);
+        Best::new(demand, &self.senders, self.index.heads(), gas_limit)
+    }
+
+    fn demand<'p>(
+        &self,
+        base_fee_wei: u64,
+        now: Instant,
+        extra_fee_wei: &'p dyn Fn(&Transaction) -> U256,
+    ) -> Demand<'p> {
+        let (ordering, open_window) = (self.config.ordering, self.clock.open_window(now));
+        Demand { ordering, base_fee_wei, open_window, extra_fee_wei }
+    }
+
+    /// When [`Self::best`] should be asked next: at once, or when the ordering window of the first in
+    /// line closes. `None` while nothing is ready.
+    #[must_use]
+    pub fn next_offer_at(&self, now: Instant) -> Option<Instant> {
+        let (_, head) = self.index.heads().first_key_value()?;
+        match self.config.ordering {
+            Ordering::Fcfs => Some(now),
+            Ordering::PriorityFee => Some(self.clock.closes_at(head.window).max(now)),
+        }
+    }
+
+    fn entry(&self, hash: &B256) -> Option<&Entry> {
+        let (sender, nonce) = self.index.place(hash)?;
+        self.senders.get(&sender)?.get(nonce)
     }
 
     /// The pooled transaction of this hash.
     #[must_use]
     pub fn get(&self, hash: &B256) -> Option<&Transaction> {
-        let (sender, nonce) = self.index.place(hash)?;
-        Some(&self.senders.get(&sender)?.get(nonce)?.transaction)
+        self.entry(hash).map(|entry| &entry.transaction)
+    }
+
+    /// What the sender of a pooled transaction asked with it.
+    #[must_use]
+    pub fn terms(&self, hash: &B256) -> Option<&Arc<Terms>> {
+        self.entry(hash)?.terms.as_ref()
+    }
+
+    /// The terms of those among pooled transactions that have conditions. The builder asks for what
+    /// it was offered: it checks them right before each is executed.
+    #[must_use]
+    pub fn conditional(&self, transactions: &[Transaction]) -> HashMap<B256, Arc<Terms>> {
+        if !self.index.has_conditional() {
+            return HashMap::new();
+        }
+        let entries = transactions.iter().filter_map(|tx| self.entry(&tx.hash()));
+        let entries = entries.filter(|entry| entry.has_conditions());
+        let terms = entries.map(|entry| (entry.transaction.hash(), entry.terms.clone()));
+        terms.filter_map(|(hash, terms)| Some((hash, terms?))).collect()
+    }
+
+    /// A pooled transaction as it can be submitted again after a restart.
+    #[must_use]
+    pub fn submission(&self, hash: &B256) -> Option<Submission> {
+        let Entry { transaction, terms, added, .. } = self.entry(hash)?;
+        let received_unix_ms = Some(self.clock.unix_ms(*added));
+        Some(Submission {
+            transaction: transaction.clone(),
+            terms: terms.clone(),
+            received_unix_ms,
+        })
+    }
+
+    /// Hashes of which the journal does not know that they came back, or that they left unmined.
+    pub fn take_changed(&mut self) -> Vec<B256> {
+        std::mem::take(&mut self.changed)
     }
 
     /// Where a pooled transaction stands at this base fee; `None` when it is not here.
@@ -400,10 +528,13 @@ impl Pool {
         })
     }
 
-    /// Why a transaction left unmined, while the record lasts.
+    /// Why and when a transaction left unmined, while the record lasts.
     #[must_use]
-    pub fn dropped(&self, hash: &B256) -> Option<&Dropped> {
-        self.drops.get(hash)
+    pub fn dropped(&self, hash: &B256) -> Option<Dropped> {
+        let Event { at_unix_ms, step: Step::Dropped(reason) } = self.lives.last(hash)? else {
+            return None;
+        };
+        Some(Dropped { reason: (**reason).clone(), at_unix_ms: *at_unix_ms })
     }
 
     /// First nonce of the sender that is neither mined nor ready here: what a wallet uses next.
@@ -421,41 +552,22 @@ impl Pool {
         Counts { ready, parked: self.index.len() - ready }
     }
 
+    /// The pool's time of day at an instant, in milliseconds since the unix epoch: that of all its
+    /// events.
+    #[must_use]
+    pub fn unix_ms(&self, at: Instant) -> u64 {
+        self.clock.unix_ms(at)
+    }
+
+    /// Raw bytes of what waits.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.index.bytes()
+    }
+
     /// Whether nothing waits.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.index.len() == 0
     }
-}
-
-/// The lowest nonce of each account that removed blocks had used: by sending, or by an EIP-7702
-/// authorization, which counts the authority's nonce too.
-fn lowest_nonces(transactions: &[Transaction]) -> HashMap<Address, u64> {
-    let mut lowest: HashMap<Address, u64> = HashMap::new();
-    let mut lower = |account: Address, nonce: u64| {
-        let next = lowest.entry(account).or_insert(nonce);
-        *next = nonce.min(*next);
-    };
-    for transaction in transactions {
-        lower(transaction.sender(), transaction.nonce());
-        let signed = transaction.as_signed();
-        let authorizations = signed.and_then(|signed| signed.authorization_list());
-        for authorization in authorizations.unwrap_or_default() {
-            // One that cannot be recovered used no nonce.
-            if let Ok(authority) = authorization.recover_authority() {
-                lower(authority, authorization.nonce);
-            }
-        }
-    }
-    lowest
-}
-
-/// Whether `new` pays at least a tenth more than `old` on both fees, and more at all.
-fn outbids(new: &Transaction, old: &Transaction) -> bool {
-    let raised = |new_wei: u128, old_wei: u128| {
-        let wanted = U256::from(old_wei) * U256::from(REPLACEMENT_PERCENT);
-        new_wei > old_wei && U256::from(new_wei) * U256::from(100) >= wanted
-    };
-    raised(new.max_fee_per_gas_wei(), old.max_fee_per_gas_wei())
-        && raised(priority_fee_wei(new), priority_fee_wei(old))
 }

@@ -1,34 +1,102 @@
-//! In which order ready transactions are offered to the block builder.
+//! In which order ready transactions are offered to the block builder, and when.
 //!
 //! Owns the merge over senders; within a sender the nonce order is law and no policy touches it.
 //! Does not execute: gas is counted by limit, so the builder asks again with the gas really left.
 
-use super::{admission::priority_fee_wei, queue::Queue};
-use alloy::primitives::Address;
+use super::{
+    admission::priority_fee_wei,
+    index::Head,
+    queue::{Entry, Queue},
+};
+use alloy::primitives::{Address, U256};
+use clap::ValueEnum;
 use executor::Transaction;
 use serde::{Deserialize, Serialize};
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, BinaryHeap, HashMap, btree_map},
+    iter::Peekable,
 };
 
 /// Gas below which no transaction fits: a plain transfer.
 const TRANSACTION_GAS_MIN: u64 = 21_000;
 
 /// The policy across senders.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
 pub enum Ordering {
     /// First come, first served, by arrival at this node.
     #[default]
     Fcfs,
-    /// Highest effective priority fee first; arrival breaks ties.
+    /// Highest effective priority fee first among what arrived in the same window of time; the
+    /// windows one after another; arrival breaks ties.
     PriorityFee,
+}
+
+/// What a block would take, by which the pool decides what it can be offered.
+#[derive(Clone, Copy)]
+pub(super) struct Demand<'p> {
+    pub(super) ordering: Ordering,
+    pub(super) base_fee_wei: u64,
+    /// The first window that is not closed yet.
+    pub(super) open_window: u64,
+    /// What a transaction costs its sender beside gas, wei.
+    pub(super) extra_fee_wei: &'p dyn Fn(&Transaction) -> U256,
+}
+
+/// What keeps a ready transaction from being offered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Obstacle {
+    BaseFee,
+    TotalFee { fee_wei: U256, cap_wei: U256 },
+    Window,
+}
+
+impl Demand<'_> {
+    /// Price per gas above the base fee that the transaction pays at most, wei.
+    fn spare_wei(&self, transaction: &Transaction) -> Option<u128> {
+        transaction.max_fee_per_gas_wei().checked_sub(u128::from(self.base_fee_wei))
+    }
+
+    /// What stands in the way of this one, if anything does.
+    pub(super) fn obstacle(&self, entry: &Entry) -> Option<Obstacle> {
+        let transaction = &entry.transaction;
+        if self.spare_wei(transaction).is_none() {
+            return Some(Obstacle::BaseFee);
+        }
+        if let Some(cap_wei) = entry.terms.as_ref().and_then(|terms| terms.max_total_fee_wei) {
+            let price_wei = transaction.effective_gas_price_wei(self.base_fee_wei);
+            let gas_wei = U256::from(transaction.gas_limit()) * U256::from(price_wei);
+            let fee_wei = gas_wei.saturating_add((self.extra_fee_wei)(transaction));
+            if fee_wei > cap_wei {
+                return Some(Obstacle::TotalFee { fee_wei, cap_wei });
+            }
+        }
+        let waits = self.ordering == Ordering::PriorityFee && entry.window >= self.open_window;
+        waits.then_some(Obstacle::Window)
+    }
+
+    fn candidate(&self, sender: Address, entry: &Entry) -> Option<Candidate> {
+        if self.obstacle(entry).is_some() {
+            return None;
+        }
+        let spare_wei = self.spare_wei(&entry.transaction)?;
+        let (window, tip_wei) = match self.ordering {
+            Ordering::Fcfs => (0, 0),
+            Ordering::PriorityFee => {
+                (entry.window, spare_wei.min(priority_fee_wei(&entry.transaction)))
+            }
+        };
+        let (window, arrival) = (Reverse(window), Reverse(entry.sequence));
+        let nonce = entry.transaction.nonce();
+        Some(Candidate { window, tip_wei, arrival, sender, nonce })
+    }
 }
 
 /// Greatest is offered first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Candidate {
+    window: Reverse<u64>,
     tip_wei: u128,
     arrival: Reverse<u64>,
     sender: Address,
@@ -36,74 +104,59 @@ struct Candidate {
 }
 
 /// Ready transactions in order; see [`super::Pool::best`].
-#[derive(Debug)]
 pub struct Best<'p> {
-    ordering: Ordering,
-    base_fee_wei: u64,
+    demand: Demand<'p>,
     gas_left: u64,
     senders: &'p HashMap<Address, Queue>,
-    /// First ready transactions not looked at yet, by arrival.
-    heads: btree_map::Iter<'p, u64, Address>,
-    /// The head taken from `heads` last, while it waits for its turn.
-    peeked: Option<Candidate>,
+    /// First ready transactions not looked at yet, by arrival and so by window.
+    heads: Peekable<btree_map::Iter<'p, u64, Head>>,
     heap: BinaryHeap<Candidate>,
+}
+
+impl std::fmt::Debug for Best<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Best").field("gas_left", &self.gas_left).finish_non_exhaustive()
+    }
 }
 
 impl<'p> Best<'p> {
     pub(super) fn new(
-        ordering: Ordering,
+        demand: Demand<'p>,
         senders: &'p HashMap<Address, Queue>,
-        heads: &'p BTreeMap<u64, Address>,
-        base_fee_wei: u64,
+        heads: &'p BTreeMap<u64, Head>,
         gas_limit: u64,
     ) -> Self {
-        let mut best = Self {
-            ordering,
-            base_fee_wei,
-            gas_left: gas_limit,
-            senders,
-            heads: heads.iter(),
-            peeked: None,
-            heap: BinaryHeap::new(),
-        };
-        // By arrival the heads are sorted already and are merged lazily, so that taking k of them
-        // costs k; by fee all of them must be seen first.
-        if ordering == Ordering::PriorityFee {
-            while let Some(head) = best.next_head() {
-                best.heap.push(head);
+        let (heads, heap) = (heads.iter().peekable(), BinaryHeap::new());
+        Self { demand, gas_left: gas_limit, senders, heads, heap }
+    }
+
+    /// Whether a head could come before everything that has been looked at.
+    fn is_due(&self, sequence: u64, head: &Head) -> bool {
+        let Some(top) = self.heap.peek() else { return true };
+        match self.demand.ordering {
+            Ordering::Fcfs => sequence < top.arrival.0,
+            Ordering::PriorityFee => head.window <= top.window.0,
+        }
+    }
+
+    /// Looks at the heads that could come next. They are in the order of arrival, so that taking k
+    /// of them costs k, and by fee one window is seen at a time.
+    fn look(&mut self) {
+        while let Some(&(&sequence, head)) = self.heads.peek() {
+            let waits = self.demand.ordering == Ordering::PriorityFee
+                && head.window >= self.demand.open_window;
+            if waits || !self.is_due(sequence, head) {
+                return;
             }
-        }
-        best
-    }
-
-    fn candidate(&self, sender: Address, nonce: u64) -> Option<Candidate> {
-        let entry = self.senders.get(&sender)?.ready(nonce)?;
-        let transaction = &entry.transaction;
-        let base_fee_wei = u128::from(self.base_fee_wei);
-        let spare_wei = transaction.max_fee_per_gas_wei().checked_sub(base_fee_wei)?;
-        let tip_wei = match self.ordering {
-            Ordering::Fcfs => 0,
-            Ordering::PriorityFee => spare_wei.min(priority_fee_wei(transaction)),
-        };
-        Some(Candidate { tip_wei, arrival: Reverse(entry.sequence), sender, nonce })
-    }
-
-    /// The next sender's head that pays the base fee.
-    fn next_head(&mut self) -> Option<Candidate> {
-        loop {
-            let (_, &sender) = self.heads.next()?;
-            let nonce = self.senders.get(&sender)?.next_nonce();
-            if let Some(candidate) = self.candidate(sender, nonce) {
-                return Some(candidate);
+            self.heads.next();
+            if head.max_fee_wei < u128::from(self.demand.base_fee_wei) {
+                continue;
             }
+            let Some(queue) = self.senders.get(&head.sender) else { continue };
+            let candidate =
+                queue.head().and_then(|entry| self.demand.candidate(head.sender, entry));
+            self.heap.extend(candidate);
         }
-    }
-
-    fn pop(&mut self) -> Option<Candidate> {
-        if self.peeked.is_none() {
-            self.peeked = self.next_head();
-        }
-        if self.peeked.as_ref() > self.heap.peek() { self.peeked.take() } else { self.heap.pop() }
     }
 }
 
@@ -112,15 +165,16 @@ impl<'p> Iterator for Best<'p> {
 
     fn next(&mut self) -> Option<Self::Item> {
         while self.gas_left >= TRANSACTION_GAS_MIN {
-            let candidate = self.pop()?;
-            let entry = self.senders.get(&candidate.sender)?.ready(candidate.nonce)?;
+            self.look();
+            let Candidate { sender, nonce, .. } = self.heap.pop()?;
+            let queue = self.senders.get(&sender)?;
+            let entry = queue.ready(nonce)?;
             let gas_limit = entry.transaction.gas_limit();
             // One that does not fit holds back its sender, whose later ones need it, and no other.
             let Some(gas_left) = self.gas_left.checked_sub(gas_limit) else { continue };
             self.gas_left = gas_left;
-            if let Some(next) = self.candidate(candidate.sender, candidate.nonce + 1) {
-                self.heap.push(next);
-            }
+            let next = queue.ready(nonce + 1);
+            self.heap.extend(next.and_then(|entry| self.demand.candidate(sender, entry)));
             return Some(&entry.transaction);
         }
         None

@@ -3,9 +3,10 @@
 //!
 //! Knows nothing of other senders, of bounds, or of why a transaction leaves.
 
+use super::terms::Terms;
 use alloy::primitives::U256;
 use executor::Transaction;
-use std::{collections::BTreeMap, time::Instant};
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 /// A pooled transaction.
 #[derive(Clone, Debug)]
@@ -14,6 +15,16 @@ pub(super) struct Entry {
     /// Position in the order of arrival; unique within the pool.
     pub(super) sequence: u64,
     pub(super) added: Instant,
+    /// Ordering window that it arrived in; 0 is closed from the beginning. Never falls with the
+    /// sequence.
+    pub(super) window: u64,
+    pub(super) terms: Option<Arc<Terms>>,
+}
+
+impl Entry {
+    pub(super) fn has_conditions(&self) -> bool {
+        self.terms.as_ref().is_some_and(|terms| terms.conditions.is_some())
+    }
 }
 
 /// One sender's transactions.

@@ -2,6 +2,12 @@
 //! never looks at it.
 
 use super::*;
+
+mod admission_checks;
+mod journals;
+mod lives;
+mod terms;
+mod windows;
 use alloy::{
     consensus::{SignableTransaction, TxEip1559, TxEip7702, TxLegacy},
     eips::eip2930::{AccessList, AccessListItem},
@@ -54,123 +60,13 @@ fn add(pool: &mut Pool, transaction: Transaction) -> Result<Added, AddError> {
     pool.add(transaction, rich(0), BASE_FEE_WEI, Instant::now())
 }
 
-fn offered(pool: &Pool) -> Vec<(Address, u64)> {
-    pool.best(BASE_FEE_WEI, u64::MAX).map(|tx| (tx.sender(), tx.nonce())).collect()
+fn offered_at(pool: &Pool, now: Instant) -> Vec<(Address, u64)> {
+    let best = pool.best(BASE_FEE_WEI, u64::MAX, now, &|_| U256::ZERO);
+    best.map(|tx| (tx.sender(), tx.nonce())).collect()
 }
 
-mod admission_checks {
-    use super::*;
-
-    fn admission() -> Admission {
-        Admission::new(&ChainRules::Rollup(RollupRules::default()))
-    }
-
-    fn check(unsigned: TxEip1559) -> Result<(), AddError> {
-        admission().check(&signed(sender(1), unsigned))
-    }
-
-    fn text(result: Result<(), AddError>) -> String {
-        result.unwrap_err().to_string()
-    }
-
-    #[test]
-    fn a_plain_transfer_passes() {
-        assert_eq!(check(template(0, GWEI)), Ok(()));
-    }
-
-    #[test]
-    fn chain_id_must_be_present_and_ours() {
-        let foreign = check(TxEip1559 { chain_id: 1, ..template(0, GWEI) });
-        assert_eq!(text(foreign), "invalid chain id for signer: have 1 want 420420");
-        let legacy = TxLegacy { gas_limit: 21_000, gas_price: GWEI, ..Default::default() };
-        let unprotected = admission().check(&signed(sender(1), legacy));
-        let words = "only replay-protected (EIP-155) transactions allowed over RPC";
-        assert_eq!(text(unprotected), words);
-    }
-
-    #[test]
-    fn blobs_are_refused_before_decoding() {
-        let error = admission().decode(Bytes::from_static(&[3, 0xc0])).unwrap_err();
-        let words = "transaction type not supported: blob transactions are not accepted on L2";
-        assert_eq!(error.to_string(), words);
-    }
-
-    #[test]
-    fn garbage_and_deposits_are_refused() {
-        let admission = admission();
-        let error = admission.decode(Bytes::from_static(&[2, 1])).unwrap_err();
-        assert_eq!(error, executor::TransactionError::Undecodable.into());
-        let error = admission.decode(Bytes::from_static(&[0x7e, 1])).unwrap_err();
-        assert_eq!(error, executor::TransactionError::DepositNotAllowed.into());
-        let error = admission.decode(vec![2; 200_000].into()).unwrap_err();
-        assert!(error.to_string().starts_with("oversized data"));
-    }
-
-    #[test]
-    fn fees_are_checked_against_the_minimum_and_each_other() {
-        let low = text(check(template(0, 999_999)));
-        assert!(low.starts_with("max fee per gas less than block base fee"), "{low}");
-        let tip = TxEip1559 { max_priority_fee_per_gas: 2 * GWEI, ..template(0, GWEI) };
-        let tip = text(check(tip));
-        assert!(tip.starts_with("max priority fee per gas higher than max fee per gas"), "{tip}");
-    }
-
-    #[test]
-    fn gas_is_checked_at_both_ends() {
-        let low = text(check(TxEip1559 { gas_limit: 20_999, ..template(0, GWEI) }));
-        assert_eq!(low, "intrinsic gas too low: gas 20999, minimum needed 21000");
-        let block = check(TxEip1559 { gas_limit: 2_200_000_001, ..template(0, GWEI) });
-        assert_eq!(text(block), "exceeds block gas limit");
-        let cap = text(check(TxEip1559 { gas_limit: (1 << 24) + 1, ..template(0, GWEI) }));
-        assert!(cap.starts_with("transaction gas limit too high"), "{cap}");
-    }
-
-    #[test]
-    fn the_calldata_floor_counts() {
-        // 1,000 non-zero bytes: 37,000 gas intrinsic, 61,000 by the floor of EIP-7623.
-        let heavy = TxEip1559 { input: vec![1; 1_000].into(), ..template(0, GWEI) };
-        let floor = text(check(TxEip1559 { gas_limit: 60_999, ..heavy.clone() }));
-        assert_eq!(
-            floor,
-            "insufficient gas for floor data gas cost: gas 60999, minimum needed 61000"
-        );
-        assert_eq!(check(TxEip1559 { gas_limit: 61_000, ..heavy }), Ok(()));
-    }
-
-    #[test]
-    fn access_lists_and_creations_cost_more() {
-        let item = AccessListItem { address: Address::ZERO, storage_keys: vec![B256::ZERO; 2] };
-        let listed = TxEip1559 { access_list: AccessList(vec![item]), ..template(0, GWEI) };
-        let low = text(check(listed));
-        assert_eq!(low, "intrinsic gas too low: gas 21000, minimum needed 27200");
-        let create = TxEip1559 { to: TxKind::Create, ..template(0, GWEI) };
-        assert_eq!(text(check(create)), "intrinsic gas too low: gas 21000, minimum needed 53000");
-    }
-
-    #[test]
-    fn long_init_code_is_refused() {
-        let create = TxEip1559 {
-            to: TxKind::Create,
-            input: vec![0; 49_153].into(),
-            gas_limit: 10_000_000,
-            ..template(0, GWEI)
-        };
-        let words = "max initcode size exceeded: code size 49153, limit 49152";
-        assert_eq!(text(check(create)), words);
-    }
-
-    #[test]
-    fn an_empty_authorization_list_and_the_last_nonce_are_refused() {
-        let empty = TxEip7702 {
-            chain_id: 420_420,
-            gas_limit: 100_000,
-            max_fee_per_gas: GWEI,
-            ..Default::default()
-        };
-        let error = admission().check(&signed(sender(1), empty));
-        assert_eq!(error, Err(AddError::EmptyAuthorizationList));
-        assert_eq!(check(template(u64::MAX, GWEI)), Err(AddError::NonceMax));
-    }
+fn offered(pool: &Pool) -> Vec<(Address, u64)> {
+    offered_at(pool, Instant::now())
 }
 
 #[test]
@@ -338,7 +234,8 @@ fn the_base_fee_and_the_gas_hold_back_whole_senders() {
     add(&mut pool, signed(sender(2), big)).unwrap();
     add(&mut pool, transfer(2, 1, GWEI)).unwrap();
     add(&mut pool, transfer(3, 0, GWEI)).unwrap();
-    let some: Vec<_> = pool.best(BASE_FEE_WEI, 50_000).map(Transaction::sender).collect();
+    let best = pool.best(BASE_FEE_WEI, 50_000, Instant::now(), &|_| U256::ZERO);
+    let some: Vec<_> = best.map(Transaction::sender).collect();
     assert_eq!(some, [sender(3)]);
     assert_eq!(offered(&pool).len(), 3);
 }
@@ -404,23 +301,9 @@ fn skips_are_recorded_unless_they_pass() {
     assert_eq!(pool.counts(), Counts { ready: 0, parked: 1 });
 }
 
-#[test]
-fn the_drop_ring_is_bounded_and_forgets_the_oldest() {
-    let mut drops = Drops::default();
-    let dropped = |n: usize| Dropped {
-        hash: B256::from(U256::from(n)),
-        reason: DropReason::Evicted,
-        at: Instant::now(),
-    };
-    (0..=DROPS_MAX).for_each(|n| drops.push(dropped(n)));
-    assert_eq!(drops.len(), DROPS_MAX);
-    assert!(drops.get(&dropped(0).hash).is_none());
-    assert!(drops.get(&dropped(DROPS_MAX).hash).is_some());
-}
-
 /// What can happen to a pool.
 #[derive(Clone, Debug)]
-enum Step {
+enum Action {
     Add { from: u8, nonce: u64, fee_wei: u128, account: u64 },
     Mined { from: u8, next: u64 },
     Skip { from: u8, nonce: u64 },
@@ -428,46 +311,49 @@ enum Step {
     Reinsert { from: u8, nonce: u64, count: u64 },
 }
 
-fn step() -> impl Strategy<Value = Step> {
+fn action() -> impl Strategy<Value = Action> {
     let (from, nonce) = (1..5_u8, 0..12_u64);
     let fee = 1_000_000..1_000_020_u128;
     prop_oneof![
         8 => (from.clone(), nonce.clone(), fee, 0..3_u64)
-            .prop_map(|(from, nonce, fee_wei, account)| Step::Add { from, nonce, fee_wei, account }),
-        2 => (from.clone(), nonce.clone()).prop_map(|(from, next)| Step::Mined { from, next }),
-        1 => (from.clone(), nonce.clone()).prop_map(|(from, nonce)| Step::Skip { from, nonce }),
-        1 => (0..20_u64).prop_map(|secs| Step::Expire { secs }),
+            .prop_map(|(from, nonce, fee_wei, account)| Action::Add { from, nonce, fee_wei, account }),
+        2 => (from.clone(), nonce.clone()).prop_map(|(from, next)| Action::Mined { from, next }),
+        1 => (from.clone(), nonce.clone()).prop_map(|(from, nonce)| Action::Skip { from, nonce }),
+        1 => (0..20_u64).prop_map(|secs| Action::Expire { secs }),
         1 => (from, nonce, 1..4_u64)
-            .prop_map(|(from, nonce, count)| Step::Reinsert { from, nonce, count }),
+            .prop_map(|(from, nonce, count)| Action::Reinsert { from, nonce, count }),
     ]
 }
 
-fn apply(pool: &mut Pool, step: Step, now: Instant) {
+fn apply(pool: &mut Pool, step: Action, now: Instant) {
     match step {
-        Step::Add { from, nonce, fee_wei, account } => {
+        Action::Add { from, nonce, fee_wei, account } => {
             let _ = pool.add(transfer(from, nonce, fee_wei), rich(account), BASE_FEE_WEI, now);
         }
-        Step::Mined { from, next } => {
+        Action::Mined { from, next } => {
             pool.remove_mined(&[(sender(from), next)]);
         }
-        Step::Skip { from, nonce } => {
+        Action::Skip { from, nonce } => {
             let queue = pool.senders.get(&sender(from));
             let hash = queue.and_then(|queue| queue.get(nonce)).map(|e| e.transaction.hash());
             if let Some(hash) = hash {
                 pool.skip(&hash, SkipReason::SenderNotEoa, now);
             }
         }
-        Step::Expire { secs } => {
+        Action::Expire { secs } => {
             pool.expire(now + Duration::from_secs(secs));
         }
-        Step::Reinsert { from, nonce, count } => {
+        Action::Reinsert { from, nonce, count } => {
             let lost = (nonce..nonce + count).map(|nonce| transfer(from, nonce, 1_000_007));
             pool.reinsert(lost.collect(), now);
         }
     }
 }
 
-fn check_invariants(pool: &Pool) {
+/// Long after every window has closed.
+const LATER: Duration = Duration::from_secs(3_600);
+
+fn check_invariants(pool: &Pool, now: Instant) {
     let config = &pool.config;
     let (mut count, mut bytes, mut ready) = (0, 0, 0);
     for (address, queue) in &pool.senders {
@@ -493,8 +379,18 @@ fn check_invariants(pool: &Pool) {
     assert_eq!(pool.index.bytes(), bytes);
     assert_eq!(pool.counts(), Counts { ready, parked: count - ready });
     assert!(count <= config.transactions_max && bytes <= config.bytes_max);
-    let offered = offered(pool);
+    check_offers(pool, now, ready);
+    check_explanations(pool, now);
+}
+
+fn check_offers(pool: &Pool, now: Instant, ready: usize) {
+    let in_time = offered_at(pool, now);
+    let ask = pool.next_offer_at(now);
+    assert_eq!(ask.is_none(), ready == 0);
+    assert_eq!(in_time.is_empty(), ask.is_none_or(|at| at > now), "asked when something is due");
+    let offered = offered_at(pool, now + LATER);
     assert_eq!(offered.len(), ready, "everything ready is offered once");
+    assert!(in_time.iter().all(|one| offered.contains(one)));
     let mut next: HashMap<Address, u64> = HashMap::new();
     for (sender, nonce) in offered {
         let expected = next.entry(sender).or_insert(nonce);
@@ -503,13 +399,30 @@ fn check_invariants(pool: &Pool) {
     }
 }
 
+/// Every pooled transaction is where the queues say, and none that is pooled is told to be gone.
+fn check_explanations(pool: &Pool, now: Instant) {
+    for queue in pool.senders.values() {
+        for entry in (0..64).filter_map(|nonce| queue.get(nonce)) {
+            let hash = entry.transaction.hash();
+            let place = pool.explain(&hash, BASE_FEE_WEI, now, &|_| U256::ZERO).place;
+            let is_parked = entry.transaction.nonce() >= queue.ready_end();
+            let parked = Place::NonceGap { missing: queue.ready_end() };
+            assert_eq!(place == parked, is_parked, "{place:?}");
+            let is_gone =
+                matches!(place, Place::Dropped(_) | Place::Ordered { .. } | Place::Unknown);
+            assert!(!is_gone, "{place:?}");
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
 
     #[test]
     fn invariants_hold_under_any_steps(
-        steps in prop::collection::vec(step(), 1..60),
+        steps in prop::collection::vec(action(), 1..60),
         by_fee: bool,
+        window_ms in 0..1_500_u64,
     ) {
         let ordering = if by_fee { Ordering::PriorityFee } else { Ordering::Fcfs };
         let mut pool = pool(Config {
@@ -518,11 +431,14 @@ proptest! {
             sender_slots_max: 6,
             ttl: Duration::from_secs(10),
             ordering,
+            window: Duration::from_millis(window_ms),
+            explain: Duration::from_secs(20),
         });
         let start = Instant::now();
         for (second, step) in steps.into_iter().enumerate() {
-            apply(&mut pool, step, start + Duration::from_secs(second as u64));
-            check_invariants(&pool);
+            let now = start + Duration::from_secs(second as u64);
+            apply(&mut pool, step, now);
+            check_invariants(&pool, now);
         }
     }
 }

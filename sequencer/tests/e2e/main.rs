@@ -14,6 +14,7 @@ mod finality;
 mod history;
 mod l1_away;
 mod pipeline;
+mod pool;
 mod preconfirmations;
 mod reorg;
 #[path = "../support/skip.rs"]

@@ -18,6 +18,7 @@ use std::{
         Arc, RwLock,
         atomic::{AtomicU64, Ordering},
     },
+    time::Instant,
 };
 use tokio::sync::watch;
 
@@ -41,6 +42,11 @@ pub(crate) const READER_CODE: Bytes = bytes!("5f545f5260205ff3");
 struct Block {
     stored: StoredBlock,
     state: MemoryState,
+}
+
+/// All that the pool has for a block.
+pub(crate) fn offered(pool: &Pool) -> Vec<Transaction> {
+    pool.best(0, u64::MAX, Instant::now(), &|_| U256::ZERO).cloned().collect()
 }
 
 /// The chain; cloning shares it.
@@ -150,11 +156,13 @@ impl MemoryChain {
 
     /// Mines what the pool offers and tells it.
     pub(crate) fn mine_pool(&self, pool: &std::sync::Mutex<Pool>) -> StoredBlock {
-        let offered = pool.lock().unwrap().best(0, u64::MAX).cloned().collect();
+        let offered = offered(&pool.lock().unwrap());
         let block = self.mine(offered, vec![]);
         let signed = block.transactions.iter().filter(|tx| tx.as_signed().is_some());
-        let mined: Vec<_> = signed.map(|tx| (tx.sender(), tx.nonce() + 1)).collect();
-        pool.lock().unwrap().remove_mined(&mined);
+        let mined: Vec<_> = signed.clone().map(|tx| (tx.sender(), tx.nonce() + 1)).collect();
+        let mut pool = pool.lock().unwrap();
+        pool.note_ordered(signed.map(Transaction::hash), block.header.number, Instant::now());
+        pool.remove_mined(&mined);
         block
     }
 

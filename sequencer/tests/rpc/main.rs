@@ -2,10 +2,13 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
+mod admission;
 mod calls;
 mod chain;
+mod conditional;
 mod errors;
 mod eth;
+mod explain;
 mod logs;
 mod node;
 mod pruned;

@@ -1,7 +1,7 @@
 //! debug_executionWitness: the answer alone must be enough to execute the block.
 
 use crate::{
-    chain::{LOGGER, MemoryChain, READER, READER_CODE},
+    chain::{LOGGER, MemoryChain, READER, READER_CODE, offered},
     node::{Node, calling, raw, transfer, words},
 };
 use alloy::primitives::{Address, Bytes, TxKind, U256, bytes, keccak256};
@@ -55,7 +55,7 @@ async fn a_block_executes_from_its_witness_alone() {
         gas_limit: 100_000,
         input: Bytes::new(),
     };
-    let offered = node.pool.lock().unwrap().best(0, u64::MAX).cloned().collect();
+    let offered = offered(&node.pool.lock().unwrap());
     node.chain.mine(offered, vec![deposit]);
 
     for number in 1..=3 {
