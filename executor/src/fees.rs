@@ -272,7 +272,7 @@ impl FeeSchedule {
         self.price(self.rules.size.unsigned_millionths(unsigned))
     }
 
-    /// At most 2^57 millionths at 2^161 millionths of a wei: below 2^256.
+    /// Below 2^64 millionths at below 2^161 millionths of a wei: no overflow.
     fn price(&self, size_millionths: u64) -> U256 {
         U256::from(size_millionths) * self.byte_price / U256::from(MILLION * MILLION)
     }
@@ -288,8 +288,7 @@ impl FeeSchedule {
     #[must_use]
     pub fn operator_fee_wei(&self, gas: u64) -> U256 {
         let scaled = u128::from(gas) * u128::from(self.rules.operator_fee_scalar);
-        U256::from(scaled / u128::from(MILLION))
-            + U256::from(self.rules.operator_fee_constant_wei)
+        U256::from(scaled / u128::from(MILLION)) + U256::from(self.rules.operator_fee_constant_wei)
     }
 
     /// What the sender of a signed transaction must hold beside gas limit x price + value, in wei:

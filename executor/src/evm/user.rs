@@ -5,9 +5,9 @@
 //! The fees may be handed out instead of credited, so that transactions which have nothing but the
 //! accounts of the fees in common can be executed side by side.
 
+use super::{BlockJournal, Engine, EngineError};
 #[cfg(feature = "std")]
 use super::{Outcome, RuleEvm, signed_env};
-use super::{BlockJournal, Engine, EngineError};
 #[cfg(feature = "std")]
 use crate::{
     error::{ExecuteError, SkipReason},

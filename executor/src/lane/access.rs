@@ -412,11 +412,7 @@ impl<V: StateView> LaneJournal<'_, V> {
         payout.to_vaults().try_for_each(|(vault, wei)| self.credit_fee(vault, wei))
     }
 
-    fn credit_fee(
-        &mut self,
-        beneficiary: Address,
-        fee_wei: U256,
-    ) -> Result<(), crate::ViewError> {
+    fn credit_fee(&mut self, beneficiary: Address, fee_wei: U256) -> Result<(), crate::ViewError> {
         let Some(known) = self.inner.inner.state.get_mut(&beneficiary) else {
             self.load_unvisited(beneficiary)?;
             return self.credit_fee(beneficiary, fee_wei);
