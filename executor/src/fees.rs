@@ -7,7 +7,7 @@
 //!
 //! Source of shape and names: OP Stack specification, "L1-Cost fees" (Fjord) and "Operator fee"
 //! (Isthmus). Different is the model of the size, see [`SizeModel`]. The GasPriceOracle predeploy
-//! computes the same in Solidity; a test of the `sequencer` crate compares them.
+//! computes the same in Solidity; `tests/fee_oracle.rs` compares them.
 
 #[cfg(feature = "std")]
 use crate::block::BlockEnv;

@@ -102,7 +102,8 @@ impl Site {
 
     /// Adds a transaction as if its sender could pay anything.
     fn add(&self, transaction: Transaction) -> B256 {
-        let account = AccountState { nonce: 0, balance_wei: U256::MAX, is_contract: false };
+        let account =
+            AccountState { nonce: 0, balance_wei: U256::MAX, is_contract: false, fees: None };
         let mut pool = self.pool.lock().unwrap();
         pool.add(transaction, account, 1, Instant::now()).unwrap().hash
     }

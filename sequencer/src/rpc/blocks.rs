@@ -95,5 +95,6 @@ pub(super) fn uncles_by_hash<C: Chain>(ctx: &RpcContext<C>, params: &Params<'_>)
 
 pub(super) fn receipts<C: Chain>(ctx: &RpcContext<C>, params: &Params<'_>) -> Reply {
     let id: BlockId = params.required(0)?;
-    load(ctx, id)?.map_or_else(null, |block| json(&format::receipts(block)))
+    let rules = ctx.chain.rules();
+    load(ctx, id)?.map_or_else(null, |block| json(&format::receipts(rules, block)))
 }

@@ -16,7 +16,7 @@ use super::{
 use crate::store::chain::StoredBlock;
 use crate::txpool::{AccountState, Added, Status};
 use alloy::primitives::{Address, B256, Bytes, KECCAK256_EMPTY};
-use executor::{StateView, Transaction};
+use executor::{FeeSchedule, StateView, Transaction};
 use serde_json::value::to_raw_value;
 use std::{
     sync::Arc,
@@ -48,7 +48,8 @@ impl Waiting {
         let hash = self.hash;
         match tokio::time::timeout(self.timeout, self.receipt).await {
             Ok(Ok((block, index))) => {
-                let receipt = format::receipt(&block, index).ok_or(RpcError::Internal)?;
+                let receipt =
+                    format::receipt(ctx.chain.rules(), &block, index).ok_or(RpcError::Internal)?;
                 to_raw_value(&receipt).map_err(|_| RpcError::Internal)
             }
             Ok(Err(_)) | Err(_) => {
@@ -96,5 +97,7 @@ fn sender_state<C: Chain>(ctx: &RpcContext<C>, sender: Address) -> Result<Accoun
     let account = view.account(sender)?.unwrap_or_default();
     let is_contract =
         account.code_hash != KECCAK256_EMPTY && !view.code(account.code_hash)?.is_eip7702();
-    Ok(AccountState { nonce: account.nonce, balance_wei: account.balance_wei, is_contract })
+    let fees = FeeSchedule::of_state(ctx.chain.rules(), &view)?;
+    let (nonce, balance_wei) = (account.nonce, account.balance_wei);
+    Ok(AccountState { nonce, balance_wei, is_contract, fees })
 }

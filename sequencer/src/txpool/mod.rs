@@ -26,7 +26,7 @@ use alloy::{
     primitives::{Address, B256, U256},
 };
 use drops::Drops;
-use executor::{SkipReason, Transaction};
+use executor::{FeeSchedule, SkipReason, Transaction};
 use index::Index;
 use queue::{Entry, Queue};
 use recent::RecentNonces;
@@ -77,6 +77,17 @@ pub struct AccountState {
     pub balance_wei: U256,
     /// Whether it has code that is no EIP-7702 delegation (EIP-3607 then forbids it to send).
     pub is_contract: bool,
+    /// The fees beside gas that the next block charges, as far as is known; `None` charges none.
+    pub fees: Option<FeeSchedule>,
+}
+
+impl AccountState {
+    /// What a transaction of this account can cost beside gas limit x price + value, in wei.
+    fn extra_fee_wei(&self, transaction: &Transaction) -> U256 {
+        let extra =
+            |fees: FeeSchedule| fees.extra_fee_wei(transaction.raw(), transaction.gas_limit());
+        self.fees.map_or(U256::ZERO, extra)
+    }
 }
 
 /// Whether a pooled transaction can be in the next block, and what it waits for if not.
@@ -170,7 +181,7 @@ impl Pool {
             let (hash, reason) = (used.transaction.hash(), DropReason::NonceUsed { next });
             self.drops.push(Dropped { hash, reason, at: now });
         }
-        let replaced = self.check_queue(&transaction, account.balance_wei)?;
+        let replaced = self.check_queue(&transaction, &account)?;
         let evicted = self.room_for(&transaction, replaced)?;
         if let Some(old) = replaced {
             self.remove(&old, DropReason::Replaced { by: hash }, now);
@@ -178,7 +189,9 @@ impl Pool {
         for victim in &evicted {
             self.remove(victim, DropReason::Evicted, now);
         }
-        self.insert(transaction, next, self.index.next_sequence(), now);
+        let extra_fee_wei = account.extra_fee_wei(&transaction);
+        let sequence = self.index.next_sequence();
+        self.insert(transaction, extra_fee_wei, next, sequence, now);
         let status = self.status(&hash, base_fee_wei).unwrap_or(Status::Ready);
         Ok(Added { hash, status, replaced, evicted })
     }
@@ -193,10 +206,11 @@ impl Pool {
     fn check_queue(
         &self,
         transaction: &Transaction,
-        balance_wei: U256,
+        account: &AccountState,
     ) -> Result<Option<B256>, AddError> {
         let queue = self.senders.get(&transaction.sender());
         let old = queue.and_then(|queue| queue.get(transaction.nonce()));
+        let old_cost_wei = old.map_or(U256::ZERO, Entry::cost_max_wei);
         let old = old.map(|entry| &entry.transaction);
         if let Some(old) = old
             && !outbids(transaction, old)
@@ -208,9 +222,10 @@ impl Pool {
             return Err(AddError::SenderFull { slots });
         }
         let queued_wei = queue.map_or(U256::ZERO, Queue::cost_wei);
-        let queued_wei =
-            queued_wei.saturating_sub(old.map_or(U256::ZERO, Transaction::max_cost_wei));
-        let cost_wei = transaction.max_cost_wei();
+        let queued_wei = queued_wei.saturating_sub(old_cost_wei);
+        let extra_wei = account.extra_fee_wei(transaction);
+        let cost_wei = transaction.max_cost_wei().saturating_add(extra_wei);
+        let balance_wei = account.balance_wei;
         if queued_wei.saturating_add(cost_wei) > balance_wei {
             return Err(AddError::InsufficientFunds { balance_wei, queued_wei, cost_wei });
         }
@@ -249,12 +264,19 @@ impl Pool {
         Ok(victims)
     }
 
-    fn insert(&mut self, transaction: Transaction, next: u64, sequence: u64, now: Instant) {
+    fn insert(
+        &mut self,
+        transaction: Transaction,
+        extra_fee_wei: U256,
+        next: u64,
+        sequence: u64,
+        now: Instant,
+    ) {
         let sender = transaction.sender();
         let queue = self.senders.entry(sender).or_insert_with(|| Queue::new(next));
         self.index.leave(queue);
         self.index.insert(&transaction, sequence, now);
-        queue.insert(Entry { transaction, sequence, added: now });
+        queue.insert(Entry { transaction, extra_fee_wei, sequence, added: now });
         self.index.enter(sender, queue);
     }
 
@@ -344,7 +366,7 @@ impl Pool {
         for victim in &evicted {
             self.remove(victim, DropReason::Evicted, now);
         }
-        self.insert(transaction, next, sequence, now);
+        self.insert(transaction, U256::ZERO, next, sequence, now);
     }
 
     /// Tells the pool that execution refused an offered transaction. Drops it with the reason,
