@@ -25,7 +25,8 @@ pub const MULTICALL3: Address = address!("cA11bde05977b3631167028862bE2a173976CA
 pub const DETERMINISTIC_DEPLOYMENT_PROXY: Address =
     address!("4e59b44847b379578588920cA78FbF26c0B4956C");
 
-/// A contract that the L2 genesis contains. Its storage is empty and its nonce is 1.
+/// A contract that the L2 genesis contains. Its nonce is 1, and its storage empty but for the fee
+/// parameters, which the executor writes from the chain's rules.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Predeploy {
     /// Name of the contract, as in `artifacts/`.

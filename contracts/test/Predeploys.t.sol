@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity 0.8.37;
 
-import {GasPriceOracle} from "../src/l2/GasPriceOracle.sol";
 import {L1Block} from "../src/l2/L1Block.sol";
 import {L2ToL1MessagePasser} from "../src/l2/L2ToL1MessagePasser.sol";
 import {Base, Vm} from "./Base.sol";
@@ -11,8 +10,6 @@ contract PredeploysTest is Base {
     L1Block private constant L1_BLOCK = L1Block(0x4200000000000000000000000000000000000015);
     L2ToL1MessagePasser private constant PASSER =
         L2ToL1MessagePasser(payable(0x4200000000000000000000000000000000000016));
-    GasPriceOracle private constant ORACLE =
-        GasPriceOracle(0x420000000000000000000000000000000000000F);
     address private constant DEPOSITOR = 0xDeaDDEaDDeAdDeAdDEAdDEaddeAddEAdDEAd0001;
     address private constant USER = address(0x1111111111111111111111111111111111111111);
     address private constant TARGET = address(0x2222222222222222222222222222222222222222);
@@ -20,7 +17,6 @@ contract PredeploysTest is Base {
     function setUp() public {
         vm.etch(address(L1_BLOCK), type(L1Block).runtimeCode);
         vm.etch(address(PASSER), type(L2ToL1MessagePasser).runtimeCode);
-        vm.etch(address(ORACLE), type(GasPriceOracle).runtimeCode);
         vm.deal(USER, 100 ether);
     }
 
@@ -57,17 +53,25 @@ contract PredeploysTest is Base {
         vm.assertEq(slot(7), 66);
     }
 
-    function test_unused_fee_fields_are_zero_and_answer() public {
+    function test_fields_of_the_first_fee_formula_are_zero_and_answer() public {
         setL1Block();
         vm.assertEq(L1_BLOCK.batcherHash(), 0);
         vm.assertEq(L1_BLOCK.l1FeeOverhead(), 0);
         vm.assertEq(L1_BLOCK.l1FeeScalar(), 0);
-        vm.assertEq(L1_BLOCK.baseFeeScalar(), 0);
-        vm.assertEq(L1_BLOCK.blobBaseFeeScalar(), 0);
-        vm.assertEq(L1_BLOCK.operatorFeeScalar(), 0);
-        vm.assertEq(L1_BLOCK.operatorFeeConstant(), 0);
         vm.assertTrue(L1_BLOCK.operatorFeeScalar.selector == 0x4d5d9a2a);
         vm.assertTrue(L1_BLOCK.operatorFeeConstant.selector == 0x16d3bc7f);
+    }
+
+    /// @dev Genesis writes the words as the node's rules say; see `FeeRules::storage_of`.
+    function test_fee_parameters_are_in_the_op_stacks_slots_and_stay() public {
+        vm.store(address(L1_BLOCK), bytes32(uint256(3)), bytes32(uint256((5 << 64) | (6 << 96))));
+        vm.store(address(L1_BLOCK), bytes32(uint256(8)), bytes32(uint256(7 | (8 << 64))));
+        setL1Block();
+        vm.assertEq(L1_BLOCK.sequenceNumber(), 55);
+        vm.assertEq(L1_BLOCK.blobBaseFeeScalar(), 5);
+        vm.assertEq(L1_BLOCK.baseFeeScalar(), 6);
+        vm.assertEq(L1_BLOCK.operatorFeeConstant(), 7);
+        vm.assertEq(L1_BLOCK.operatorFeeScalar(), 8);
     }
 
     function slot(uint256 index) private view returns (uint256) {
@@ -159,37 +163,6 @@ contract PredeploysTest is Base {
             L2ToL1MessagePasser.MessagePassed.selector,
             0x02a52367d10742d8032712c1bb8e0144ff1ec5ffda1ed7d70bb05a2744955054
         );
-    }
-
-    // GasPriceOracle.
-
-    function test_no_data_fee_is_charged() public view {
-        vm.assertEq(ORACLE.getL1Fee(""), 0);
-        vm.assertEq(ORACLE.getL1Fee(hex"02f8ff"), 0);
-        vm.assertEq(ORACLE.baseFeeScalar(), 0);
-        vm.assertEq(ORACLE.blobBaseFeeScalar(), 0);
-    }
-
-    function test_l1_gas_counts_zero_and_other_bytes_and_a_signature() public pure {
-        vm.assertEq(ORACLE.getL1GasUsed(""), 1088);
-        vm.assertEq(ORACLE.getL1GasUsed(hex"000001ff"), 1088 + 4 + 4 + 16 + 16);
-    }
-
-    function test_prices_are_those_of_l1_block_and_of_the_block() public {
-        setL1Block();
-        vm.fee(77);
-        vm.assertEq(ORACLE.l1BaseFee(), 33);
-        vm.assertEq(ORACLE.blobBaseFee(), 66);
-        vm.assertEq(ORACLE.baseFee(), 77);
-        vm.assertEq(ORACLE.gasPrice(), 77);
-        vm.assertEq(ORACLE.decimals(), 6);
-        vm.assertEq(ORACLE.version(), "1.0.0");
-    }
-
-    function test_oracle_selectors_are_those_that_clients_call() public pure {
-        vm.assertTrue(ORACLE.getL1Fee.selector == 0x49948e0e);
-        vm.assertTrue(ORACLE.getL1GasUsed.selector == 0xde26c4a1);
-        vm.assertTrue(ORACLE.l1BaseFee.selector == 0x519b4bd3);
     }
 
     // Contracts that are not ours.

@@ -5,12 +5,14 @@
 
 use crate::{
     block::BlockEnv,
-    error::{ExecuteError, SkipReason},
-    evm::{self, Engine},
+    error::{ExecuteError, SkipReason, ViewError},
+    evm::{self, Engine, UserHandler},
+    fees::FeeSchedule,
     rules::ChainRules,
     state::{Overlay, StateView},
 };
 use alloc::vec::Vec;
+use alloy_consensus::{SignableTransaction, TxEip1559, TxEip7702};
 use alloy_eips::{eip2930::AccessList, eip7702::SignedAuthorization};
 use alloy_primitives::{Address, B256, Bytes, Log, TxKind, U256};
 use revm::{
@@ -20,7 +22,7 @@ use revm::{
         result::{EVMError, ExecutionResult, HaltReason},
     },
     context_interface::either::Either,
-    handler::{Handler, MainnetHandler},
+    handler::Handler,
 };
 
 /// A call to simulate. `Default` is a call from and to the zero address without value.
@@ -32,7 +34,7 @@ pub struct CallRequest {
     pub to: TxKind,
     /// Gas limit; `None` takes the block's gas limit, bounded by the transaction cap.
     pub gas_limit: Option<u64>,
-    /// Price per gas in wei; 0 switches the base fee check and the fee charge off.
+    /// Price per gas in wei; 0 switches the base fee check and every fee off.
     pub gas_price_wei: u128,
     /// Value in wei; must be covered by the sender's balance.
     pub value: U256,
@@ -42,6 +44,110 @@ pub struct CallRequest {
     pub access_list: AccessList,
     /// Authorizations (EIP-7702).
     pub authorization_list: Vec<SignedAuthorization>,
+}
+
+impl CallRequest {
+    /// The transaction that would make this call, serialized without signature. What the request
+    /// does not say is filled in so that no transaction made of it is larger in
+    /// [`SizeModel`](crate::fees::SizeModel): bytes that are not zero, as many as there can be. The
+    /// nonce is taken to be of two bytes at least.
+    fn unsigned_max(&self, chain_id: u64, nonce: u64) -> Vec<u8> {
+        // A wallet may bid up to twice as much, and anything below it as priority fee.
+        let price_wei = u128::MAX >> self.gas_price_wei.leading_zeros().saturating_sub(1);
+        let gas_limit = u64::MAX >> TRANSACTION_GAS_LIMIT_BITS_UNUSED;
+        let (nonce, value, input) = (nonce | 0xffff, self.value, self.input.clone());
+        let access_list = self.access_list.clone();
+        let mut bytes = Vec::new();
+        if self.authorization_list.is_empty() {
+            let (max_fee_per_gas, max_priority_fee_per_gas) = (price_wei, price_wei);
+            let to = self.to;
+            TxEip1559 {
+                chain_id,
+                nonce,
+                gas_limit,
+                max_fee_per_gas,
+                max_priority_fee_per_gas,
+                to,
+                value,
+                access_list,
+                input,
+            }
+            .encode_for_signing(&mut bytes);
+            return bytes;
+        }
+        TxEip7702 {
+            chain_id,
+            nonce,
+            gas_limit,
+            max_fee_per_gas: price_wei,
+            max_priority_fee_per_gas: price_wei,
+            to: self.to.to().copied().unwrap_or_default(),
+            value,
+            access_list,
+            authorization_list: self.authorization_list.clone(),
+            input,
+        }
+        .encode_for_signing(&mut bytes);
+        bytes
+    }
+}
+
+/// What a call would pay beside its gas if it were sent as a transaction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ExtraFees {
+    /// L1 data fee in wei: at least what the transaction is charged, and a few bytes' worth more.
+    pub l1_fee_wei: U256,
+    /// Operator fee in wei, for the gas that was named.
+    pub operator_fee_wei: U256,
+}
+
+/// What a call would pay beside its gas, with the L1 base fees of this state, if it used `gas`.
+///
+/// # Errors
+/// [`ViewError`] when the state cannot be read.
+pub fn extra_fees<V: StateView>(
+    overlay: &mut Overlay<'_, V>,
+    rules: &ChainRules,
+    request: &CallRequest,
+    gas: u64,
+) -> Result<ExtraFees, ViewError> {
+    let extra = Extra::of(overlay, rules, request)?;
+    Ok(extra.map_or_else(ExtraFees::default, |extra| ExtraFees {
+        l1_fee_wei: extra.l1_wei,
+        operator_fee_wei: extra.fees.operator_fee_wei(gas),
+    }))
+}
+
+/// The fees beside gas as a call meets them.
+#[derive(Clone, Copy, Debug)]
+struct Extra {
+    fees: FeeSchedule,
+    l1_wei: U256,
+}
+
+impl Extra {
+    fn of<V: StateView>(
+        overlay: &mut Overlay<'_, V>,
+        rules: &ChainRules,
+        request: &CallRequest,
+    ) -> Result<Option<Self>, ViewError> {
+        let Some(fees) = FeeSchedule::of_overlay(rules, overlay)? else { return Ok(None) };
+        let nonce = overlay.account(request.from)?.unwrap_or_default().nonce;
+        let unsigned = request.unsigned_max(rules.chain_id(), nonce);
+        Ok(Some(Self { fees, l1_wei: fees.l1_fee_unsigned_wei(&unsigned) }))
+    }
+
+    /// What a call that names a price is charged; one that names none pays nothing at all.
+    fn charged<V: StateView>(
+        overlay: &mut Overlay<'_, V>,
+        rules: &ChainRules,
+        request: &CallRequest,
+    ) -> Result<Option<Self>, ViewError> {
+        if request.gas_price_wei == 0 {
+            return Ok(None);
+        }
+        Self::of(overlay, rules, request)
+    }
 }
 
 /// How the top call ended.
@@ -83,6 +189,9 @@ pub enum Estimate {
 /// cannot hold a thread for longer than about a second.
 pub const CALL_GAS_MAX: u64 = 50_000_000;
 
+/// A gas limit above 24 bits is taken for one of 24: the transaction cap is hardly ever higher.
+const TRANSACTION_GAS_LIMIT_BITS_UNUSED: u32 = 64 - 24;
+
 /// Gas used by a transfer to an account without code.
 const TRANSFER_GAS: u64 = 21_000;
 
@@ -96,13 +205,14 @@ const ESTIMATE_TOLERANCE_PER_MILLE: u64 = 15;
 /// # Errors
 /// [`ExecuteError`] when the state cannot be read. An invalid call is the inner error.
 pub fn call<V: StateView>(
-    overlay: Overlay<'_, V>,
+    mut overlay: Overlay<'_, V>,
     rules: &ChainRules,
     env: &BlockEnv,
     request: &CallRequest,
 ) -> Result<Result<CallOutcome, SkipReason>, ExecuteError> {
     let gas_limit = request.gas_limit.unwrap_or(CALL_GAS_MAX).min(CALL_GAS_MAX);
-    Simulator::new(overlay, rules, env, request).run(request, gas_limit)
+    let extra = Extra::charged(&mut overlay, rules, request)?;
+    Simulator::new(overlay, rules, env, request, extra).run(request, gas_limit)
 }
 
 /// Finds a gas limit with which the call succeeds, by bisection as geth does.
@@ -121,21 +231,27 @@ pub fn estimate_gas<V: StateView>(
     };
     let mut high = request.gas_limit.unwrap_or(cap).min(cap).min(env.gas_limit);
     let balance_wei = overlay.account(request.from)?.unwrap_or_default().balance_wei;
+    let extra = Extra::charged(&mut overlay, rules, request)?;
     if request.gas_price_wei > 0 {
-        let Some(available) = balance_wei.checked_sub(request.value) else {
-            return Ok(Err(SkipReason::InsufficientFunds { balance_wei, cost_wei: request.value }));
+        let beside_wei = extra.map_or(U256::ZERO, |it| it.fees.extra_fixed_wei(it.l1_wei));
+        let cost_wei = request.value.saturating_add(beside_wei);
+        let Some(available_wei) = balance_wei.checked_sub(cost_wei) else {
+            return Ok(Err(SkipReason::InsufficientFunds { balance_wei, cost_wei }));
         };
-        let affordable = available / U256::from(request.gas_price_wei);
-        high = high.min(affordable.saturating_to());
+        let scalar = extra.map_or(0, |it| it.fees.rules().operator_fee_scalar);
+        high = high.min(affordable_gas(available_wei, request.gas_price_wei, scalar));
     }
-    let mut simulator = Simulator::new(overlay, rules, env, request);
+    let mut simulator = Simulator::new(overlay, rules, env, request, extra);
     let first = match simulator.run(request, high)? {
         Ok(outcome) => outcome,
         Err(SkipReason::IntrinsicGas { .. } | SkipReason::FloorGas { .. })
             if request.gas_price_wei > 0 && high < cap =>
         {
-            let cost_wei = request.value
-                + U256::from(request.gas_price_wei) * U256::from(high.max(TRANSFER_GAS));
+            let gas = high.max(TRANSFER_GAS);
+            let beside_wei = extra.map_or(U256::ZERO, |it| it.fees.extra_wei(it.l1_wei, gas));
+            let cost_wei = (U256::from(request.gas_price_wei) * U256::from(gas))
+                .saturating_add(request.value)
+                .saturating_add(beside_wei);
             return Ok(Err(SkipReason::InsufficientFunds { balance_wei, cost_wei }));
         }
         Err(reason) => return Ok(Err(reason)),
@@ -144,6 +260,16 @@ pub fn estimate_gas<V: StateView>(
         return Ok(Ok(Estimate::Failed(first)));
     }
     bisect(&mut simulator, request, first.gas_used, high).map(|gas| Ok(Estimate::GasLimit(gas)))
+}
+
+/// Gas that can be bought, with the operator fee for it.
+fn affordable_gas(available_wei: U256, price_wei: u128, operator_fee_scalar: u32) -> u64 {
+    const MILLION: U256 = U256::from_limbs([1_000_000, 0, 0, 0]);
+    let millionths = U256::from(price_wei) * MILLION + U256::from(operator_fee_scalar);
+    match available_wei.checked_mul(MILLION) {
+        Some(available) => (available / millionths).saturating_to(),
+        None => u64::MAX,
+    }
 }
 
 /// Least sufficient gas limit in `gas_used..=high`, within the tolerance.
@@ -180,6 +306,7 @@ fn bisect<V: StateView>(
 /// One EVM for many runs of the same call.
 struct Simulator<'v, V: StateView> {
     engine: Engine<Journal<Overlay<'v, V>>>,
+    extra: Option<Extra>,
 }
 
 impl<'v, V: StateView> Simulator<'v, V> {
@@ -188,6 +315,7 @@ impl<'v, V: StateView> Simulator<'v, V> {
         rules: &ChainRules,
         env: &BlockEnv,
         request: &CallRequest,
+        extra: Option<Extra>,
     ) -> Self {
         let free = request.gas_price_wei == 0;
         let engine = evm::engine(Journal::new(overlay), rules, env, |cfg| {
@@ -198,7 +326,7 @@ impl<'v, V: StateView> Simulator<'v, V> {
             cfg.tx_gas_limit_cap = Some(u64::MAX);
             cfg.tx_chain_id_check = false;
         });
-        Self { engine }
+        Self { engine, extra }
     }
 
     fn run(
@@ -223,7 +351,8 @@ impl<'v, V: StateView> Simulator<'v, V> {
             max_fee_per_blob_gas: 0,
             authorization_list: list.collect(),
         };
-        let result = MainnetHandler::default().run(&mut self.engine);
+        let charge = self.extra.map(|extra| extra.fees.charge_of(extra.l1_wei, gas_limit));
+        let result = UserHandler::crediting(charge).run(&mut self.engine);
         self.engine.finalize();
         match result {
             Ok(result) => Ok(Ok(outcome(result))),

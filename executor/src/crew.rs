@@ -9,6 +9,7 @@ use crate::{
     counters::{Counters, Stopwatch, Strategy},
     error::{ExecuteError, ViewError},
     execute::{Mode, Options, guard},
+    fees::FeeSchedule,
     knowledge::Knowledge,
     lane::{Base, Lane, LaneJournal, TransferRules},
     parallel::{self, Announced, Forecast, Guide, Lesson, Plan, threads},
@@ -39,6 +40,7 @@ struct Sharing<'v, V: StateView> {
     access_list: Option<&'v BlockAccessList>,
     team: Option<parallel::Team<'v, V>>,
     env: BlockEnv,
+    rules: ChainRules,
 }
 
 impl<'v, V: StateView + Sync> Crew<'v, V> {
@@ -59,6 +61,7 @@ impl<'v, V: StateView + Sync> Crew<'v, V> {
                 access_list: options.access_list,
                 team: None,
                 env: env.clone(),
+                rules: rules.clone(),
             },
         }
     }
@@ -89,7 +92,11 @@ impl<'v, V: StateView + Sync> Crew<'v, V> {
             counters.strategy = Strategy::InOrder;
         }
         if self.helpers(transactions) > 0 {
-            return self.share(transactions, progress, counters);
+            // A helper is told the fees beside gas once: what changes them begins a batch.
+            let rules = self.sharing.rules.clone();
+            let mut batches =
+                transactions.chunk_by(|_, next| FeeSchedule::set_by(&rules, next).is_none());
+            return batches.try_for_each(|batch| self.share(batch, progress, counters));
         }
         let stopwatch = Stopwatch::start();
         for transaction in transactions {

@@ -248,8 +248,12 @@ impl L1Attributes {
     #[must_use]
     pub fn from_deposit(deposit: &Deposit) -> Option<Self> {
         let input = &deposit.input;
-        let selector = &keccak256(SET_L1_BLOCK_VALUES.as_bytes())[..4];
-        if deposit.from != DEPOSITOR_ACCOUNT || input.len() != 196 || &input[..4] != selector {
+        // Asked of every deposit: the hash comes last.
+        if deposit.from != DEPOSITOR_ACCOUNT
+            || deposit.to != TxKind::Call(L1_BLOCK_ADDRESS)
+            || input.len() != 196
+            || input[..4] != keccak256(SET_L1_BLOCK_VALUES.as_bytes())[..4]
+        {
             return None;
         }
         let word = |i: usize| U256::from_be_slice(&input[4 + 32 * i..36 + 32 * i]);

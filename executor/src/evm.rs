@@ -9,6 +9,7 @@ use crate::{
     block::BlockEnv,
     deposit::Deposit,
     error::{ExecuteError, SkipReason, ViewError},
+    fees::FeeSchedule,
     receipt::Receipt,
     requests::requests_hash,
     rules::ChainRules,
@@ -38,8 +39,9 @@ use revm::{
     state::EvmState,
 };
 
-#[cfg(feature = "std")]
-mod feeless;
+mod user;
+
+pub(crate) use user::UserHandler;
 
 pub(crate) type Engine<J> =
     MainnetEvm<Context<RevmBlock, TxEnv, CfgEnv, <J as JournalTr>::Database, J, ()>>;
@@ -133,14 +135,32 @@ impl<V: StateView> BlockJournal for Journal<Overlay<'_, V>> {
 /// revm set up for one block of one chain.
 pub(crate) struct RuleEvm<J: BlockJournal> {
     engine: Engine<J>,
-    spec: SpecId,
-    is_ethereum: bool,
+    rules: ChainRules,
+    /// The fees beside gas that signed transactions pay from here on.
+    fees: Option<FeeSchedule>,
 }
 
 impl<J: BlockJournal> RuleEvm<J> {
     pub(crate) fn new(journal: J, rules: &ChainRules, env: &BlockEnv) -> Self {
-        let is_ethereum = matches!(rules, ChainRules::Ethereum(_));
-        Self { engine: engine(journal, rules, env, |_| {}), spec: rules.spec(), is_ethereum }
+        Self { engine: engine(journal, rules, env, |_| {}), rules: rules.clone(), fees: None }
+    }
+
+    fn spec(&self) -> SpecId {
+        self.rules.spec()
+    }
+
+    fn is_ethereum(&self) -> bool {
+        matches!(self.rules, ChainRules::Ethereum(_))
+    }
+
+    /// The fees beside gas that the next signed transaction pays: those of the last L1 attributes.
+    pub(crate) fn fees(&self) -> Option<FeeSchedule> {
+        self.fees
+    }
+
+    /// Goes on under fees that were put in force elsewhere.
+    pub(crate) fn set_fees(&mut self, fees: Option<FeeSchedule>) {
+        self.fees = fees;
     }
 
     pub(crate) fn into_journal(self) -> J {
@@ -164,15 +184,15 @@ impl<J: BlockJournal> RuleEvm<J> {
     pub(crate) fn begin_block(&mut self, env: &BlockEnv) -> Result<(), ExecuteError> {
         // Its rules are incomplete here: claiming to execute such a block would give a wrong header
         // instead of an error.
-        if self.spec > SpecId::OSAKA {
-            return Err(ExecuteError::UnsupportedSpec { spec: self.spec });
+        if self.spec() > SpecId::OSAKA {
+            return Err(ExecuteError::UnsupportedSpec { spec: self.spec() });
         }
-        if let (true, Some(root)) = (self.is_ethereum, env.parent_beacon_block_root)
-            && self.spec.is_enabled_in(SpecId::CANCUN)
+        if let (true, Some(root)) = (self.is_ethereum(), env.parent_beacon_block_root)
+            && self.spec().is_enabled_in(SpecId::CANCUN)
         {
             self.system_call(eip4788::BEACON_ROOTS_ADDRESS, root.into())?;
         }
-        if self.spec.is_enabled_in(SpecId::PRAGUE) {
+        if self.spec().is_enabled_in(SpecId::PRAGUE) {
             self.system_call(eip2935::HISTORY_STORAGE_ADDRESS, env.parent_hash.into())?;
         }
         Ok(())
@@ -185,8 +205,9 @@ impl<J: BlockJournal> RuleEvm<J> {
         env: &BlockEnv,
         receipts: &[Receipt],
     ) -> Result<Option<B256>, ExecuteError> {
+        let reward = block_reward_wei(self.spec()).filter(|_| self.is_ethereum());
         let journal = &mut self.engine.ctx.journaled_state;
-        if let (true, Some(reward)) = (self.is_ethereum, block_reward_wei(self.spec)) {
+        if let Some(reward) = reward {
             for ommer in &env.ommers {
                 let distance = (ommer.number + 8).saturating_sub(env.number);
                 journal.credit(ommer.beneficiary, reward * U256::from(distance) / U256::from(8))?;
@@ -197,7 +218,7 @@ impl<J: BlockJournal> RuleEvm<J> {
         for withdrawal in env.withdrawals.iter().flatten() {
             journal.credit(withdrawal.address, withdrawal.amount_wei())?;
         }
-        if !self.is_ethereum || !self.spec.is_enabled_in(SpecId::PRAGUE) {
+        if !self.is_ethereum() || !self.spec().is_enabled_in(SpecId::PRAGUE) {
             return Ok(None);
         }
         let withdrawals =
@@ -228,10 +249,16 @@ impl<J: BlockJournal> RuleEvm<J> {
         match transaction.body() {
             Body::Signed(signed) => {
                 self.engine.ctx.tx = signed_env(signed, transaction.sender());
-                let result = MainnetHandler::default().run(&mut self.engine);
+                let mut handler = UserHandler::crediting(self.charge(transaction));
+                let result = handler.run(&mut self.engine);
                 self.conclude(result, transaction.hash())
             }
-            Body::Deposit(deposit) => self.transact_deposit(deposit, transaction.hash()).map(Ok),
+            Body::Deposit(deposit) => {
+                if let Some(fees) = FeeSchedule::set_by(&self.rules, transaction) {
+                    self.fees = Some(fees);
+                }
+                self.transact_deposit(deposit, transaction.hash()).map(Ok)
+            }
         }
     }
 

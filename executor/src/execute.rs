@@ -24,7 +24,7 @@ use alloy_primitives::{Address, U256};
 use core::num::NonZeroUsize;
 
 #[cfg(feature = "std")]
-use crate::{crew::Crew, knowledge::Knowledge, lane};
+use crate::{crew::Crew, fees::FeeAccounts, knowledge::Knowledge, lane};
 
 /// How the transactions of a block are executed. The result does not depend on it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -232,7 +232,8 @@ impl<'v, V: StateView + Sync> Execution<'v, V> {
             Engine::Reference(reference) => Ok(reference.changes()),
             #[cfg(feature = "std")]
             Engine::Lane(crew) => {
-                Ok(crew.leader().journal_mut().take_report(self.env.beneficiary)?)
+                let fees = FeeAccounts::new(self.progress.rules(), &self.env);
+                Ok(crew.leader().journal_mut().take_report(&fees)?)
             }
         }
     }

@@ -85,6 +85,14 @@ struct ConfigPreimage {
     l1_blob_schedule: Vec<u64>,
     outputs: Address,
     portal: Address,
+    l1_base_fee_scalar: u32,
+    l1_blob_base_fee_scalar: u32,
+    operator_fee_scalar: u32,
+    operator_fee_constant_wei: u64,
+    zero_byte_millionths: u32,
+    other_byte_millionths: u32,
+    discount_millionths: u32,
+    size_min_millionths: u32,
 }
 
 impl Genesis {
@@ -94,7 +102,8 @@ impl Genesis {
         Arc::new(ChainRules::Rollup(self.rules.clone()))
     }
 
-    /// The alloc as a change from nothing.
+    /// The alloc as a change from nothing. What the fee predeploys know of the rules is added, so that
+    /// the file cannot say two things.
     #[must_use]
     pub fn state_diff(&self) -> StateDiff {
         let mut diff = StateDiff::default();
@@ -106,8 +115,12 @@ impl Genesis {
                 code_hash: code.hash_slow(),
             };
             let after = (!account.is_empty()).then_some(account);
-            let slots = genesis.storage.iter().filter(|(_, value)| !value.is_zero());
-            let slots = slots.map(|(slot, &after)| (*slot, SlotDiff { before: U256::ZERO, after }));
+            let mut storage = genesis.storage.clone();
+            if !genesis.code.is_empty() {
+                storage.extend(self.rules.fees.storage_of(*address));
+            }
+            let slots = storage.into_iter().filter(|(_, value)| !value.is_zero());
+            let slots = slots.map(|(slot, after)| (slot, SlotDiff { before: U256::ZERO, after }));
             let account_diff =
                 AccountDiff { before: None, after, wiped: false, slots: slots.collect() };
             diff.accounts.insert(*address, account_diff);
@@ -162,6 +175,7 @@ impl Genesis {
     #[must_use]
     pub fn config_hash(&self, genesis_hash: B256) -> B256 {
         let rules = &self.rules;
+        let fees = &rules.fees;
         let preimage = ConfigPreimage {
             genesis_hash,
             chain_id: rules.chain_id,
@@ -176,6 +190,14 @@ impl Genesis {
             outputs: self.l1.outputs,
             portal: self.l1.portal,
             l1_blob_schedule: self.l1.blob_schedule.iter().flat_map(|(t, f)| [*t, *f]).collect(),
+            l1_base_fee_scalar: fees.l1_base_fee_scalar,
+            l1_blob_base_fee_scalar: fees.l1_blob_base_fee_scalar,
+            operator_fee_scalar: fees.operator_fee_scalar,
+            operator_fee_constant_wei: fees.operator_fee_constant_wei,
+            zero_byte_millionths: fees.size.zero_byte_millionths,
+            other_byte_millionths: fees.size.other_byte_millionths,
+            discount_millionths: fees.size.discount_millionths,
+            size_min_millionths: fees.size.size_min_millionths,
         };
         let mut bytes = Vec::new();
         preimage.encode(&mut bytes);

@@ -25,6 +25,7 @@ pub mod error;
 pub mod ethereum;
 mod evm;
 pub mod execute;
+pub mod fees;
 pub mod genesis;
 #[cfg(feature = "std")]
 pub mod keccak;
@@ -52,6 +53,7 @@ pub use counters::Counters;
 pub use deposit::{Deposit, L1Attributes, L1Origin};
 pub use error::{ExecuteError, SkipReason, ViewError};
 pub use execute::{Execution, Mode, Options, execute, execute_with};
+pub use fees::{FeeRules, FeeSchedule};
 pub use genesis::Genesis;
 #[cfg(feature = "std")]
 pub use knowledge::Knowledge;

@@ -1,8 +1,9 @@
-//! Which rules a block is executed under, and the fee arithmetic they contain.
+//! Which rules a block is executed under.
 //!
-//! Owns chain parameters and the EIP-1559 step. Does not hold state, and reads no configuration:
+//! Owns chain parameters and the EIP-1559 step; the fees beside gas are in [`crate::fees`]. Does not hold state, and reads no configuration:
 //! the values come from genesis.
 
+use crate::fees::FeeRules;
 use alloy_eips::eip1559::{BaseFeeParams, calc_next_block_base_fee};
 use alloy_primitives::{Address, B256};
 use revm::primitives::hardfork::SpecId;
@@ -48,6 +49,9 @@ pub struct RollupRules {
     /// An L2 block's timestamp is at most this many seconds after its L1 origin's, so that the
     /// operator cannot run the clock away from L1.
     pub sequencer_drift_secs_max: u64,
+    /// L1 data fee and operator fee.
+    #[serde(default)]
+    pub fees: FeeRules,
 }
 
 impl Default for RollupRules {
@@ -62,6 +66,7 @@ impl Default for RollupRules {
             transaction_gas_limit: 1 << 24,
             fee_recipient: Address::ZERO,
             sequencer_drift_secs_max: 1_800,
+            fees: FeeRules::default(),
         }
     }
 }

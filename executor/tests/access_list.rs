@@ -10,7 +10,7 @@ use alloy::{
     primitives::{Address, Bytes, TxKind, U256, address, bytes},
 };
 use executor::{
-    BlockAccessList, BlockInput, ExecutedBlock, MemoryState, Mode, Options, StateView,
+    BlockAccessList, BlockInput, ExecutedBlock, FeeSchedule, MemoryState, Mode, Options, StateView,
     access_list::{ACCESS_LIST_BYTES_MAX, AccessListError, Claims, access_list},
     execute_with,
 };
@@ -65,6 +65,16 @@ fn check_last_values(view: &MemoryState, list: &BlockAccessList, block: &Execute
     }
 }
 
+/// A block of one transaction; on a rollup behind the L1 attributes, which say what it is charged.
+fn alone(input: &BlockInput, block: &ExecutedBlock, index: usize) -> BlockInput {
+    let mut transactions = vec![block.transactions[index].clone()];
+    let first = &block.transactions[0];
+    if index > 0 && FeeSchedule::set_by(&input.rules, first).is_some() {
+        transactions.insert(0, first.clone());
+    }
+    BlockInput { transactions, rules: input.rules.clone(), env: input.env.clone() }
+}
+
 /// Each transaction, alone on the state that the list claims was before it, gives its receipt and
 /// changes what the list says it does.
 fn check_each_transaction(
@@ -76,12 +86,13 @@ fn check_each_transaction(
     let claims = Claims::new(view, list);
     let writes = list.writes(block.transactions.len());
     let mut gas_before = 0;
-    for (index, transaction) in block.transactions.iter().enumerate() {
-        let transactions = vec![transaction.clone()];
-        let alone = BlockInput { transactions, rules: input.rules.clone(), env: input.env.clone() };
+    for index in 0..block.transactions.len() {
+        let alone = alone(input, block, index);
         let executed = executor::execute(&claims.before(index), &alone, Mode::Sequential).unwrap();
-        let (own, expected) = (&executed.receipts[0], &block.receipts[index]);
-        assert_eq!(own.cumulative_gas_used, expected.cumulative_gas_used - gas_before);
+        let (own, expected) = (executed.receipts.last().unwrap(), &block.receipts[index]);
+        let before_own = executed.receipts.iter().rev().nth(1);
+        let own_gas = own.cumulative_gas_used - before_own.map_or(0, |it| it.cumulative_gas_used);
+        assert_eq!(own_gas, expected.cumulative_gas_used - gas_before);
         assert_eq!((own.success, &own.logs), (expected.success, &expected.logs));
         assert_eq!(own.deposit_nonce, expected.deposit_nonce);
         gas_before = expected.cumulative_gas_used;
@@ -282,10 +293,8 @@ proptest! {
         prop_assert_eq!(hostile.writes(transactions).len(), transactions);
         modes::assert_same(block, &replay(state, input, &hostile), "with a hostile list");
         let claims = Claims::new(state, &hostile);
-        for (index, transaction) in block.transactions.iter().enumerate() {
-            let transactions = vec![transaction.clone()];
-            let (rules, env) = (input.rules.clone(), input.env.clone());
-            let alone = BlockInput { rules, env, transactions };
+        for index in 0..block.transactions.len() {
+            let alone = alone(input, block, index);
             // A result or an error, both of which the one who validates throws away.
             let _ = executor::execute(&claims.before(index), &alone, Mode::Sequential);
         }

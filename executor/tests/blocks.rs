@@ -36,7 +36,9 @@ fn a_transfer_moves_value_and_burns_the_base_fee() {
     let price =
         block.transactions[1].effective_gas_price_wei(block.header.base_fee_per_gas.unwrap());
     let spent = U256::from(21_000) * U256::from(price);
-    assert_eq!(balance(&chain.state, signer(0).address()), ether(999) - spent);
+    let fees = executor::FeeSchedule::set_by(&chain.rules, &block.transactions[0]).unwrap();
+    let beside = fees.l1_fee_wei(block.transactions[1].raw()) + fees.operator_fee_wei(21_000);
+    assert_eq!(balance(&chain.state, signer(0).address()), ether(999) - spent - beside);
     let tip = U256::from(21_000);
     assert_eq!(balance(&chain.state, block.header.beneficiary), tip, "tip of 1 wei per gas");
 }

@@ -16,6 +16,8 @@ mod blockchain_tests;
 mod blocks;
 mod ethers;
 mod failures;
+mod fee_oracle;
+mod fees;
 mod files;
 mod fuzz;
 mod keccak;

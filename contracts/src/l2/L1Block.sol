@@ -6,7 +6,8 @@ pragma solidity 0.8.37;
 /// its deposits from. Predeploy at 0x4200000000000000000000000000000000000015.
 ///
 /// Names and storage slots are those of the OP Stack's contract, so that readers of either work. The
-/// setter is our own. The fee fields that the rollup does not use yet are zero.
+/// setter is our own. Scalars and operator fee are written by genesis, from the chain's rules, and
+/// never change. The fields of the OP Stack's first fee formula are zero.
 ///
 /// What it deliberately does not do: it does not check the values. The first transaction of an L2
 /// block sets them and every node derives that transaction from L1.
@@ -24,9 +25,9 @@ contract L1Block {
     bytes32 public hash;
     /// @notice Number of L2 blocks since the first with this L1 block. Slot 3.
     uint64 public sequenceNumber;
-    /// @notice Weight of the blob base fee in the L1 data fee; unused. Slot 3.
+    /// @notice Weight of the blob base fee in the L1 data fee, in millionths. Slot 3.
     uint32 public blobBaseFeeScalar;
-    /// @notice Weight of the base fee in the L1 data fee; unused. Slot 3.
+    /// @notice Weight of the base fee in the L1 data fee, in millionths. Slot 3.
     uint32 public baseFeeScalar;
     /// @notice Versioned hash of the batcher's address in the OP Stack; unused. Slot 4.
     bytes32 public batcherHash;
@@ -36,9 +37,9 @@ contract L1Block {
     uint256 public l1FeeScalar;
     /// @notice Blob base fee of the L1 block in wei. Slot 7.
     uint256 public blobBaseFee;
-    /// @notice Constant part of an operator fee; there is none. Slot 8.
+    /// @notice Operator fee of every transaction in wei. Slot 8.
     uint64 public operatorFeeConstant;
-    /// @notice Scalar part of an operator fee; there is none. Slot 8.
+    /// @notice Operator fee for each gas, in millionths of a wei. Slot 8.
     uint32 public operatorFeeScalar;
 
     /// @notice The caller is not the depositor account.

@@ -9,6 +9,7 @@ use crate::{
     dao_fork,
     error::{ExecuteError, ViewError},
     evm::RuleEvm,
+    fees::FeeSchedule,
     rules::ChainRules,
     state::{Account, AccountDiff, Overlay, PostState, Reads, StateDiff, StateTrie, StateView},
 };
@@ -67,6 +68,7 @@ struct Replay<'v, V> {
     rules: &'v ChainRules,
     env: &'v BlockEnv,
     layer: Layer<'v, V>,
+    fees: Option<FeeSchedule>,
     /// 0 before the transactions, then one more for each, and for what follows them.
     index: u64,
     accounts: BTreeMap<Address, Changes>,
@@ -84,7 +86,8 @@ struct Changes {
 
 impl<'v, V: StateView> Replay<'v, V> {
     fn new(view: &'v V, rules: &'v ChainRules, env: &'v BlockEnv) -> Self {
-        Self { rules, env, layer: Layer::new(view), index: 0, accounts: BTreeMap::new() }
+        let layer = Layer::new(view);
+        Self { rules, env, layer, fees: None, index: 0, accounts: BTreeMap::new() }
     }
 
     /// One step of the block on an overlay of its own, so that the diff is the step's.
@@ -94,7 +97,9 @@ impl<'v, V: StateView> Replay<'v, V> {
     ) -> Result<T, ExecuteError> {
         let journal = Journal::new(Overlay::new(&self.layer));
         let mut evm = RuleEvm::new(journal, self.rules, self.env);
+        evm.set_fees(self.fees);
         let result = run(&mut evm)?;
+        self.fees = evm.fees();
         let overlay = evm.into_journal().database;
         let (reads, diff) = (overlay.reads(), overlay.diff());
         self.add(reads, &diff)?;

@@ -5,7 +5,10 @@
 //! executing the transaction on the leader's lane would have gone the same way, step by step.
 
 use super::{base, journal::LaneJournal, trace::Trace};
-use crate::state::{Account, StateView};
+use crate::{
+    fees::{FeeAccounts, Payout},
+    state::{Account, StateView},
+};
 use alloc::vec::Vec;
 use alloy_primitives::{Address, U256, map::Entry};
 use revm::state::{Account as RevmAccount, AccountInfo, EvmState, EvmStorageSlot};
@@ -80,16 +83,16 @@ impl Patch {
     }
 
     /// Whether the entries from and to these places say the same as another patch, but for the
-    /// beneficiary's account.
+    /// accounts that get fees.
     pub(crate) fn part_is(
         &self,
         from: (usize, usize),
         to: (usize, usize),
         other: &Self,
-        beneficiary: Address,
+        fee_accounts: &FeeAccounts,
     ) -> bool {
         let (accounts, slots) = (&self.accounts[from.0..to.0], &self.slots[from.1..to.1]);
-        let is_fee = |account: &&(Address, Account)| account.0 == beneficiary;
+        let is_fee = |account: &&(Address, Account)| fee_accounts.contains(account.0);
         let mut paid = accounts.iter().filter(|account| !is_fee(account));
         paid.all(|account| other.accounts.contains(account))
             && other.accounts.iter().filter(|it| !is_fee(it)).all(|it| accounts.contains(it))
@@ -146,15 +149,15 @@ impl Access {
 
 impl<V: StateView> LaneJournal<'_, V> {
     /// What the last transaction of this (helper's) lane accessed, to be taken over by the leader.
-    /// `None` when it created, destroyed or delegated an account, or looked at the beneficiary:
+    /// `None` when it created, destroyed or delegated an account, or looked at one that gets fees:
     /// the leader executes such a transaction itself, and this lane forgets those accounts.
     pub(crate) fn take_access(&mut self) -> Option<Access> {
         self.trace.remove_repeats();
         let Self { inner, trace } = self;
         let state = &mut inner.inner.state;
         let mut is_plain = !core::mem::take(&mut inner.database.tripped);
-        if !is_plain && let Some(beneficiary) = inner.database.tripwire {
-            state.remove(&beneficiary);
+        if !is_plain && let Some(accounts) = inner.database.tripwire {
+            accounts.all().for_each(|address| drop(state.remove(&address)));
         }
         // The loads from the view are noted in their order; what is not among them came from an
         // earlier transaction of this lane, or from the leader.
@@ -277,7 +280,7 @@ impl<V: StateView> LaneJournal<'_, V> {
         let database = &mut self.inner.database;
         let state = &mut self.inner.inner.state;
         for (address, account) in &patch.accounts[from.0..to.0] {
-            if Some(*address) == database.tripwire {
+            if database.is_tripwire(*address) {
                 continue;
             }
             let Some(known) = state.get_mut(address) else {
@@ -332,7 +335,7 @@ impl<V: StateView> LaneJournal<'_, V> {
         patch: impl FnOnce(&mut Account),
     ) {
         let database = &mut self.inner.database;
-        if Some(address) == database.tripwire {
+        if database.is_tripwire(address) {
             return;
         }
         if let Some(account) = self.inner.inner.state.get_mut(&address) {
@@ -402,15 +405,20 @@ impl<V: StateView> LaneJournal<'_, V> {
         }
     }
 
-    /// Adds the fee of a transaction that was taken over.
+    /// Adds the fees of a transaction that was taken over, in the reference's order.
     ///
     /// # Errors
     /// The view cannot be read.
-    pub(crate) fn credit_fee(
+    pub(crate) fn credit_fees(
         &mut self,
-        beneficiary: Address,
-        fee_wei: U256,
+        accounts: &FeeAccounts,
+        payout: Payout,
     ) -> Result<(), crate::ViewError> {
+        self.credit_fee(accounts.beneficiary, payout.priority_wei)?;
+        payout.to_vaults().try_for_each(|(vault, wei)| self.credit_fee(vault, wei))
+    }
+
+    fn credit_fee(&mut self, beneficiary: Address, fee_wei: U256) -> Result<(), crate::ViewError> {
         let Some(known) = self.inner.inner.state.get_mut(&beneficiary) else {
             self.load_unvisited(beneficiary)?;
             return self.credit_fee(beneficiary, fee_wei);

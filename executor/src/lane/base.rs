@@ -6,6 +6,7 @@
 
 use crate::{
     error::ViewError,
+    fees::FeeAccounts,
     state::{Account, StateView},
 };
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
@@ -25,8 +26,8 @@ pub(crate) struct Base<'v, V> {
     pub(super) told: (usize, usize),
     pub(super) account_patches: AddressMap<Account>,
     pub(super) slot_patches: HashMap<(Address, U256), U256>,
-    /// The account that a helper may not know: fees are credited to it out of its sight.
-    pub(super) tripwire: Option<Address>,
+    /// The accounts that a helper may not know: fees are credited to them out of its sight.
+    pub(super) tripwire: Option<FeeAccounts>,
     pub(super) tripped: bool,
     /// Set when nobody needs the transaction any more that a helper executes.
     pub(super) abandoned: Option<Arc<AtomicBool>>,
@@ -52,10 +53,14 @@ impl<'v, V: StateView> Base<'v, V> {
         }
     }
 
-    /// The base of a helper's lane; loads of `beneficiary` are noticed, and execution ends soon after
+    /// The base of a helper's lane; loads of `fee_accounts` are noticed, and execution ends soon after
     /// `abandoned` is set.
-    pub(crate) fn of_helper(view: &'v V, beneficiary: Address, abandoned: Arc<AtomicBool>) -> Self {
-        Self { tripwire: Some(beneficiary), abandoned: Some(abandoned), ..Self::new(view) }
+    pub(crate) fn of_helper(
+        view: &'v V,
+        fee_accounts: FeeAccounts,
+        abandoned: Arc<AtomicBool>,
+    ) -> Self {
+        Self { tripwire: Some(fee_accounts), abandoned: Some(abandoned), ..Self::new(view) }
     }
 
     /// Fails when the transaction is abandoned; asked at every access to the state.
@@ -68,8 +73,13 @@ impl<'v, V: StateView> Base<'v, V> {
         }
     }
 
+    /// Whether a helper may not know this account.
+    pub(super) fn is_tripwire(&self, address: Address) -> bool {
+        self.tripwire.is_some_and(|accounts| accounts.contains(address))
+    }
+
     pub(super) fn load_account(&mut self, address: Address) -> Result<Option<Account>, ViewError> {
-        if self.tripwire == Some(address) {
+        if self.is_tripwire(address) {
             self.tripped = true;
         }
         if !self.account_patches.is_empty()

@@ -3,6 +3,7 @@
 use super::{Base, access::current, journal::LaneJournal, trace::Reported};
 use crate::{
     error::ViewError,
+    fees::FeeAccounts,
     state::{Account, AccountDiff, Changes, SlotDiff, StateDiff, StateView, Touched},
 };
 use alloc::{collections::BTreeMap, vec::Vec};
@@ -52,18 +53,18 @@ impl<V: StateView> LaneJournal<'_, V> {
 }
 
 impl<V: StateView> LaneJournal<'_, V> {
-    /// What is not as it was when this was asked last, and perhaps some of what is. `beneficiary` is
-    /// paid out of the trace's sight.
+    /// What is not as it was when this was asked last, and perhaps some of what is. Fees are paid out
+    /// of the trace's sight.
     ///
     /// # Errors
     /// The code of an account cannot be read.
-    pub(crate) fn take_report(&mut self, beneficiary: Address) -> Result<Changes, ViewError> {
+    pub(crate) fn take_report(&mut self, fees: &FeeAccounts) -> Result<Changes, ViewError> {
         self.trace.settle();
         self.trace.accounts.clear();
         self.trace.slots.clear();
         let Some(reported) = &mut self.trace.reported else { return Ok(Changes::default()) };
         let Reported { mut accounts, mut slots } = core::mem::take(reported);
-        accounts.push(beneficiary);
+        accounts.extend(fees.all());
         accounts.sort_unstable();
         accounts.dedup();
         slots.sort_unstable();

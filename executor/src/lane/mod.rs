@@ -30,6 +30,7 @@ use crate::{
     block::BlockEnv,
     error::{ExecuteError, SkipReason},
     evm::{Outcome, RuleEvm},
+    fees::FeeAccounts,
     rules::ChainRules,
     state::StateView,
     transaction::{Body, Transaction},
@@ -60,7 +61,7 @@ impl TransferRules {
             ty_max: if rules.spec().is_enabled_in(SpecId::LONDON) { 2 } else { 0 },
             base_fee_wei: env.base_fee_wei.unwrap_or(0),
             gas_limit_max,
-            beneficiary: env.beneficiary,
+            fee_accounts: FeeAccounts::new(rules, env),
         }
     }
 }
@@ -72,7 +73,7 @@ impl<V: StateView> Lane<'_, V> {
         self
     }
 
-    /// Executes a transaction as the leader: its fee is credited, its changes count.
+    /// Executes a transaction as the leader: its fees are credited, its changes count.
     pub(crate) fn execute(
         &mut self,
         transaction: &Transaction,
@@ -80,10 +81,10 @@ impl<V: StateView> Lane<'_, V> {
     ) -> Result<Result<Outcome, SkipReason>, ExecuteError> {
         let mut has_access_list = false;
         if let Body::Signed(signed) = transaction.body() {
-            let transfer = Transfer::of(signed, transaction.sender(), rules);
+            let transfer = Transfer::of(signed, transaction, rules, self.fees());
             self.journal_mut().begin_trace(false);
             if let Some(transfer) = transfer
-                && self.journal_mut().transfer_plainly(&transfer, Some(rules.beneficiary))?
+                && self.journal_mut().transfer_plainly(&transfer, Some(&rules.fee_accounts))?
             {
                 return Ok(Ok(transferred()));
             }

@@ -5,7 +5,12 @@
 //! compare every mode with the reference.
 
 use super::{access::clear_destroyed, base, journal::LaneJournal, trace::is_low};
-use crate::{error::ViewError, state::StateView, transaction::SignedTransaction};
+use crate::{
+    error::ViewError,
+    fees::{FeeAccounts, FeeSchedule, Payout},
+    state::StateView,
+    transaction::{SignedTransaction, Transaction},
+};
 use alloy_consensus::Transaction as _;
 use alloy_primitives::{Address, KECCAK256_EMPTY, TxKind, U256};
 
@@ -21,10 +26,10 @@ pub(crate) struct Transfer {
     value: U256,
     /// Balance needed, in wei.
     cost_max_wei: U256,
-    /// Fee paid, in wei.
+    /// All fees that the sender pays, in wei.
     fee_wei: U256,
-    /// Part of the fee that the beneficiary gets, in wei.
-    reward_wei: U256,
+    /// The part of them that is not burnt.
+    payout: Payout,
 }
 
 /// What of the block a transfer needs to know.
@@ -35,15 +40,16 @@ pub(crate) struct TransferRules {
     pub(crate) ty_max: u8,
     pub(crate) base_fee_wei: u64,
     pub(crate) gas_limit_max: u64,
-    pub(crate) beneficiary: Address,
+    pub(crate) fee_accounts: FeeAccounts,
 }
 
 impl Transfer {
-    /// The transfer that a transaction is; `None` for anything else.
+    /// The transfer that a transaction is; `None` for anything else. `fees` are those beside gas.
     pub(crate) fn of(
         signed: &SignedTransaction,
-        from: Address,
+        transaction: &Transaction,
         rules: &TransferRules,
+        fees: Option<FeeSchedule>,
     ) -> Option<Self> {
         let TxKind::Call(to) = signed.kind() else { return None };
         let base_fee_wei = u128::from(rules.base_fee_wei);
@@ -69,28 +75,41 @@ impl Transfer {
         let cost_max_wei = U256::from(price_max_wei)
             .checked_mul(U256::from(gas_limit))?
             .checked_add(signed.value())?;
+        let mut payout = Payout {
+            priority_wei: U256::from(price_wei - base_fee_wei) * gas,
+            ..Payout::default()
+        };
+        let mut extra_max_wei = U256::ZERO;
+        if let Some(fees) = fees {
+            let charge = fees.charge(transaction.raw(), gas_limit);
+            payout.l1_wei = charge.l1_wei;
+            payout.operator_wei = charge.operator_wei(TRANSFER_GAS);
+            extra_max_wei = charge.upfront_wei();
+        }
         Some(Self {
-            from,
+            from: transaction.sender(),
             to,
             nonce: signed.nonce(),
             value: signed.value(),
-            cost_max_wei,
-            fee_wei: U256::from(price_wei) * gas,
-            reward_wei: U256::from(price_wei - base_fee_wei) * gas,
+            cost_max_wei: cost_max_wei.checked_add(extra_max_wei)?,
+            fee_wei: (U256::from(price_wei) * gas)
+                .checked_add(payout.l1_wei)?
+                .checked_add(payout.operator_wei)?,
+            payout,
         })
     }
 }
 
 impl<V: StateView> LaneJournal<'_, V> {
     /// Executes a transfer if the accounts allow it; `false` leaves everything to revm.
-    /// `beneficiary` is `None` in a helper's lane.
+    /// `fee_accounts` is `None` in a helper's lane.
     ///
     /// # Errors
     /// The view cannot be read.
     pub(crate) fn transfer_plainly(
         &mut self,
         transfer: &Transfer,
-        beneficiary: Option<Address>,
+        fee_accounts: Option<&FeeAccounts>,
     ) -> Result<bool, ViewError> {
         let Some(from) = self.visit(transfer.from)? else { return Ok(false) };
         if from.nonce != transfer.nonce
@@ -109,8 +128,8 @@ impl<V: StateView> LaneJournal<'_, V> {
             account.balance -= transfer.value + transfer.fee_wei;
         });
         self.change(transfer.to, |account| account.balance += transfer.value);
-        if let Some(beneficiary) = beneficiary {
-            self.credit_fee(beneficiary, transfer.reward_wei)?;
+        if let Some(fee_accounts) = fee_accounts {
+            self.credit_fees(fee_accounts, transfer.payout)?;
         }
         Ok(true)
     }

@@ -4,6 +4,7 @@ use super::{announced::Announced, forecast::Forecast, plan::Plan};
 use crate::{
     error::SkipReason,
     evm::Outcome,
+    fees::Payout,
     knowledge::{Call, Function, Knowledge, Observation},
     lane::{Access, LaneJournal, Patch},
     state::StateView,
@@ -68,7 +69,7 @@ impl Lesson {
 /// What became of it, if everything it read is as the helper saw it.
 pub(super) struct SpeculativeResult {
     pub(super) outcome: Result<Outcome, SkipReason>,
-    pub(super) fee_wei: U256,
+    pub(super) payout: Payout,
     /// Shared with the helper, which may have to undo it.
     pub(super) access: Arc<Access>,
 }

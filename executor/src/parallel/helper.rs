@@ -6,12 +6,12 @@ use crate::{
     block::BlockEnv,
     counters::Stopwatch,
     execute::guard,
+    fees::{FeeAccounts, FeeSchedule},
     lane::{Access, Base, Lane, LaneJournal, Transfer, TransferRules},
     rules::ChainRules,
     state::StateView,
     transaction::{Body, Transaction},
 };
-use alloy_primitives::Address;
 use core::{mem, time::Duration};
 use revm::context::JournalTr;
 use std::{
@@ -61,20 +61,21 @@ impl<'v, V: StateView> Helper<'v, V> {
         }
     }
 
-    /// Works until the batch is over.
+    /// Works until the batch is over. `fees` are in force for all of it.
     pub(super) fn work(
         &mut self,
         desk: usize,
         board: &Board<'_>,
-        rules: &ChainRules,
-        env: &BlockEnv,
+        (rules, env): (&ChainRules, &BlockEnv),
+        fees: Option<FeeSchedule>,
     ) {
-        let new = || journal(self.view, env.beneficiary, self.abandoned.clone());
+        let transfers = TransferRules::new(rules, env);
+        let new = || journal(self.view, transfers.fee_accounts, self.abandoned.clone());
         let kept = self.journal.take().unwrap_or_else(new);
         let heard = mem::take(&mut self.heard);
         let shift = AssertUnwindSafe(move || {
-            let lane = Lane::new(kept, rules, env).teachable();
-            let transfers = TransferRules::new(rules, env);
+            let mut lane = Lane::new(kept, rules, env).teachable();
+            lane.set_fees(fees);
             Shift {
                 desk,
                 board,
@@ -99,10 +100,10 @@ impl<'v, V: StateView> Helper<'v, V> {
 
 fn journal<V: StateView>(
     view: &V,
-    beneficiary: Address,
+    fee_accounts: FeeAccounts,
     abandoned: Arc<AtomicBool>,
 ) -> LaneJournal<'_, V> {
-    let mut journal = LaneJournal::new(Base::of_helper(view, beneficiary, abandoned));
+    let mut journal = LaneJournal::new(Base::of_helper(view, fee_accounts, abandoned));
     journal.set_traced();
     journal
 }
@@ -236,10 +237,10 @@ impl<'v, V: StateView> Shift<'_, 'v, V> {
         if !self.done[index] {
             return true;
         }
-        let beneficiary = self.transfers.beneficiary;
+        let fee_accounts = &self.transfers.fee_accounts;
         let is_known = |ahead: &Ahead| {
             let done = || ahead.access.values_after();
-            ahead.index == index && news.patch.part_is(part.from, part.to, &done(), beneficiary)
+            ahead.index == index && news.patch.part_is(part.from, part.to, &done(), fee_accounts)
         };
         part.mark.is_miss && !self.ahead.iter().any(is_known)
     }
@@ -286,7 +287,8 @@ impl<'v, V: StateView> Shift<'_, 'v, V> {
     /// Plain transfers are executed for this lane alone: comparing one costs what executing it does.
     fn execute(&mut self, index: usize, transaction: &Transaction) -> Option<Speculation> {
         let Body::Signed(signed) = transaction.body() else { return None };
-        if let Some(transfer) = Transfer::of(signed, transaction.sender(), &self.transfers) {
+        let fees = self.lane.fees();
+        if let Some(transfer) = Transfer::of(signed, transaction, &self.transfers, fees) {
             let journal = self.lane.journal_mut();
             journal.begin_trace(false);
             if journal.transfer_plainly(&transfer, None).unwrap_or(false) {
@@ -300,7 +302,7 @@ impl<'v, V: StateView> Shift<'_, 'v, V> {
         lane.journal_mut().set_observed(learns, true);
         lane.journal_mut().begin_trace(transaction.has_access_list());
         let stopwatch = Stopwatch::start_if(learns);
-        let outcome = guard(transaction, || lane.transact_without_fee(signed, transaction));
+        let outcome = guard(transaction, || lane.transact_without_payout(signed, transaction));
         let lesson = stopwatch.map(|it| Lesson::of(lane.journal(), it.elapsed()));
         // An error here may come from values that are not the final ones: the leader will see.
         let access = lane.journal_mut().take_access().map(Arc::new);
@@ -308,7 +310,7 @@ impl<'v, V: StateView> Shift<'_, 'v, V> {
         let result = outcome
             .ok()
             .zip(access)
-            .map(|((outcome, fee_wei), access)| SpeculativeResult { outcome, fee_wei, access });
+            .map(|((outcome, payout), access)| SpeculativeResult { outcome, payout, access });
         Some(Speculation { index, result, lesson })
     }
 }

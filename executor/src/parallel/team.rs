@@ -12,6 +12,7 @@ use crate::{
     counters::{Counters, Stopwatch},
     error::ExecuteError,
     execute::guard,
+    fees::FeeSchedule,
     knowledge::{Function, Knowledge},
     lane::{Lane, LaneJournal, Patch, TransferRules},
     progress::Progress,
@@ -90,6 +91,9 @@ impl<'v, V: StateView + Sync> Team<'v, V> {
         let abandoned = helpers.iter().map(Helper::abandoned);
         let board = Board::new(transactions, (plan, forecast, guide), log, abandoned);
         let rules = leader.progress.rules().clone();
+        // Of all transactions only the first may put fees in force; see `Crew::share`.
+        let fees = transactions.first().and_then(|first| FeeSchedule::set_by(&rules, first));
+        let fees = fees.or(leader.lane.fees());
         let Some(pool) = threads::pool(plan.helpers()) else {
             // No thread can be had: the leader does everything itself.
             return Shift::new(leader, &board).run();
@@ -99,7 +103,7 @@ impl<'v, V: StateView + Sync> Team<'v, V> {
         let result = pool.in_place_scope(|scope| {
             for (desk, helper) in helpers.iter_mut().enumerate() {
                 let (board, rules) = (&board, &rules);
-                scope.spawn(move |_| helper.work(desk, board, rules, env));
+                scope.spawn(move |_| helper.work(desk, board, (rules, env), fees));
             }
             let end = EndOfBatch(&board);
             let result = shift.run();
@@ -258,9 +262,9 @@ impl<'b, 'a, 'v, V: StateView> Shift<'b, 'a, 'v, V> {
         let journal = self.leader.lane.journal_mut();
         journal.take_over(&result.access);
         if result.outcome.is_ok() {
-            let beneficiary = self.leader.transfers.beneficiary;
+            let accounts = &self.leader.transfers.fee_accounts;
             let transaction = &self.board.transactions[index];
-            guard(transaction, || Ok(journal.credit_fee(beneficiary, result.fee_wei)?))?;
+            guard(transaction, || Ok(journal.credit_fees(accounts, result.payout)?))?;
         }
         if self.board.desks.len() > 1 {
             journal.correct(&result.access, &mut self.patch);

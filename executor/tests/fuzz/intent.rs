@@ -13,6 +13,7 @@ use super::{
 use alloy::{
     consensus::{SignableTransaction, TxEip1559, TxEip2930, TxEip4844, TxEip7702, TxLegacy},
     eips::{
+        Encodable2718,
         eip2930::{AccessList, AccessListItem},
         eip7702::SignedAuthorization,
     },
@@ -197,6 +198,20 @@ impl<'w> Post<'w> {
         let authorizations = self.authorize(&intent);
         let signed = self.envelope(&intent, nonce, authorizations, dice);
         Transaction::from_signed(signed, intent.from)
+    }
+
+    /// Bytes of a protected legacy transfer of 21,000 gas, as its sender sends it.
+    pub(crate) fn legacy_transfer(nonce: u64, price: u128, to: Address, wei: U256) -> Vec<u8> {
+        let signed = seal(TxLegacy {
+            chain_id: Some(CHAIN_ID),
+            nonce,
+            gas_price: price,
+            gas_limit: 21_000,
+            to: to.into(),
+            value: wei,
+            input: Bytes::new(),
+        });
+        signed.encoded_2718()
     }
 
     fn deposit(&mut self, intent: &Intent, mint_wei: u128) -> Transaction {

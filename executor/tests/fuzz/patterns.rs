@@ -5,7 +5,7 @@
 
 use super::{
     dice::Dice,
-    intent::{FAULTS, Fault, Intent},
+    intent::{FAULTS, Fault, Intent, Post},
     interpreter::{Program, QUESTIONS},
     lives,
     program::{anyone, executor, random, slot, token_data},
@@ -233,6 +233,11 @@ fn drain(dice: &mut Dice, world: &World) -> Vec<Intent> {
     let left = U256::from(dice.pick(&[0, 0, 1, 50_000]));
     let to = anyone(dice, world);
     let all = account.balance_wei.saturating_sub(fee).saturating_sub(left);
+    let beside = world.fees().map_or(U256::ZERO, |fees| {
+        let raw = Post::legacy_transfer(account.nonce, price, to, all);
+        fees.extra_fee_wei(&raw, 21_000)
+    });
+    let all = all.saturating_sub(beside);
     let mut spend = Intent::transfer("drain", from, to, all);
     spend.price = Some(price);
     let mut after = Intent::transfer("drain", from, to, U256::ONE);
@@ -255,7 +260,9 @@ fn fund(dice: &mut Dice, world: &World) -> Vec<Intent> {
     }
     let stranger = person(1_000 + dice.below(8));
     let giver = sender(dice, world);
+    let beside = world.fees().map_or(U256::ZERO, |fees| fees.extra_fee_wei(&[1; 90], 21_000));
     let wei = 120_000 * (world.base_fee_wei.unwrap_or(0) + 3);
+    let wei = wei.saturating_add((beside * U256::from(2)).saturating_to());
     let through = dice.pick(&PROXIES);
     let mut give = Program::default();
     let fund = match dice.below(5) {
@@ -346,7 +353,7 @@ fn fault(dice: &mut Dice, world: &World) -> Vec<Intent> {
 
 /// Who receives the fees is paid, pays, is asked what it holds, and spends what it just earned.
 fn beneficiary(dice: &mut Dice, world: &World) -> Vec<Intent> {
-    let to = world.beneficiary;
+    let to = if dice.chance(40) { dice.pick(&world::VAULTS) } else { world.beneficiary };
     let from = sender(dice, world);
     let mut ask = Program::default();
     ask.ask(dice.pick(&QUESTIONS), to).store(slot(dice)).log(1);

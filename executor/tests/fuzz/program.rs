@@ -20,6 +20,7 @@ pub(crate) fn anyone(dice: &mut Dice, world: &World) -> Address {
     let nest = dice.index(world::nests().len());
     let proxy = dice.pick(&PROXIES);
     let stranger = person(1_000 + dice.below(8));
+    let vault = dice.pick(&world::VAULTS);
     dice.weighted(&[
         (34, sender),
         (20, proxy),
@@ -30,6 +31,7 @@ pub(crate) fn anyone(dice: &mut Dice, world: &World) -> Address {
         (5, world::BOMB),
         (5, FORWARDER),
         (3, COUNTER),
+        (3, vault),
         (2, INTERPRETER),
         (1, Address::ZERO),
     ])

@@ -15,7 +15,7 @@ use alloy::{
     eips::eip4895::Withdrawal,
     primitives::{Address, B256, Bytes, U256},
 };
-use executor::{BlockEnv, BlockInput, ExecutedBlock};
+use executor::{BlockEnv, BlockInput, ExecutedBlock, Transaction};
 use revm::primitives::hardfork::SpecId;
 
 /// Blocks that share a stream, and knowledge.
@@ -131,6 +131,7 @@ impl Scenario {
             self.world = new_world(dice);
         }
         self.stands_still = true;
+        self.world.draw_attributes(dice);
         let world = &self.world;
         let is_city = world.senders.len() as u64 > world::CROWD;
         let (mixture, length) = mixture(dice, is_city);
@@ -138,8 +139,20 @@ impl Scenario {
         let intents = merge(dice, sequences);
         let env = environment(dice, world, intents.iter().map(|intent| intent.gas));
         let mut post = Post::new(world);
-        let patterns = intents.iter().map(|intent| intent.pattern).collect();
-        let transactions = intents.into_iter().map(|intent| post.send(intent, dice)).collect();
+        let mut patterns: Vec<_> = intents.iter().map(|intent| intent.pattern).collect();
+        let mut transactions: Vec<_> =
+            intents.into_iter().map(|intent| post.send(intent, dice)).collect();
+        if let Some(first) = world.attributes {
+            // A second time they stand anywhere, which is legal here; derivation makes no such block.
+            let second = dice.chance(10).then(|| {
+                (dice.index(transactions.len() + 1), world::attributes(dice, world.number))
+            });
+            for (index, attributes) in second.into_iter().chain([(0, first)]) {
+                let deposit = Transaction::from_deposit(attributes.to_deposit());
+                transactions.insert(index, deposit);
+                patterns.insert(index, "attributes");
+            }
+        }
         let unreadable = dice.chance(2).then(|| super::program::anyone(dice, world));
         let input = BlockInput { rules: world.rules.clone(), env, transactions };
         Block { input, patterns, unreadable, knows: dice.chance(75) }

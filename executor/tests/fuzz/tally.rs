@@ -3,7 +3,7 @@
 //! Owns the classes. Reads them off the reference's result; judges nothing but whether a class is
 //! missing.
 
-use super::scenario::Block;
+use super::{scenario::Block, world::VAULTS};
 use alloy::primitives::{KECCAK256_EMPTY, TxKind};
 use executor::{ExecutedBlock, SkipReason, StateView, Transaction};
 use std::{collections::BTreeMap, fmt};
@@ -19,16 +19,19 @@ pub(crate) struct Tally {
 }
 
 /// Every class that a run of some thousand blocks meets.
-pub(crate) const CLASSES: [&str; 51] = [
+pub(crate) const CLASSES: [&str; 56] = [
     "block: ethereum",
     "block: rollup",
     "block: unreadable state",
+    "block: without attributes",
+    "changed: L1 fee vault",
     "changed: account created",
     "changed: account destroyed",
     "changed: code deployed",
     "changed: delegation cleared",
     "changed: delegation replaced",
     "changed: delegation set",
+    "changed: operator fee vault",
     "changed: storage wiped",
     "deposit: cannot start",
     "deposit: failed",
@@ -45,6 +48,7 @@ pub(crate) const CLASSES: [&str; 51] = [
     "executed: type 2",
     "executed: type 3",
     "executed: type 4",
+    "pattern: attributes",
     "pattern: beneficiary",
     "pattern: delegated",
     "pattern: delegation",
@@ -60,6 +64,7 @@ pub(crate) const CLASSES: [&str; 51] = [
     "skipped: fee below base",
     "skipped: floor gas",
     "skipped: funds",
+    "skipped: funds for fees beside gas",
     "skipped: gas above cap",
     "skipped: init code",
     "skipped: intrinsic gas",
@@ -119,7 +124,15 @@ impl Tally {
         self.count(&format!("hardfork: {:?}", block.input.rules.spec()));
         block.patterns.iter().for_each(|pattern| self.count(&format!("pattern: {pattern}")));
         let Some(result) = result else { return self.count("block: unreadable state") };
+        if rollup && !block.patterns.contains(&"attributes") {
+            self.count("block: without attributes");
+        }
         for skipped in &result.skipped {
+            if let SkipReason::InsufficientFunds { balance_wei, .. } = skipped.reason
+                && skipped.transaction.max_cost_wei() <= balance_wei
+            {
+                self.count("skipped: funds for fees beside gas");
+            }
             self.count(&format!("skipped: {}", reason(&skipped.reason)));
         }
         let mut before = 0;
@@ -163,6 +176,11 @@ impl Tally {
     }
 
     fn changes(&mut self, state: &impl StateView, result: &ExecutedBlock) {
+        for (vault, class) in VAULTS.iter().zip(["L1 fee vault", "operator fee vault"]) {
+            if result.diff.accounts.contains_key(vault) {
+                self.count(&format!("changed: {class}"));
+            }
+        }
         for change in result.diff.accounts.values() {
             match (change.before, change.after) {
                 (None, Some(_)) => self.count("changed: account created"),

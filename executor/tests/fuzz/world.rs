@@ -15,7 +15,9 @@ use alloy::{
     primitives::{Address, B256, Bytes, U256, address, keccak256},
 };
 use executor::{
-    Account, ChainRules, EthereumRules, MemoryState, RollupRules, StateDiff,
+    Account, ChainRules, EthereumRules, FeeRules, FeeSchedule, L1Attributes, MemoryState,
+    RollupRules, StateDiff,
+    fees::{L1_FEE_VAULT, OPERATOR_FEE_VAULT, SizeModel},
     state::{AccountDiff, SlotDiff},
 };
 use revm::{bytecode::Bytecode, bytecode::opcode as op, primitives::hardfork::SpecId};
@@ -56,6 +58,9 @@ pub(crate) const FORWARDER: Address = address!("0xc0de00000000000000000000000000
 pub(crate) const BOMB: Address = address!("0xc0de000000000000000000000000000000000033");
 /// Measures gas.
 pub(crate) const GAUGE: Address = address!("0xc0de000000000000000000000000000000000034");
+
+/// Where fees beside gas go.
+pub(crate) const VAULTS: [Address; 2] = [L1_FEE_VAULT, OPERATOR_FEE_VAULT];
 
 /// An ordinary account. Every second one has the low 8 bytes of the one before.
 pub(crate) fn person(index: u64) -> Address {
@@ -151,6 +156,8 @@ pub(crate) struct World {
     pub(crate) beneficiary: Address,
     /// Base fee in wei, from London on.
     pub(crate) base_fee_wei: Option<u64>,
+    /// What opens the next block, on a rollup.
+    pub(crate) attributes: Option<L1Attributes>,
     /// Accounts that send.
     pub(crate) senders: Vec<Address>,
     /// Height of the last block.
@@ -168,6 +175,20 @@ impl World {
     /// Whether the hardfork has come.
     pub(crate) fn has(&self, spec: SpecId) -> bool {
         self.spec().is_enabled_in(spec)
+    }
+
+    /// The fees beside gas that the next block's attributes put in force.
+    pub(crate) fn fees(&self) -> Option<FeeSchedule> {
+        let (ChainRules::Rollup(rollup), Some(it)) = (&*self.rules, self.attributes) else {
+            return None;
+        };
+        Some(FeeSchedule::new(&rollup.fees, it.base_fee_wei, it.blob_base_fee_wei))
+    }
+
+    /// Draws the attributes of the next block; now and then there are none.
+    pub(crate) fn draw_attributes(&mut self, dice: &mut Dice) {
+        let has_some = self.is_rollup() && !dice.chance(8);
+        self.attributes = has_some.then(|| attributes(dice, self.number));
     }
 
     /// Whether deposits exist.
@@ -195,12 +216,57 @@ fn rules(dice: &mut Dice) -> ChainRules {
     rules.map_or_else(
         || {
             let transaction_gas_limit = if capped { 250_000 } else { 1 << 24 };
+            let fees = fee_rules(dice);
+            let chain_id = CHAIN_ID;
             let rollup =
-                RollupRules { chain_id: CHAIN_ID, transaction_gas_limit, ..Default::default() };
+                RollupRules { chain_id, transaction_gas_limit, fees, ..Default::default() };
             ChainRules::Rollup(rollup)
         },
         ChainRules::Ethereum,
     )
+}
+
+/// All fees, none, or a part of them.
+fn fee_rules(dice: &mut Dice) -> FeeRules {
+    let all = FeeRules::default();
+    let no_size = SizeModel { size_min_millionths: 0, ..all.size };
+    let every_byte = SizeModel { zero_byte_millionths: 400_000, ..all.size };
+    let none = FeeRules {
+        l1_base_fee_scalar: 0,
+        l1_blob_base_fee_scalar: 0,
+        operator_fee_scalar: 0,
+        operator_fee_constant_wei: 0,
+        size: no_size,
+    };
+    dice.weighted(&[
+        (9, all),
+        (3, none),
+        (2, FeeRules { operator_fee_constant_wei: 3, size: every_byte, ..all }),
+        (2, FeeRules { operator_fee_scalar: 1_500_000, ..none }),
+        (1, FeeRules { operator_fee_constant_wei: 1, ..none }),
+        (2, FeeRules { l1_base_fee_scalar: 1_000_000, ..none }),
+        (1, FeeRules { l1_blob_base_fee_scalar: u32::MAX, operator_fee_scalar: u32::MAX, ..all }),
+    ])
+}
+
+/// Attributes of some L1 block.
+pub(crate) fn attributes(dice: &mut Dice, number: u64) -> L1Attributes {
+    // The last cannot be paid by anybody.
+    let (base_fee_wei, blob_base_fee_wei) = dice.weighted(&[
+        (10, (1_000_000_000, 1)),
+        (10, (7, 1_000_000)),
+        (5, (1_000, 1)),
+        (3, (0, 0)),
+        (1, (u64::MAX, u128::MAX)),
+    ]);
+    L1Attributes {
+        number,
+        timestamp: 1_700_000_000,
+        base_fee_wei,
+        hash: B256::ZERO,
+        sequence_number: dice.below(1 << 30),
+        blob_base_fee_wei,
+    }
 }
 
 /// Accounts being drawn.
@@ -286,6 +352,7 @@ pub(crate) fn draw(dice: &mut Dice, size: Size) -> World {
         rules,
         beneficiary,
         base_fee_wei,
+        attributes: None,
         senders,
         number,
         hash: hash(number),
@@ -304,6 +371,8 @@ fn beneficiary(dice: &mut Dice) -> Address {
         (5, BOMB),
         (4, TOKENS[0]),
         (5, Address::with_last_byte(2)),
+        (4, L1_FEE_VAULT),
+        (2, OPERATOR_FEE_VAULT),
     ])
 }
 
@@ -330,6 +399,14 @@ fn contracts(dice: &mut Dice, population: &mut Population) {
         let to = value(dice);
         population.code(address, code).insert(U256::ZERO, to);
         population.accounts.entry(address).or_default().0.balance_wei = U256::from(dice.below(50));
+    }
+    // Nothing is there on a real chain; here something may be, and self-destruct.
+    for vault in VAULTS {
+        match dice.below(4) {
+            0 => drop(population.code(vault, proxy)),
+            1 => population.person(vault, dice.below(3), U256::from(dice.pick(&[1, RICH_WEI]))),
+            _ => {}
+        }
     }
     if dice.chance(40) {
         population.code(eip2935::HISTORY_STORAGE_ADDRESS, &eip2935::HISTORY_STORAGE_CODE);

@@ -11,7 +11,7 @@ use crate::{
 };
 use alloy::primitives::{Address, U256, map::B256Set};
 use batcher::format::{BLOCK_BYTES_MAX, Batch};
-use executor::{Changes, Execution, Transaction};
+use executor::{Changes, Execution, FeeSchedule, Transaction};
 use std::{
     sync::{Arc, MutexGuard},
     time::Instant,
@@ -36,6 +36,8 @@ pub(super) struct Filling<'b, 'v> {
     execution: Execution<'v, ChainView>,
     pace: Pace,
     base_fee_wei: u64,
+    /// Fees beside gas, which the block's first transaction sets.
+    fees: Option<FeeSchedule>,
     /// Transactions that the log has.
     durable: usize,
     /// Skipped ones that the pool was told of, and their number.
@@ -56,6 +58,8 @@ impl<'b, 'v> Filling<'b, 'v> {
         let (transactions, _) = execution.included();
         let bytes = transactions.iter().map(batch_bytes).sum::<usize>();
         let durable = if is_durable { transactions.len() } else { 0 };
+        let attributes = transactions.first();
+        let fees = attributes.and_then(|first| FeeSchedule::set_by(&builder.rules, first));
         let base_fee_wei = execution.env().base_fee_wei.unwrap_or(0);
         let mut filling = Self {
             builder,
@@ -63,6 +67,7 @@ impl<'b, 'v> Filling<'b, 'v> {
             execution,
             pace: builder.pace,
             base_fee_wei,
+            fees,
             durable,
             refused: B256Set::default(),
             told: 0,
@@ -160,9 +165,12 @@ impl<'b, 'v> Filling<'b, 'v> {
         let mut bytes = self.bytes;
         let count = BLOCK_TRANSACTIONS_MAX.saturating_sub(self.execution.included().0.len());
         let pool = self.pool();
-        // Nothing but gas is charged.
+        let extra_fee_wei = |transaction: &Transaction| {
+            let (raw, gas_limit) = (transaction.raw(), transaction.gas_limit());
+            self.fees.map_or(U256::ZERO, |fees| fees.extra_fee_wei(raw, gas_limit))
+        };
         let mut transactions: Vec<_> = pool
-            .best(self.base_fee_wei, self.execution.gas_left(), Instant::now(), &|_| U256::ZERO)
+            .best(self.base_fee_wei, self.execution.gas_left(), Instant::now(), &extra_fee_wei)
             .filter(|transaction| !self.refused.contains(&transaction.hash()))
             .take(count.min(self.pace.transactions_max()))
             .take_while(|transaction| {

@@ -128,7 +128,7 @@ impl Site {
 
     /// Adds a transaction as if its sender could pay anything.
     fn add(&self, transaction: impl Into<Submission>) -> B256 {
-        let account = AccountState { nonce: 0, balance_wei: U256::MAX, is_contract: false };
+        let account = AccountState { balance_wei: U256::MAX, ..AccountState::default() };
         let mut pool = self.pool.lock().unwrap();
         pool.add(transaction, account, 1, Instant::now()).unwrap().hash
     }
@@ -358,7 +358,7 @@ fn what_comes_while_a_block_is_open_is_executed_and_acknowledged_at_once() {
     let mut site = Site::new(30_000_000, 3);
     let store = site.builder.store.clone();
     let pool = site.pool.clone();
-    let account = AccountState { nonce: 0, balance_wei: U256::MAX, is_contract: false };
+    let account = AccountState { balance_wei: U256::MAX, ..AccountState::default() };
     let add = |index| {
         let (pool, store) = (pool.clone(), store.clone());
         move || {

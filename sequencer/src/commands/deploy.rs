@@ -15,7 +15,7 @@ use alloy::{
 use clap::Args;
 use contracts::{Inbox, L2_TO_L1_MESSAGE_PASSER, Outputs, Portal, predeploys};
 use executor::{
-    Genesis, RollupRules, ViewError,
+    FeeRules, Genesis, RollupRules, ViewError,
     genesis::{GenesisAccount, GenesisL1, output_root},
 };
 use std::{collections::BTreeMap, fs, io, path::PathBuf};
@@ -53,11 +53,36 @@ pub struct ChainArgs {
     #[arg(long, default_value_t = RollupRules::default().gas_limit, value_name = "GAS")]
     pub gas_limit: u64,
     /// Block gas limit divided by the gas target.
-    #[arg(long, default_value_t = RollupRules::default().elasticity, value_name = "N")]
+    #[arg(
+        long,
+        default_value_t = RollupRules::default().elasticity,
+        value_parser = clap::value_parser!(u64).range(1..),
+        value_name = "N"
+    )]
     pub elasticity: u64,
     /// The base fee never falls below this, in wei.
     #[arg(long, default_value_t = RollupRules::default().base_fee_min_wei, value_name = "WEI")]
     pub base_fee_min_wei: u64,
+    /// The base fee changes by at most one part in this many from block to block.
+    #[arg(
+        long,
+        default_value_t = RollupRules::default().base_fee_max_change_denominator,
+        value_parser = clap::value_parser!(u64).range(1..),
+        value_name = "N"
+    )]
+    pub base_fee_max_change_denominator: u64,
+    /// Weight of the L1 base fee in the L1 data fee, in millionths.
+    #[arg(long, default_value_t = FeeRules::default().l1_base_fee_scalar, value_name = "N")]
+    pub l1_base_fee_scalar: u32,
+    /// Weight of the L1 blob base fee in the L1 data fee, in millionths.
+    #[arg(long, default_value_t = FeeRules::default().l1_blob_base_fee_scalar, value_name = "N")]
+    pub l1_blob_base_fee_scalar: u32,
+    /// Operator fee for each gas, in millionths of a wei.
+    #[arg(long, default_value_t = FeeRules::default().operator_fee_scalar, value_name = "N")]
+    pub operator_fee_scalar: u32,
+    /// Operator fee for each transaction, in wei.
+    #[arg(long, default_value_t = FeeRules::default().operator_fee_constant_wei, value_name = "WEI")]
+    pub operator_fee_constant_wei: u64,
     /// Receives the priority fees of L2.
     #[arg(long, default_value_t = Address::ZERO, value_name = "ADDRESS")]
     pub fee_recipient: Address,
@@ -75,6 +100,28 @@ pub struct ChainArgs {
     pub l1_blob_update_fraction: u64,
 }
 
+impl ChainArgs {
+    /// The rules that these parameters make; the rest of them is not for choice.
+    fn rules(&self) -> RollupRules {
+        RollupRules {
+            chain_id: self.chain_id,
+            gas_limit: self.gas_limit,
+            elasticity: self.elasticity,
+            base_fee_max_change_denominator: self.base_fee_max_change_denominator,
+            base_fee_min_wei: self.base_fee_min_wei,
+            fee_recipient: self.fee_recipient,
+            fees: FeeRules {
+                l1_base_fee_scalar: self.l1_base_fee_scalar,
+                l1_blob_base_fee_scalar: self.l1_blob_base_fee_scalar,
+                operator_fee_scalar: self.operator_fee_scalar,
+                operator_fee_constant_wei: self.operator_fee_constant_wei,
+                ..FeeRules::default()
+            },
+            ..RollupRules::default()
+        }
+    }
+}
+
 impl Default for ChainArgs {
     fn default() -> Self {
         let rules = RollupRules::default();
@@ -83,6 +130,11 @@ impl Default for ChainArgs {
             gas_limit: rules.gas_limit,
             elasticity: rules.elasticity,
             base_fee_min_wei: rules.base_fee_min_wei,
+            base_fee_max_change_denominator: rules.base_fee_max_change_denominator,
+            l1_base_fee_scalar: rules.fees.l1_base_fee_scalar,
+            l1_blob_base_fee_scalar: rules.fees.l1_blob_base_fee_scalar,
+            operator_fee_scalar: rules.fees.operator_fee_scalar,
+            operator_fee_constant_wei: rules.fees.operator_fee_constant_wei,
             fee_recipient: rules.fee_recipient,
             oracle_block_time_secs: 1,
             submission_interval: 60,
@@ -220,14 +272,7 @@ pub async fn deploy(
     let l1_chain_id = l1.get_chain_id().await?;
     let anchor = l1.get_block_by_number(BlockNumberOrTag::Latest).await?;
     let anchor = anchor.ok_or(DeployError::NoBlock)?.header;
-    let rules = RollupRules {
-        chain_id: args.chain_id,
-        gas_limit: args.gas_limit,
-        elasticity: args.elasticity,
-        base_fee_min_wei: args.base_fee_min_wei,
-        fee_recipient: args.fee_recipient,
-        ..RollupRules::default()
-    };
+    let rules = args.rules();
     let nonce = l1.get_transaction_count(roles.owner).pending().await?;
     let genesis = Genesis {
         rules,

@@ -9,7 +9,7 @@ use crate::{
     store::{ChainStore, ChainStoreError, ChainView},
     txpool::{AccountState, AddError, Admission, Journal, Pool, Submission},
 };
-use executor::{ChainRules, Genesis, ViewError};
+use executor::{ChainRules, FeeSchedule, Genesis, ViewError};
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
@@ -87,7 +87,7 @@ fn restore(
     let now = Instant::now();
     for submission in found {
         let hash = submission.transaction.hash();
-        if let Err(error) = readmit(pool, submission, &admission, view, now)? {
+        if let Err(error) = readmit(pool, submission, (rules, &admission), view, now)? {
             tracing::debug!(%hash, %error, "not read back into the pool");
         }
     }
@@ -98,7 +98,7 @@ fn restore(
 fn readmit(
     pool: &mut Pool,
     submission: Submission,
-    admission: &Admission,
+    (rules, admission): (&ChainRules, &Admission),
     view: &ChainView,
     now: Instant,
 ) -> Result<Result<(), AddError>, ViewError> {
@@ -116,7 +116,8 @@ fn readmit(
     if let Err(error) = checked {
         return Ok(Err(error));
     }
-    let account = AccountState::read(view, transaction.sender())?;
+    let fees = FeeSchedule::of_state(rules, view)?;
+    let account = AccountState::read(view, transaction.sender(), fees)?;
     // The base fee would only decide the reported status.
     Ok(pool.add(submission, account, 0, now).map(drop))
 }

@@ -12,7 +12,7 @@ use super::{
     feed::Feed,
 };
 use crate::txpool::{AccountState, AddError, Added, Journal, Pool, Submission, Terms};
-use executor::{Unrecovered, recover};
+use executor::{FeeSchedule, Unrecovered, recover};
 use std::{
     collections::VecDeque,
     num::NonZeroUsize,
@@ -176,6 +176,7 @@ impl<C: Chain> Desk<C> {
                 return Err(count);
             }
         };
+        let Ok(fees) = FeeSchedule::of_state(self.chain.rules(), &view) else { return Err(count) };
         let known = recovered.into_iter().map(|submission| {
             let submission = submission?;
             let terms = submission.terms.as_ref();
@@ -186,7 +187,7 @@ impl<C: Chain> Desk<C> {
                     return Err(AddError::from(unmet).into());
                 }
             }
-            let account = AccountState::read(&view, submission.transaction.sender())?;
+            let account = AccountState::read(&view, submission.transaction.sender(), fees)?;
             Ok(Known { submission, account })
         });
         Ok((env.base_fee_wei.unwrap_or(0), known.collect()))

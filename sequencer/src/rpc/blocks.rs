@@ -1,7 +1,7 @@
 //! Blocks, their counts, and the pending block. Unknown blocks answer null.
 
 use super::{
-    block_id::find,
+    block_id::{find, pending_view},
     chain::Chain,
     context::RpcContext,
     error::RpcError,
@@ -14,7 +14,7 @@ use alloy::{
     eips::{BlockId, BlockNumberOrTag},
     primitives::{B256, U64, U256},
 };
-use executor::{BlockEnv, Transaction};
+use executor::{BlockEnv, FeeSchedule, Transaction};
 use std::time::Instant;
 
 type Reply = Result<Answer, RpcError>;
@@ -39,9 +39,14 @@ fn pending<C: Chain>(ctx: &RpcContext<C>) -> Result<(BlockEnv, Vec<Transaction>)
     }
     let env = ctx.chain.pending_env()?;
     let base_fee_wei = env.base_fee_wei.unwrap_or(0);
+    let fees = FeeSchedule::of_state(ctx.chain.rules(), &pending_view(ctx)?)?;
+    let extra_fee_wei = |transaction: &Transaction| {
+        let (raw, gas_limit) = (transaction.raw(), transaction.gas_limit());
+        fees.map_or(U256::ZERO, |fees| fees.extra_fee_wei(raw, gas_limit))
+    };
     let pool = ctx.pool();
     let best = pool
-        .best(base_fee_wei, env.gas_limit, Instant::now(), &|_| U256::ZERO)
+        .best(base_fee_wei, env.gas_limit, Instant::now(), &extra_fee_wei)
         .take(PENDING_TRANSACTIONS_MAX);
     let transactions = best.cloned().collect();
     drop(pool);
@@ -102,5 +107,6 @@ pub(super) fn uncles_by_hash<C: Chain>(ctx: &RpcContext<C>, params: &Params<'_>)
 
 pub(super) fn receipts<C: Chain>(ctx: &RpcContext<C>, params: &Params<'_>) -> Reply {
     let id: BlockId = params.required(0)?;
-    load(ctx, id)?.map_or_else(null, |block| json(&format::receipts(block)))
+    let rules = ctx.chain.rules();
+    load(ctx, id)?.map_or_else(null, |block| json(&format::receipts(rules, block)))
 }

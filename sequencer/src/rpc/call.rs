@@ -1,4 +1,5 @@
-//! eth_call and eth_estimateGas: from a transaction request to a simulated call and back.
+//! eth_call, eth_estimateGas and rollup_estimateTotalFee: from a transaction request to a simulated
+//! call and back.
 //!
 //! An estimate runs in the environment of the next block, because that is the one the transaction
 //! will meet; the last block's timestamp makes time-dependent contracts run out of gas.
@@ -14,14 +15,15 @@ use super::{
 };
 use alloy::{
     eips::{BlockId, BlockNumberOrTag},
-    primitives::{TxKind, U64},
+    primitives::{TxKind, U64, U256},
     rpc::types::{BlockOverrides, TransactionRequest, state::StateOverride},
 };
 use executor::{
-    BlockEnv, ChainRules, ExecuteError, SkipReason, ViewError,
-    call::{self, CallOutcome, CallRequest, CallStatus, Estimate},
+    BlockEnv, ChainRules, ExecuteError, SkipReason, StateView, ViewError,
+    call::{self, CallOutcome, CallRequest, CallStatus, Estimate, ExtraFees},
     state::Overlay,
 };
+use serde::Serialize;
 
 type Reply = Result<Answer, RpcError>;
 
@@ -93,7 +95,7 @@ fn read<C: Chain>(
 }
 
 /// The state under the call, with its overrides on top.
-fn overlay<V: executor::StateView>(simulation: &Simulation<V>) -> Result<Overlay<'_, V>, RpcError> {
+fn overlay<V: StateView>(simulation: &Simulation<V>) -> Result<Overlay<'_, V>, RpcError> {
     let mut overlay = Overlay::new(&simulation.view);
     if let Some(state) = &simulation.state {
         overrides::apply_state(&mut overlay, state)?;
@@ -114,12 +116,69 @@ pub(super) fn call<C: Chain>(ctx: &RpcContext<C>, params: &Params<'_>) -> Reply 
 
 pub(super) fn estimate_gas<C: Chain>(ctx: &RpcContext<C>, params: &Params<'_>) -> Reply {
     let simulation = read(ctx, params, true)?;
-    let (request, rules) = (&simulation.request, ctx.chain.rules());
-    let allowance = allowance(&simulation, rules);
-    let overlay = overlay(&simulation)?;
+    json(&U64::from(estimated_gas(ctx.chain.rules(), &simulation)?))
+}
+
+/// Everything that a transaction would pay, in wei but for the gas.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct TotalFee {
+    /// As eth_estimateGas answers it.
+    gas: U64,
+    /// Price per gas: what the request bids, as the next block would charge it, or eth_gasPrice.
+    gas_price: U256,
+    /// Gas x price.
+    l2_fee: U256,
+    /// L1 data fee, never below what is charged with the L1 base fees of now.
+    l1_fee: U256,
+    /// Operator fee for all of the gas.
+    operator_fee: U256,
+    /// The three fees together.
+    total_fee: U256,
+}
+
+pub(super) fn estimate_total_fee<C: Chain>(ctx: &RpcContext<C>, params: &Params<'_>) -> Reply {
+    let mut simulation = read(ctx, params, true)?;
+    let rules = ctx.chain.rules();
+    let gas = estimated_gas(rules, &simulation)?;
+    let base_fee_wei = u128::from(simulation.env.base_fee_wei.unwrap_or(0));
+    let bid: TransactionRequest = params.required(0)?;
+    let tip_wei = bid.max_priority_fee_per_gas.unwrap_or(u128::from(ctx.options.priority_fee_wei));
+    let suggested_wei = base_fee_wei.saturating_add(tip_wei);
+    let price_wei = match (bid.gas_price, bid.max_fee_per_gas) {
+        (Some(price_wei), _) => price_wei,
+        (None, Some(max_fee_wei)) => max_fee_wei.min(suggested_wei),
+        (None, None) => suggested_wei,
+    };
+    if simulation.request.gas_price_wei == 0 {
+        // The size of a transaction is also that of the price in it.
+        simulation.request.gas_price_wei = price_wei;
+    }
+    let mut overlay = overlay(&simulation)?;
+    let ExtraFees { l1_fee_wei, operator_fee_wei } =
+        call::extra_fees(&mut overlay, rules, &simulation.request, gas)?;
+    let l2_fee = U256::from(gas) * U256::from(price_wei);
+    json(&TotalFee {
+        gas: U64::from(gas),
+        gas_price: U256::from(price_wei),
+        l2_fee,
+        l1_fee: l1_fee_wei,
+        operator_fee: operator_fee_wei,
+        total_fee: l2_fee.saturating_add(l1_fee_wei).saturating_add(operator_fee_wei),
+    })
+}
+
+/// A gas limit with which the call succeeds.
+fn estimated_gas<V: StateView>(
+    rules: &ChainRules,
+    simulation: &Simulation<V>,
+) -> Result<u64, RpcError> {
+    let request = &simulation.request;
+    let allowance = allowance(simulation, rules);
+    let overlay = overlay(simulation)?;
     let estimate = call::estimate_gas(overlay, rules, &simulation.env, request);
     match estimate.map_err(executed)? {
-        Ok(Estimate::GasLimit(gas)) => json(&U64::from(gas)),
+        Ok(Estimate::GasLimit(gas)) => Ok(gas),
         Ok(Estimate::Failed(outcome)) => Err(match outcome.status {
             CallStatus::OutOfGas => RpcError::AllowanceExceeded { gas: allowance },
             _ => failure(&outcome).unwrap_or(RpcError::Halted),

@@ -4,6 +4,7 @@
 //! everything else has the forms of Ethereum's methods.
 
 use super::{
+    block_id::pending_view,
     chain::Chain,
     context::RpcContext,
     error::RpcError,
@@ -12,6 +13,7 @@ use super::{
 };
 use crate::txpool::{DropReason, Event, Explanation, Place, Step};
 use alloy::primitives::{Address, B256, U64, U256};
+use executor::{FeeSchedule, Transaction};
 use serde::Serialize;
 use std::time::Instant;
 
@@ -79,8 +81,12 @@ pub(super) fn explain<C: Chain>(
     let hash: B256 = params.required(0)?;
     let base_fee_wei = ctx.chain.pending_env()?.base_fee_wei.unwrap_or(0);
     // The pool first: what is mined between the two looks is then found in a block.
-    let no_extra_fee = |_: &executor::Transaction| U256::ZERO;
-    let explanation = ctx.pool().explain(&hash, base_fee_wei, Instant::now(), &no_extra_fee);
+    let fees = FeeSchedule::of_state(ctx.chain.rules(), &pending_view(ctx)?)?;
+    let extra_fee_wei = |transaction: &Transaction| {
+        let (raw, gas_limit) = (transaction.raw(), transaction.gas_limit());
+        fees.map_or(U256::ZERO, |fees| fees.extra_fee_wei(raw, gas_limit))
+    };
+    let explanation = ctx.pool().explain(&hash, base_fee_wei, Instant::now(), &extra_fee_wei);
     let included = included(ctx, hash)?;
     let Explanation { place, sender, events } = explanation;
     let (state, reason) = match included {

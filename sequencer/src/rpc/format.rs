@@ -13,7 +13,7 @@ use alloy::{
     },
 };
 use executor::{
-    BlockEnv, Header, Receipt, Transaction,
+    BlockEnv, ChainRules, FeeSchedule, Header, Receipt, Transaction,
     transaction::{Body, SignedTransaction},
 };
 use serde::Serialize;
@@ -258,8 +258,51 @@ impl PendingBlock {
     }
 }
 
-/// A receipt in geth's shape with the OP Stack's fields. L1 fields are zero: this chain folds no
-/// separate L1 fee into a transaction.
+/// What a signed transaction paid beside its gas, in op-geth's words. Computed from the block's L1
+/// attributes and the transaction's bytes, as when it was charged; nothing of it is stored.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct FeeFields {
+    /// L1 base fee.
+    l1_gas_price: U64,
+    l1_gas_used: U64,
+    l1_fee: U256,
+    l1_base_fee_scalar: U64,
+    l1_blob_base_fee: U128,
+    l1_blob_base_fee_scalar: U64,
+    /// As in op-geth, absent when both of the operator fee are zero.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    operator_fee_scalar: Option<U64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    operator_fee_constant: Option<U64>,
+}
+
+impl FeeFields {
+    fn new(fees: &FeeSchedule, raw: &[u8]) -> Self {
+        let rules = fees.rules();
+        let has_operator_fee =
+            rules.operator_fee_scalar != 0 || rules.operator_fee_constant_wei != 0;
+        let operator = |number: u64| has_operator_fee.then(|| U64::from(number));
+        Self {
+            l1_gas_price: U64::from(fees.l1_base_fee_wei()),
+            l1_gas_used: U64::from(fees.l1_gas_used(raw)),
+            l1_fee: fees.l1_fee_wei(raw),
+            l1_base_fee_scalar: U64::from(rules.l1_base_fee_scalar),
+            l1_blob_base_fee: U128::from(fees.l1_blob_base_fee_wei()),
+            l1_blob_base_fee_scalar: U64::from(rules.l1_blob_base_fee_scalar),
+            operator_fee_scalar: operator(rules.operator_fee_scalar.into()),
+            operator_fee_constant: operator(rules.operator_fee_constant_wei),
+        }
+    }
+}
+
+/// The fees beside gas in a block: its first transaction says them.
+fn fees_in(rules: &ChainRules, block: &StoredBlock) -> Option<FeeSchedule> {
+    block.transactions.first().and_then(|first| FeeSchedule::set_by(rules, first))
+}
+
+/// A receipt in geth's shape with the OP Stack's fields. As in op-geth, that of a deposit has none
+/// about fees: it pays none.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct RpcReceipt {
@@ -278,10 +321,8 @@ pub(super) struct RpcReceipt {
     effective_gas_price: U128,
     logs: Vec<Log>,
     logs_bloom: Bloom,
-    l1_gas_price: U64,
-    l1_gas_used: U64,
-    l1_fee: U64,
-    l1_fee_scalar: &'static str,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    fees: Option<FeeFields>,
     #[serde(skip_serializing_if = "Option::is_none")]
     deposit_nonce: Option<U64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -296,7 +337,7 @@ pub(super) struct Place<'h> {
 }
 
 /// The receipt at an index of a stored block.
-pub(super) fn receipt(block: &StoredBlock, index: usize) -> Option<RpcReceipt> {
+pub(super) fn receipt(rules: &ChainRules, block: &StoredBlock, index: usize) -> Option<RpcReceipt> {
     let earlier = block.receipts.get(..index)?;
     let first_log_index = earlier.iter().map(|receipt| receipt.logs.len() as u64).sum();
     let at = TransactionAt {
@@ -305,12 +346,17 @@ pub(super) fn receipt(block: &StoredBlock, index: usize) -> Option<RpcReceipt> {
         gas_used: gas_used(&block.receipts, index),
         first_log_index,
     };
-    Some(receipt_at(Place { header: &block.header, hash: block.hash }, index, at))
+    let place = Place { header: &block.header, hash: block.hash };
+    Some(receipt_at(place, fees_in(rules, block), index, at))
 }
 
 /// The receipt at an index of a mini-block: the sealed block's, but for its hash, which is not known
 /// and zero.
-pub(super) fn open_receipt(mini_block: &MiniBlock, index: usize) -> Option<RpcReceipt> {
+pub(super) fn open_receipt(
+    rules: &ChainRules,
+    mini_block: &MiniBlock,
+    index: usize,
+) -> Option<RpcReceipt> {
     let at = TransactionAt {
         transaction: mini_block.transactions.get(index)?.clone(),
         receipt: mini_block.receipts.get(index)?.clone(),
@@ -325,21 +371,26 @@ pub(super) fn open_receipt(mini_block: &MiniBlock, index: usize) -> Option<RpcRe
         ..Header::default()
     };
     let place = Place { header: &header, hash: B256::ZERO };
-    Some(receipt_at(place, mini_block.first_index + index, at))
+    let attributes = mini_block.attributes.as_ref();
+    let fees = attributes.and_then(|first| FeeSchedule::set_by(rules, first));
+    Some(receipt_at(place, fees, mini_block.first_index + index, at))
 }
 
 /// The logs of a mini-block that `wanted` lets through, with their indexes in the block, whose hash is
 /// not known and zero.
 pub(super) fn open_logs<'b>(
+    rules: &'b ChainRules,
     mini_block: &'b MiniBlock,
     wanted: impl Fn(&alloy::primitives::Log) -> bool + 'b,
 ) -> impl Iterator<Item = Log> + 'b {
-    let receipts = (0..mini_block.receipts.len()).filter_map(|at| open_receipt(mini_block, at));
+    let indexes = 0..mini_block.receipts.len();
+    let receipts = indexes.filter_map(move |at| open_receipt(rules, mini_block, at));
     receipts.flat_map(|receipt| receipt.logs).filter(move |log| wanted(&log.inner))
 }
 
 /// All receipts of a stored block.
-pub(super) fn receipts(block: StoredBlock) -> Vec<RpcReceipt> {
+pub(super) fn receipts(rules: &ChainRules, block: StoredBlock) -> Vec<RpcReceipt> {
+    let fees = fees_in(rules, &block);
     let place = Place { header: &block.header, hash: block.hash };
     let (mut first_log_index, mut gas_before) = (0, 0);
     let pairs = block.transactions.into_iter().zip(block.receipts).enumerate();
@@ -350,13 +401,18 @@ pub(super) fn receipts(block: StoredBlock) -> Vec<RpcReceipt> {
             let logs = receipt.logs.len() as u64;
             let at = TransactionAt { transaction, receipt, gas_used, first_log_index };
             first_log_index += logs;
-            receipt_at(place, index, at)
+            receipt_at(place, fees, index, at)
         })
         .collect()
 }
 
-/// The receipt of one transaction.
-pub(super) fn receipt_at(place: Place<'_>, index: usize, at: TransactionAt) -> RpcReceipt {
+/// The receipt of one transaction; `fees` are those beside gas in its block.
+pub(super) fn receipt_at(
+    place: Place<'_>,
+    fees: Option<FeeSchedule>,
+    index: usize,
+    at: TransactionAt,
+) -> RpcReceipt {
     let TransactionAt { transaction, receipt, gas_used, first_log_index } = at;
     let base_fee_wei = place.header.base_fee_per_gas.unwrap_or(0);
     let version = receipt.deposit_nonce.map(|_| U64::from(DEPOSIT_RECEIPT_VERSION));
@@ -378,10 +434,9 @@ pub(super) fn receipt_at(place: Place<'_>, index: usize, at: TransactionAt) -> R
             .map(|(log_index, log)| rpc_log(place, (transaction.hash(), index), log_index, log))
             .collect(),
         logs_bloom: logs_bloom(&receipt.logs),
-        l1_gas_price: U64::ZERO,
-        l1_gas_used: U64::ZERO,
-        l1_fee: U64::ZERO,
-        l1_fee_scalar: "0",
+        fees: fees
+            .filter(|_| transaction.as_signed().is_some())
+            .map(|fees| FeeFields::new(&fees, transaction.raw())),
         deposit_nonce: receipt.deposit_nonce.map(U64::from),
         deposit_receipt_version: version,
     }

@@ -89,9 +89,11 @@ impl Waiting {
                 Reported::Receipt => {
                     let receipt = match &included {
                         Included::Open(mini_block, index) => {
-                            format::open_receipt(mini_block, *index)
+                            format::open_receipt(ctx.chain.rules(), mini_block, *index)
                         }
-                        Included::Sealed(block, index) => format::receipt(block, *index),
+                        Included::Sealed(block, index) => {
+                            format::receipt(ctx.chain.rules(), block, *index)
+                        }
                     };
                     let receipt = receipt.ok_or(RpcError::Internal)?;
                     to_raw_value(&receipt).map_err(|_| RpcError::Internal)

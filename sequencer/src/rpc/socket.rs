@@ -367,7 +367,9 @@ impl<C: Chain> Session<C> {
                     }
                 }
                 Subscription::PendingLogs(filter) => {
-                    for log in open_logs(&mini_block, |log| filter.matches(log)) {
+                    for log in
+                        open_logs(self.ctx.chain.rules(), &mini_block, |log| filter.matches(log))
+                    {
                         if let Ok(json) = serde_json::to_string(&log) {
                             self.notify(*id, &json)?;
                         }

@@ -114,6 +114,7 @@ impl<C: Chain> Table<C> {
         instant("net_listening", 0, meta::listening),
         instant("net_peerCount", 0, meta::peer_count),
         instant("net_version", 0, meta::network_id),
+        entry("rollup_estimateTotalFee", 4, call::estimate_total_fee),
         entry("rollup_explainTransaction", 1, explain::explain),
         instant("txpool_status", 0, meta::txpool_status),
         instant("web3_clientVersion", 0, meta::client_version),

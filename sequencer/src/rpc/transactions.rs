@@ -14,7 +14,7 @@ use alloy::{
     eips::{BlockId, BlockNumberOrTag},
     primitives::{B256, U64},
 };
-use executor::{Header, Transaction};
+use executor::{FeeSchedule, Header, Transaction};
 
 type Reply = Result<Answer, RpcError>;
 
@@ -88,6 +88,9 @@ pub(super) fn by_block_hash<C: Chain>(ctx: &RpcContext<C>, params: &Params<'_>) 
 pub(super) fn receipt<C: Chain>(ctx: &RpcContext<C>, params: &Params<'_>) -> Reply {
     let hash: B256 = params.required(0)?;
     let Some(found) = included(ctx, hash)? else { return null() };
+    // The attributes that say what was charged are the block's first transaction.
+    let first = ctx.chain.transaction_at(found.header.number, 0)?;
+    let fees = first.and_then(|at| FeeSchedule::set_by(ctx.chain.rules(), &at.transaction));
     let place = Place { header: &found.header, hash: found.hash };
-    json(&format::receipt_at(place, found.index, found.at))
+    json(&format::receipt_at(place, fees, found.index, found.at))
 }

@@ -3,7 +3,11 @@
 //!
 //! Only decides; the pool acts.
 
-use super::{AddError, Pool, admission::priority_fee_wei, queue::Queue};
+use super::{
+    AddError, Pool,
+    admission::priority_fee_wei,
+    queue::{Entry, Queue},
+};
 use alloy::primitives::{B256, U256};
 use executor::Transaction;
 
@@ -16,9 +20,11 @@ impl Pool {
         &self,
         transaction: &Transaction,
         balance_wei: U256,
+        extra_fee_wei: U256,
     ) -> Result<Option<B256>, AddError> {
         let queue = self.senders.get(&transaction.sender());
         let old = queue.and_then(|queue| queue.get(transaction.nonce()));
+        let old_cost_wei = old.map_or(U256::ZERO, Entry::cost_max_wei);
         let old = old.map(|entry| &entry.transaction);
         if let Some(old) = old
             && !outbids(transaction, old)
@@ -30,9 +36,8 @@ impl Pool {
             return Err(AddError::SenderFull { slots });
         }
         let queued_wei = queue.map_or(U256::ZERO, Queue::cost_wei);
-        let queued_wei =
-            queued_wei.saturating_sub(old.map_or(U256::ZERO, Transaction::max_cost_wei));
-        let cost_wei = transaction.max_cost_wei();
+        let queued_wei = queued_wei.saturating_sub(old_cost_wei);
+        let cost_wei = transaction.max_cost_wei().saturating_add(extra_fee_wei);
         if queued_wei.saturating_add(cost_wei) > balance_wei {
             return Err(AddError::InsufficientFunds { balance_wei, queued_wei, cost_wei });
         }

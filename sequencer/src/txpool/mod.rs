@@ -34,7 +34,7 @@ pub use terms::{
 
 use alloy::primitives::{Address, B256, KECCAK256_EMPTY, U256};
 use clock::Clock;
-use executor::{SkipReason, StateView, Transaction, ViewError};
+use executor::{FeeSchedule, SkipReason, StateView, Transaction, ViewError};
 use index::Index;
 use lives::Lives;
 use order::Demand;
@@ -109,18 +109,32 @@ pub struct AccountState {
     pub balance_wei: U256,
     /// Whether it has code that is no EIP-7702 delegation (EIP-3607 then forbids it to send).
     pub is_contract: bool,
+    /// The fees beside gas that the next block charges, as far as is known; `None` charges none.
+    pub fees: Option<FeeSchedule>,
 }
 
 impl AccountState {
-    /// Reads it.
+    /// What a transaction of this account can cost beside gas limit x price + value, in wei.
+    fn extra_fee_wei(&self, transaction: &Transaction) -> U256 {
+        let extra =
+            |fees: FeeSchedule| fees.extra_fee_wei(transaction.raw(), transaction.gas_limit());
+        self.fees.map_or(U256::ZERO, extra)
+    }
+
+    /// Reads it; `fees` are those of the state ([`FeeSchedule::of_state`]).
     ///
     /// # Errors
     /// [`ViewError`] when the state cannot be read.
-    pub fn read(view: &impl StateView, sender: Address) -> Result<Self, ViewError> {
+    pub fn read(
+        view: &impl StateView,
+        sender: Address,
+        fees: Option<FeeSchedule>,
+    ) -> Result<Self, ViewError> {
         let account = view.account(sender)?.unwrap_or_default();
         let is_contract =
             account.code_hash != KECCAK256_EMPTY && !view.code(account.code_hash)?.is_eip7702();
-        Ok(Self { nonce: account.nonce, balance_wei: account.balance_wei, is_contract })
+        let (nonce, balance_wei) = (account.nonce, account.balance_wei);
+        Ok(Self { nonce, balance_wei, is_contract, fees })
     }
 }
 
@@ -230,7 +244,8 @@ impl Pool {
         for used in self.advance(sender, next, now) {
             self.note_dropped(used.transaction.hash(), DropReason::NonceUsed { next }, now);
         }
-        let replaced = self.check_queue(transaction, account.balance_wei)?;
+        let extra_fee_wei = account.extra_fee_wei(transaction);
+        let replaced = self.check_queue(transaction, account.balance_wei, extra_fee_wei)?;
         let evicted = self.room_for(transaction, replaced)?;
         if let Some(old) = replaced {
             self.remove(&old, DropReason::Replaced { by: hash }, now);
@@ -238,7 +253,7 @@ impl Pool {
         for victim in &evicted {
             self.remove(victim, DropReason::Evicted, now);
         }
-        self.enter(submission, next, replaced.is_none(), now);
+        self.enter((submission, extra_fee_wei), next, replaced.is_none(), now);
         let status = self.status(&hash, base_fee_wei).unwrap_or(Status::Ready);
         if let Status::NonceGap { missing } = status {
             self.lives.note(hash, Step::Parked { missing }, self.clock.unix_ms(now));
@@ -247,7 +262,13 @@ impl Pool {
     }
 
     /// Puts a newcomer, or one from before a restart, into its place.
-    fn enter(&mut self, submission: Submission, next: u64, is_new_nonce: bool, now: Instant) {
+    fn enter(
+        &mut self,
+        (submission, extra_fee_wei): (Submission, U256),
+        next: u64,
+        is_new_nonce: bool,
+        now: Instant,
+    ) {
         let Submission { transaction, terms, received_unix_ms } = submission;
         let (hash, now_ms) = (transaction.hash(), self.clock.unix_ms(now));
         let received_ms = received_unix_ms.unwrap_or(now_ms).min(now_ms);
@@ -261,7 +282,7 @@ impl Pool {
         let added = now.checked_sub(waited).unwrap_or(now);
         let sequence = self.index.next_sequence();
         let window = self.clock.enter(added);
-        let entry = Entry { transaction, sequence, added, window, terms };
+        let entry = Entry { transaction, extra_fee_wei, sequence, added, window, terms };
         self.insert(entry, next, is_new_nonce, now);
     }
 

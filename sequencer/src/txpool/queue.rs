@@ -12,6 +12,8 @@ use std::{collections::BTreeMap, sync::Arc, time::Instant};
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
     pub(super) transaction: Transaction,
+    /// The most that it was to cost beside gas x price + value when it came, in wei.
+    pub(super) extra_fee_wei: U256,
     /// Position in the order of arrival; unique within the pool.
     pub(super) sequence: u64,
     pub(super) added: Instant,
@@ -25,6 +27,11 @@ impl Entry {
     pub(super) fn has_conditions(&self) -> bool {
         self.terms.as_ref().is_some_and(|terms| terms.conditions.is_some())
     }
+
+    /// The most that it can cost, in wei.
+    pub(super) fn cost_max_wei(&self) -> U256 {
+        self.transaction.max_cost_wei().saturating_add(self.extra_fee_wei)
+    }
 }
 
 /// One sender's transactions.
@@ -33,7 +40,7 @@ pub(super) struct Queue {
     next_nonce: u64,
     /// First nonce from `next_nonce` on that is not here.
     ready_end: u64,
-    /// Sum of [`Transaction::max_cost_wei`], saturating.
+    /// Sum of [`Entry::cost_max_wei`], saturating.
     cost_wei: U256,
     entries: BTreeMap<u64, Entry>,
 }
@@ -84,7 +91,7 @@ impl Queue {
     /// Puts the entry at its nonce, which must be free.
     pub(super) fn insert(&mut self, entry: Entry) {
         let nonce = entry.transaction.nonce();
-        self.cost_wei = self.cost_wei.saturating_add(entry.transaction.max_cost_wei());
+        self.cost_wei = self.cost_wei.saturating_add(entry.cost_max_wei());
         self.entries.insert(nonce, entry);
         self.extend_ready();
     }
@@ -132,10 +139,10 @@ impl Queue {
     /// A saturated sum cannot be subtracted from: it is then summed anew.
     fn subtract_cost(&mut self, entry: &Entry) {
         self.cost_wei = if self.cost_wei == U256::MAX {
-            let costs = self.entries.values().map(|entry| entry.transaction.max_cost_wei());
+            let costs = self.entries.values().map(Entry::cost_max_wei);
             costs.fold(U256::ZERO, U256::saturating_add)
         } else {
-            self.cost_wei - entry.transaction.max_cost_wei()
+            self.cost_wei - entry.cost_max_wei()
         };
     }
 }

@@ -3,7 +3,10 @@
 //! Decides which nonces are unused again. Does not know why blocks were undone.
 
 use super::{DropReason, Pool, Step, queue::Entry};
-use alloy::{consensus::Transaction as _, primitives::Address};
+use alloy::{
+    consensus::Transaction as _,
+    primitives::{Address, U256},
+};
 use executor::Transaction;
 use std::{collections::HashMap, time::Instant};
 
@@ -53,7 +56,9 @@ impl Pool {
         self.lives.note(hash, Step::Returned, self.clock.unix_ms(now));
         self.note_changed(hash);
         let terms = self.lives.terms(&hash);
-        let entry = Entry { transaction, sequence, added: now, window: 0, terms };
+        let extra_fee_wei = U256::ZERO;
+        let added = now;
+        let entry = Entry { transaction, extra_fee_wei, sequence, added, window: 0, terms };
         self.insert(entry, next, false, now);
     }
 }

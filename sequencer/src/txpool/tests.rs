@@ -49,7 +49,7 @@ fn transfer(from: u8, nonce: u64, fee_wei: u128) -> Transaction {
 }
 
 fn rich(nonce: u64) -> AccountState {
-    AccountState { nonce, balance_wei: U256::MAX, is_contract: false }
+    AccountState { nonce, balance_wei: U256::MAX, is_contract: false, fees: None }
 }
 
 fn pool(config: Config) -> Pool {

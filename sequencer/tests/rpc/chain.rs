@@ -78,6 +78,10 @@ fn genesis(rich: &[Address]) -> Genesis {
     ]
     .map(|(address, code)| (address, contract(code)))
     .into();
+    alloc.extend(contracts::predeploys().map(|predeploy| {
+        let code = predeploy.runtime_code;
+        (predeploy.address, GenesisAccount { nonce: 1, code, ..Default::default() })
+    }));
     let balance = U256::from(10_u128.pow(21));
     alloc.extend(rich.iter().map(|a| (*a, GenesisAccount { balance, ..Default::default() })));
     Genesis {
@@ -102,8 +106,8 @@ pub(crate) fn origin() -> L1Origin {
         hash: B256::repeat_byte(0x11),
         parent_hash: B256::ZERO,
         timestamp: 1_700_000_000,
-        base_fee_wei: 1,
-        blob_base_fee_wei: 1,
+        base_fee_wei: 1_000_000_000,
+        blob_base_fee_wei: 3,
         prevrandao: B256::repeat_byte(0x22),
     }
 }

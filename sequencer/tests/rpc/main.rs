@@ -9,6 +9,7 @@ mod conditional;
 mod errors;
 mod eth;
 mod explain;
+mod fees;
 mod logs;
 mod node;
 mod pruned;

@@ -223,16 +223,27 @@ async function sockets({ l2Wallet, l2Chain }, counter) {
   (await socket.transport.getRpcClient()).close();
 }
 
-async function fees({ l1, l2 }, counter) {
+async function fees({ l1, l2, l2Wallet }, counter) {
   const request = { account, to: account.address, value: 1n };
-  const [l1Fee, total, gas, baseFee] = await Promise.all([
+  const [l1Fee, operatorFee, total, gas, baseFee] = await Promise.all([
     l2.estimateL1Fee(request),
+    l2.estimateOperatorFee(request),
     l2.estimateTotalFee(request),
     l2.estimateL1Gas(request),
     l2.getL1BaseFee(),
   ]);
-  assert.equal(l1Fee, 0n, "no L1 data fee is charged");
-  assert.ok(total > 0n && gas > 0n && baseFee > 0n);
+  assert.ok(l1Fee > 0n && operatorFee > 0n && total > 0n && gas > 0n && baseFee > 0n);
+  const before = await l2.getBalance(account);
+  const hash = await l2Wallet.sendTransaction({ to: account.address, value: 1n });
+  const receipt = await l2.waitForTransactionReceipt({ hash });
+  const gasFee = receipt.gasUsed * receipt.effectiveGasPrice;
+  const { l1Fee: chargedL1Fee, l1GasPrice, l1GasUsed } = receipt;
+  assert.ok(chargedL1Fee > 0n && l1GasPrice > 0n && l1GasUsed > 0n);
+  const raw = await l2.request({ method: "eth_getTransactionReceipt", params: [hash] });
+  const chargedOperatorFee =
+    (receipt.gasUsed * BigInt(raw.operatorFeeScalar)) / 1_000_000n + BigInt(raw.operatorFeeConstant);
+  const after = await l2.getBalance(account);
+  assert.equal(before - after, gasFee + chargedL1Fee + chargedOperatorFee);
   const call = { ...counter, account, functionName: "set", args: [1n] };
   assert.ok((await l2.estimateContractTotalFee(call)) > 0n);
   assert.ok((await l1.getBlock()).baseFeePerGas > 0n);

@@ -34,6 +34,8 @@ pub struct MiniBlock {
     pub transactions: Vec<Transaction>,
     /// One receipt per transaction, as the block will have it.
     pub receipts: Vec<Receipt>,
+    /// The block's first transaction, which sets the fees of the others.
+    pub attributes: Option<Transaction>,
     /// What of the block everybody can see already.
     pub env: Arc<BlockEnv>,
     indexes: B256Map<usize>,
@@ -204,6 +206,8 @@ impl OpenBlock {
         let (transactions, receipts) = parts;
         let indexes = transactions.iter().enumerate();
         let before = self.mini_blocks.last();
+        let first = before.map_or(transactions.first(), |before| before.attributes.as_ref());
+        let attributes = first.cloned();
         let mini_block = Arc::new(MiniBlock {
             number: self.env.number,
             parent_hash: self.parent.hash,
@@ -214,6 +218,7 @@ impl OpenBlock {
             gas_before: self.gas_used(),
             indexes: indexes.map(|(index, transaction)| (transaction.hash(), index)).collect(),
             env: self.env.clone(),
+            attributes,
             transactions,
             receipts,
         });
