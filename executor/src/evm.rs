@@ -40,9 +40,15 @@ use revm::{
 
 #[cfg(feature = "std")]
 mod feeless;
+mod watched;
 
-pub(crate) type Engine<J> =
-    MainnetEvm<Context<RevmBlock, TxEnv, CfgEnv, <J as JournalTr>::Database, J, ()>>;
+pub(crate) use watched::WatchedCall;
+pub use watched::{Watched, Watching};
+
+pub(crate) type EngineContext<J> =
+    Context<RevmBlock, TxEnv, CfgEnv, <J as JournalTr>::Database, J, ()>;
+/// revm, with an inspector or without.
+pub(crate) type Engine<J, I = ()> = MainnetEvm<EngineContext<J>, I>;
 type EngineError = EVMError<ViewError>;
 
 /// Blob gas that fits into one Ethereum block of this hardfork, in gas.
@@ -156,6 +162,10 @@ impl<J: BlockJournal> RuleEvm<J> {
         &self.engine.ctx.journaled_state
     }
 
+    pub(crate) fn block(&self) -> &RevmBlock {
+        &self.engine.ctx.block
+    }
+
     pub(crate) fn journal_mut(&mut self) -> &mut J {
         &mut self.engine.ctx.journaled_state
     }
@@ -256,8 +266,7 @@ impl<J: BlockJournal> RuleEvm<J> {
     fn transact_deposit(&mut self, deposit: &Deposit, hash: B256) -> Result<Outcome, ExecuteError> {
         let nonce = self.engine.ctx.journaled_state.nonce(deposit.from)?;
         self.engine.ctx.tx = deposit_env(deposit, nonce);
-        let mut handler = DepositHandler { mint_wei: deposit.mint_wei, marker: PhantomData };
-        let result = handler.run(&mut self.engine);
+        let result = DepositHandler::new(deposit).run(&mut self.engine);
         let journal = &mut self.engine.ctx.journaled_state;
         match result {
             Ok(result) => {
@@ -423,13 +432,19 @@ pub(crate) fn skip_reason(invalid: InvalidTransaction) -> SkipReason {
 
 /// Ethereum's handler with the parts replaced in which a deposit differs: nothing is validated or
 /// charged, its gas was bought on L1, and it mints before it runs.
-struct DepositHandler<J> {
+struct DepositHandler<J, I = ()> {
     mint_wei: u128,
-    marker: PhantomData<J>,
+    marker: PhantomData<(J, I)>,
 }
 
-impl<J: BlockJournal> Handler for DepositHandler<J> {
-    type Evm = Engine<J>;
+impl<J, I> DepositHandler<J, I> {
+    fn new(deposit: &Deposit) -> Self {
+        Self { mint_wei: deposit.mint_wei, marker: PhantomData }
+    }
+}
+
+impl<J: BlockJournal, I> Handler for DepositHandler<J, I> {
+    type Evm = Engine<J, I>;
     type Error = EngineError;
     type HaltReason = HaltReason;
 
