@@ -26,7 +26,10 @@ use executor::{
 type Reply = Result<Answer, RpcError>;
 
 /// Turns a request into a call; absent fields are zero.
-fn to_call(rules: &ChainRules, request: TransactionRequest) -> Result<CallRequest, RpcError> {
+pub(super) fn to_call(
+    rules: &ChainRules,
+    request: TransactionRequest,
+) -> Result<CallRequest, RpcError> {
     let want = rules.chain_id();
     if let Some(have) = request.chain_id
         && have != want
@@ -60,38 +63,51 @@ fn to_call(rules: &ChainRules, request: TransactionRequest) -> Result<CallReques
 }
 
 /// A call's parameters, read and resolved.
-struct Simulation<V> {
-    request: CallRequest,
-    env: BlockEnv,
+pub(super) struct Simulation<V> {
+    pub(super) request: CallRequest,
+    pub(super) env: BlockEnv,
     view: V,
     state: Option<StateOverride>,
 }
 
+impl<V: executor::StateView + Sync> Simulation<V> {
+    /// A call on the state after a block, in that block's environment.
+    pub(super) fn at<C: Chain<View = V>>(
+        ctx: &RpcContext<C>,
+        request: CallRequest,
+        id: BlockId,
+        (state, block): (Option<StateOverride>, Option<BlockOverrides>),
+    ) -> Result<Self, RpcError> {
+        let number = resolve(ctx, Some(id))?;
+        let mut env = match id.is_pending() {
+            true => ctx.chain.pending_env()?,
+            false => BlockEnv::of_header(&header(ctx, number)?.0),
+        };
+        if let Some(block) = block {
+            overrides::apply_block(&mut env, &block)?;
+        }
+        Ok(Self { request, env, view: view(ctx, number)?, state })
+    }
+}
+
 /// Reads `[request, block, state overrides, block overrides]`. `next` puts a call on the newest
 /// state into the next block's environment.
-fn read<C: Chain>(
+pub(super) fn read<C: Chain>(
     ctx: &RpcContext<C>,
     params: &Params<'_>,
     next: bool,
 ) -> Result<Simulation<C::View>, RpcError> {
     let request = to_call(ctx.chain.rules(), params.required(0)?)?;
     let id = params.optional::<BlockId>(1)?.unwrap_or_default();
-    let number = resolve(ctx, Some(id))?;
     let newest = matches!(id, BlockId::Number(BlockNumberOrTag::Latest));
-    let mut env = if id.is_pending() || (next && newest) {
-        ctx.chain.pending_env()?
-    } else {
-        BlockEnv::of_header(&header(ctx, number)?.0)
-    };
-    if let Some(block) = params.optional::<BlockOverrides>(3)? {
-        overrides::apply_block(&mut env, &block)?;
-    }
-    let view = view(ctx, number)?;
-    Ok(Simulation { request, env, view, state: params.optional(2)? })
+    let id = if next && newest { BlockId::pending() } else { id };
+    Simulation::at(ctx, request, id, (params.optional(2)?, params.optional(3)?))
 }
 
 /// The state under the call, with its overrides on top.
-fn overlay<V: executor::StateView>(simulation: &Simulation<V>) -> Result<Overlay<'_, V>, RpcError> {
+pub(super) fn overlay<V: executor::StateView>(
+    simulation: &Simulation<V>,
+) -> Result<Overlay<'_, V>, RpcError> {
     let mut overlay = Overlay::new(&simulation.view);
     if let Some(state) = &simulation.state {
         overrides::apply_state(&mut overlay, state)?;

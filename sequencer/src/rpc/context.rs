@@ -3,7 +3,9 @@
 //! The node builds one and hands it to [`super::serve`]. The pool's lock is held for single pool
 //! operations only, never across a read of the chain or an await.
 
-use super::{chain::Chain, feed::Feed, filters::Filters, witness::WITNESSES_MAX};
+use super::{
+    budget::TRACES_MAX, chain::Chain, feed::Feed, filters::Filters, witness::WITNESSES_MAX,
+};
 use crate::txpool::{Admission, Pool};
 use serde::Serialize;
 use std::{
@@ -90,6 +92,7 @@ pub struct RpcContext<C> {
     pub(super) work: Semaphore,
     pub(super) sockets: Arc<Semaphore>,
     pub(super) witnesses: Semaphore,
+    pub(super) traces: Semaphore,
 }
 
 impl<C: Chain> RpcContext<C> {
@@ -107,6 +110,7 @@ impl<C: Chain> RpcContext<C> {
             work: Semaphore::new(WORK_MAX),
             sockets: Arc::new(Semaphore::new(SOCKETS_MAX)),
             witnesses: Semaphore::new(WITNESSES_MAX),
+            traces: Semaphore::new(TRACES_MAX),
         }
     }
 

@@ -68,6 +68,24 @@ pub enum RpcError {
     /// No canonical block of this hash.
     #[error("header for hash not found")]
     HashNotFound,
+    /// No block of this height, where its transactions are needed.
+    #[error("block #{number} not found")]
+    BlockNotFound {
+        /// Height.
+        number: u64,
+    },
+    /// No block of this hash, where its transactions are needed.
+    #[error("block {hash} not found")]
+    BlockHashNotFound {
+        /// Hash.
+        hash: B256,
+    },
+    /// Nothing executed block 0.
+    #[error("genesis is not traceable")]
+    GenesisNotTraceable,
+    /// No transaction of this hash is in the chain.
+    #[error("transaction not found")]
+    TransactionNotFound,
     /// No such block, in a filter.
     #[error("unknown block")]
     UnknownBlock,
@@ -219,6 +237,18 @@ pub enum Refusal {
     /// A storage key longer than 32 bytes, or more keys than one proof takes.
     #[error("too many storage keys (max {0})")]
     TooManyKeys(usize),
+    /// A tracer that is not here.
+    #[error("unsupported tracer: this node has geth's native tracers only")]
+    Tracer,
+    /// Options that the tracer cannot read.
+    #[error("invalid tracer config")]
+    TracerConfig,
+    /// A timeout that is no duration.
+    #[error("time: invalid duration")]
+    Duration,
+    /// A position at or after the end of the block.
+    #[error("transaction index out of range")]
+    TransactionIndex,
     /// Not a kind of subscription.
     #[error("no such subscription kind")]
     SubscriptionKind,
@@ -239,6 +269,15 @@ pub enum Limit {
     /// Requests that wait for a receipt.
     #[error("too many requests wait for receipts (max {0})")]
     Waiters(usize),
+    /// Watched executions at once.
+    #[error("too many traces are being made (max {0})")]
+    Traces(usize),
+    /// Time of a watched execution.
+    #[error("execution timeout")]
+    TraceTime,
+    /// Bytes of what is recorded of one, or of the answer.
+    #[error("trace too large (max {0} bytes)")]
+    TraceBytes(usize),
     /// Witnesses being recorded.
     #[error("too many witnesses are being recorded (max {0})")]
     Witnesses(usize),
@@ -266,6 +305,10 @@ impl RpcError {
             Self::BlocksUnavailable { .. } => 4444,
             Self::HeaderNotFound
             | Self::HashNotFound
+            | Self::BlockNotFound { .. }
+            | Self::BlockHashNotFound { .. }
+            | Self::GenesisNotTraceable
+            | Self::TransactionNotFound
             | Self::UnknownBlock
             | Self::StateUnavailable { .. }
             | Self::StatePruned { .. }

@@ -4,8 +4,8 @@
 //! eth_fillTransaction only when it answers -32601.
 
 use super::{
-    accounts, blocks, call, chain::Chain, context::RpcContext, error::RpcError, fees, filters,
-    jsonrpc::Params, logs, meta, send, send::Waiting, transactions, witness,
+    accounts, blocks, call, chain::Chain, context::RpcContext, debug, error::RpcError, fees,
+    filters, jsonrpc::Params, logs, meta, parity, send, send::Waiting, transactions, witness,
 };
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
@@ -62,6 +62,10 @@ impl<C: Chain> Table<C> {
     /// Sorted by name.
     pub(super) const ENTRIES: &'static [Entry<C>] = &[
         entry("debug_executionWitness", 1, witness::execution_witness),
+        entry("debug_traceBlockByHash", 2, debug::block_by_hash),
+        entry("debug_traceBlockByNumber", 2, debug::block_by_number),
+        entry("debug_traceCall", 3, debug::call),
+        entry("debug_traceTransaction", 2, debug::transaction),
         instant("eth_accounts", 0, meta::accounts),
         instant("eth_blobBaseFee", 0, fees::blob_base_fee),
         instant("eth_blockNumber", 0, meta::block_number),
@@ -103,6 +107,10 @@ impl<C: Chain> Table<C> {
         instant("net_listening", 0, meta::listening),
         instant("net_peerCount", 0, meta::peer_count),
         instant("net_version", 0, meta::network_id),
+        entry("trace_block", 1, parity::block),
+        entry("trace_replayBlockTransactions", 2, parity::replay_block),
+        entry("trace_replayTransaction", 2, parity::replay_transaction),
+        entry("trace_transaction", 1, parity::transaction),
         instant("txpool_status", 0, meta::txpool_status),
         instant("web3_clientVersion", 0, meta::client_version),
         entry("web3_sha3", 1, meta::sha3),
