@@ -42,7 +42,16 @@ struct Tracer {
 }
 
 impl Tracer {
-    fn new(options: GethDebugTracingOptions) -> Result<Self, RpcError> {
+    fn new(mut options: GethDebugTracingOptions) -> Result<Self, RpcError> {
+        // geth reads an empty configuration for tracers that have none; inside a muxTracer the
+        // library wants null there.
+        if let Some(parts) = options.tracer_config.0.as_object_mut() {
+            for name in ["4byteTracer", "noopTracer"] {
+                if let Some(part) = parts.get_mut(name) {
+                    part.take();
+                }
+            }
+        }
         let recorded = match &options.tracer {
             Some(GethDebugTracerType::JsTracer(name)) if !name.is_empty() => {
                 return Err(Refusal::Tracer.into());

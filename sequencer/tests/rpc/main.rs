@@ -13,4 +13,5 @@ mod pruned;
 mod rollup_chain;
 mod sending;
 mod sockets;
+mod tracing;
 mod witnesses;
