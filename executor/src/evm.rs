@@ -42,7 +42,6 @@ use revm::{
 mod feeless;
 mod watched;
 
-pub(crate) use watched::WatchedCall;
 pub use watched::{Watched, Watching};
 
 pub(crate) type EngineContext<J> =
@@ -160,6 +159,10 @@ impl<J: BlockJournal> RuleEvm<J> {
 
     pub(crate) fn journal(&self) -> &J {
         &self.engine.ctx.journaled_state
+    }
+
+    pub(crate) fn spec(&self) -> SpecId {
+        self.spec
     }
 
     pub(crate) fn block(&self) -> &RevmBlock {

@@ -7,16 +7,19 @@
 //! interpreter; the session is then lost with [`ExecuteError::Evm`].
 
 use crate::{
-    block::BlockEnv,
+    block::{BlockEnv, Commitments, header, receipts_root, transactions_root},
     call::CallRequest,
-    error::{ExecuteError, SkipReason},
-    evm::{RuleEvm, WatchedCall},
+    error::{ExecuteError, SkipReason, ViewError},
+    evm::RuleEvm,
     execute::guard,
+    receipt::Receipt,
     reference::Reference,
     rules::ChainRules,
-    state::{Overlay, StateView},
+    state::{Overlay, Reads, StateView},
     transaction::Transaction,
 };
+use alloy_consensus::Header;
+use alloy_primitives::B256;
 use revm::{
     DatabaseCommit,
     context::{BlockEnv as RevmBlock, CfgEnv, Context, Journal, JournalTr, TxEnv},
@@ -100,29 +103,55 @@ impl<'v, V: StateView> Session<'v, V> {
         gas_limit: u64,
         inspector: I,
     ) -> Step<'v, V> {
-        self.run_call(WatchedCall { request, gas_limit, nonce: None }, inspector)
+        let (evm, reported) = self.evm.watch_call(request, gas_limit, inspector);
+        reported.map(|reported| (Self { evm }, reported))
     }
 
-    /// Runs a call under an inspector, checked as a transaction with this nonce would be.
+    /// As [`Self::watch`], without the checks that a call need not pass: its nonce, whether the
+    /// sender has code, the gas limits of transaction and block, and without a fee the base fee.
     ///
     /// # Errors
     /// As [`Self::watch`].
-    pub fn call_as_transaction<I: Watching<SessionJournal<'v, V>>>(
+    pub fn simulate<I: Watching<SessionJournal<'v, V>>>(
         self,
-        request: &CallRequest,
-        (gas_limit, nonce): (u64, u64),
+        transaction: &Transaction,
         inspector: I,
     ) -> Step<'v, V> {
-        self.run_call(WatchedCall { request, gas_limit, nonce: Some(nonce) }, inspector)
+        guard(transaction, || {
+            let (evm, reported) = self.evm.simulate(transaction, inspector);
+            reported.map(|reported| (Self { evm }, reported))
+        })
     }
 
-    fn run_call<I: Watching<SessionJournal<'v, V>>>(
-        self,
-        call: WatchedCall<'_>,
-        inspector: I,
-    ) -> Step<'v, V> {
-        let (evm, reported) = self.evm.watch_call(call, inspector);
-        reported.map(|reported| (Self { evm }, reported))
+    /// The header of a block of simulated transactions that the session has executed. Without a trie
+    /// for the state below it, its state root is zero.
+    ///
+    /// # Errors
+    /// [`ExecuteError`] when the state cannot be read.
+    pub fn seal(
+        &self,
+        env: &BlockEnv,
+        transactions: &[Transaction],
+        receipts: &[Receipt],
+    ) -> Result<Header, ExecuteError> {
+        let diff = self.state().diff();
+        let trie = self.state().view().trie_for(&Reads::default(), &diff);
+        let state_root = match trie.and_then(|trie| trie.apply(&diff)) {
+            Ok(trie) => trie.root(),
+            Err(ViewError::MissingNode) => B256::ZERO,
+            Err(error) => return Err(error.into()),
+        };
+        let (receipts_root, logs_bloom) = receipts_root(receipts);
+        let commitments = Commitments {
+            state_root,
+            transactions_root: transactions_root(transactions),
+            receipts_root,
+            logs_bloom,
+            gas_used: receipts.last().map_or(0, |receipt| receipt.cumulative_gas_used),
+            blob_gas_used: 0,
+            requests_hash: None,
+        };
+        Ok(header(env, self.evm.spec(), &commitments))
     }
 
     /// Makes what a watched transaction changed part of the state.

@@ -39,16 +39,6 @@ pub struct Watched {
     pub env: TxEnv,
 }
 
-/// How a call is watched.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct WatchedCall<'r> {
-    pub(crate) request: &'r CallRequest,
-    pub(crate) gas_limit: u64,
-    /// The nonce that a call must have which is checked as a transaction is; `None` checks what a
-    /// call is checked for.
-    pub(crate) nonce: Option<u64>,
-}
-
 type Reported = Result<Result<Watched, SkipReason>, ExecuteError>;
 
 impl<J: BlockJournal + JournalExt> RuleEvm<J> {
@@ -69,22 +59,39 @@ impl<J: BlockJournal + JournalExt> RuleEvm<J> {
         }
     }
 
-    /// Runs a call watched. Without a nonce only what a call must fulfil is checked.
-    pub(crate) fn watch_call<I: Watching<J>>(
-        mut self,
-        call: WatchedCall<'_>,
+    /// As [`Self::watch`], without the checks that a call need not pass.
+    pub(crate) fn simulate<I: Watching<J>>(
+        self,
+        transaction: &Transaction,
         inspector: I,
     ) -> (Self, Reported) {
-        let mut env = call::call_env(call.request, call.gas_limit);
+        let free = transaction.max_fee_per_gas_wei() == 0;
+        self.relaxed(free, |evm| evm.watch(transaction, inspector))
+    }
+
+    /// Runs a call watched.
+    pub(crate) fn watch_call<I: Watching<J>>(
+        self,
+        request: &CallRequest,
+        gas_limit: u64,
+        inspector: I,
+    ) -> (Self, Reported) {
+        let env = call::call_env(request, gas_limit);
+        self.relaxed(request.gas_price_wei == 0, |evm| {
+            evm.run_watched(env, inspector, B256::ZERO, |engine| {
+                MainnetHandler::default().inspect_run(engine)
+            })
+        })
+    }
+
+    fn relaxed(
+        mut self,
+        free: bool,
+        run: impl FnOnce(Self) -> (Self, Reported),
+    ) -> (Self, Reported) {
         let strict = self.engine.ctx.cfg.clone();
-        match call.nonce {
-            Some(nonce) => env.nonce = nonce,
-            None => call::relax(&mut self.engine.ctx.cfg, call.request.gas_price_wei == 0),
-        }
-        self.engine.ctx.cfg.tx_chain_id_check = false;
-        let (mut evm, reported) = self.run_watched(env, inspector, B256::ZERO, |engine| {
-            MainnetHandler::default().inspect_run(engine)
-        });
+        call::relax(&mut self.engine.ctx.cfg, free);
+        let (mut evm, reported) = run(self);
         evm.engine.ctx.cfg = strict;
         (evm, reported)
     }

@@ -133,7 +133,8 @@ impl<'v, V: StateView> Overlay<'v, V> {
     }
 
     /// The view below.
-    pub(crate) fn view(&self) -> &'v V {
+    #[must_use]
+    pub fn view(&self) -> &'v V {
         self.view
     }
 

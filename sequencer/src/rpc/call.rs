@@ -22,6 +22,7 @@ use executor::{
     call::{self, CallOutcome, CallRequest, CallStatus, Estimate},
     state::Overlay,
 };
+use revm::context::result::{ExecutionResult, HaltReason};
 
 type Reply = Result<Answer, RpcError>;
 
@@ -128,12 +129,20 @@ pub(super) fn call<C: Chain>(ctx: &RpcContext<C>, params: &Params<'_>) -> Reply 
 
 pub(super) fn estimate_gas<C: Chain>(ctx: &RpcContext<C>, params: &Params<'_>) -> Reply {
     let simulation = read(ctx, params, true)?;
-    let (request, rules) = (&simulation.request, ctx.chain.rules());
-    let allowance = allowance(&simulation, rules);
-    let overlay = overlay(&simulation)?;
+    json(&U64::from(estimate(ctx.chain.rules(), &simulation)?))
+}
+
+/// A gas limit with which the call succeeds.
+pub(super) fn estimate<V: executor::StateView>(
+    rules: &ChainRules,
+    simulation: &Simulation<V>,
+) -> Result<u64, RpcError> {
+    let request = &simulation.request;
+    let allowance = allowance(simulation, rules);
+    let overlay = overlay(simulation)?;
     let estimate = call::estimate_gas(overlay, rules, &simulation.env, request);
     match estimate.map_err(executed)? {
-        Ok(Estimate::GasLimit(gas)) => json(&U64::from(gas)),
+        Ok(Estimate::GasLimit(gas)) => Ok(gas),
         Ok(Estimate::Failed(outcome)) => Err(match outcome.status {
             CallStatus::OutOfGas => RpcError::AllowanceExceeded { gas: allowance },
             _ => failure(&outcome).unwrap_or(RpcError::Halted),
@@ -165,6 +174,18 @@ fn failure(outcome: &CallOutcome) -> Option<RpcError> {
         CallStatus::Revert => Some(RpcError::Reverted { output: outcome.output.clone() }),
         CallStatus::OutOfGas => Some(RpcError::OutOfGas),
         CallStatus::Halt => Some(RpcError::Halted),
+    }
+}
+
+/// The error of a watched call that did not succeed.
+pub(super) fn failure_of(result: &ExecutionResult<HaltReason>) -> Option<RpcError> {
+    match result {
+        ExecutionResult::Success { .. } => None,
+        ExecutionResult::Revert { output, .. } => {
+            Some(RpcError::Reverted { output: output.clone() })
+        }
+        ExecutionResult::Halt { reason: HaltReason::OutOfGas(_), .. } => Some(RpcError::OutOfGas),
+        ExecutionResult::Halt { .. } => Some(RpcError::Halted),
     }
 }
 

@@ -237,6 +237,12 @@ pub enum Refusal {
     /// A storage key longer than 32 bytes, or more keys than one proof takes.
     #[error("too many storage keys (max {0})")]
     TooManyKeys(usize),
+    /// A request that is no transaction of any type.
+    #[error("the request is no transaction of any type")]
+    Unbuildable,
+    /// A rollup takes no blobs.
+    #[error("transaction type not supported: blob transactions")]
+    Blobs,
     /// A tracer that is not here.
     #[error("unsupported tracer: this node has geth's native tracers only")]
     Tracer,
@@ -269,6 +275,9 @@ pub enum Limit {
     /// Requests that wait for a receipt.
     #[error("too many requests wait for receipts (max {0})")]
     Waiters(usize),
+    /// Transactions shown of the pool.
+    #[error("more than {0} transactions wait; ask for one sender's with txpool_contentFrom")]
+    PoolContent(usize),
     /// Watched executions at once.
     #[error("too many traces are being made (max {0})")]
     Traces(usize),

@@ -8,12 +8,14 @@
 //! thread, because it may read storage, recover a signature or execute. Only answers that need none
 //! of that are given on the async threads.
 
+mod account_info;
 mod accounts;
 mod block_id;
 mod blocks;
 mod budget;
 mod call;
 mod chain;
+mod config;
 mod context;
 mod debug;
 mod error;
@@ -24,9 +26,13 @@ mod format;
 mod jsonrpc;
 mod logs;
 mod meta;
+mod modules;
 mod overrides;
 mod parity;
+mod pool;
+mod prepare;
 mod process;
+mod raw;
 mod replay;
 mod send;
 mod server;

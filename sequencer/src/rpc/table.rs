@@ -4,8 +4,9 @@
 //! eth_fillTransaction only when it answers -32601.
 
 use super::{
-    accounts, blocks, call, chain::Chain, context::RpcContext, debug, error::RpcError, fees,
-    filters, jsonrpc::Params, logs, meta, parity, send, send::Waiting, transactions, witness,
+    account_info, accounts, blocks, call, chain::Chain, config, context::RpcContext, debug,
+    error::RpcError, fees, filters, jsonrpc::Params, logs, meta, modules, parity, pool, prepare,
+    raw, send, send::Waiting, transactions, witness,
 };
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
@@ -38,7 +39,7 @@ type Handler<C> = fn(&RpcContext<C>, &Params<'_>) -> Result<Answer, RpcError>;
 /// One method.
 #[derive(Debug)]
 pub(super) struct Entry<C> {
-    name: &'static str,
+    pub(super) name: &'static str,
     /// Parameters it takes at most; more are refused.
     pub(super) params_max: usize,
     pub(super) handler: Handler<C>,
@@ -62,6 +63,10 @@ impl<C: Chain> Table<C> {
     /// Sorted by name.
     pub(super) const ENTRIES: &'static [Entry<C>] = &[
         entry("debug_executionWitness", 1, witness::execution_witness),
+        entry("debug_getRawBlock", 1, raw::block),
+        entry("debug_getRawHeader", 1, raw::header),
+        entry("debug_getRawReceipts", 1, raw::receipts),
+        entry("debug_getRawTransaction", 1, transactions::raw_by_hash),
         entry("debug_traceBlockByHash", 2, debug::block_by_hash),
         entry("debug_traceBlockByNumber", 2, debug::block_by_number),
         entry("debug_traceCall", 3, debug::call),
@@ -71,9 +76,14 @@ impl<C: Chain> Table<C> {
         instant("eth_blockNumber", 0, meta::block_number),
         entry("eth_call", 4, call::call),
         instant("eth_chainId", 0, meta::chain_id),
+        entry("eth_config", 0, config::config),
+        entry("eth_createAccessList", 4, prepare::access_list),
         entry("eth_estimateGas", 4, call::estimate_gas),
         entry("eth_feeHistory", 3, fees::history),
+        entry("eth_fillTransaction", 1, prepare::fill),
         entry("eth_gasPrice", 0, fees::gas_price),
+        entry("eth_getAccount", 2, account_info::whole),
+        entry("eth_getAccountInfo", 2, account_info::info),
         entry("eth_getBalance", 2, accounts::balance),
         entry("eth_getBlockByHash", 2, blocks::by_hash),
         entry("eth_getBlockByNumber", 2, blocks::by_number),
@@ -107,10 +117,15 @@ impl<C: Chain> Table<C> {
         instant("net_listening", 0, meta::listening),
         instant("net_peerCount", 0, meta::peer_count),
         instant("net_version", 0, meta::network_id),
+        entry("rpc.discover", 0, modules::discover),
+        instant("rpc_modules", 0, modules::modules),
         entry("trace_block", 1, parity::block),
         entry("trace_replayBlockTransactions", 2, parity::replay_block),
         entry("trace_replayTransaction", 2, parity::replay_transaction),
         entry("trace_transaction", 1, parity::transaction),
+        entry("txpool_content", 0, pool::content),
+        entry("txpool_contentFrom", 1, pool::content_from),
+        entry("txpool_inspect", 0, pool::inspect),
         instant("txpool_status", 0, meta::txpool_status),
         instant("web3_clientVersion", 0, meta::client_version),
         entry("web3_sha3", 1, meta::sha3),
