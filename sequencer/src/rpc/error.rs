@@ -155,6 +155,9 @@ pub enum RpcError {
     /// No filter of this id, or its time has passed.
     #[error("filter not found")]
     FilterNotFound,
+    /// A simulation cannot run.
+    #[error(transparent)]
+    Simulation(#[from] SimulationError),
     /// A bound of the server was reached.
     #[error(transparent)]
     Limit(#[from] Limit),
@@ -260,6 +263,74 @@ pub enum Refusal {
     SubscriptionKind,
 }
 
+/// Why eth_simulateV1 refuses (execution-apis, with its codes).
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SimulationError {
+    /// No blocks.
+    #[error("empty input")]
+    Empty,
+    /// More blocks, with those that fill gaps, than one call may have.
+    #[error("too many blocks")]
+    TooManyBlocks,
+    /// Numbers that do not rise.
+    #[error("block numbers must be in order: {number} <= {before}")]
+    NumberOrder {
+        /// Of the block.
+        number: u64,
+        /// Of the one before.
+        before: u64,
+    },
+    /// Times that do not rise.
+    #[error("block timestamps must be in order: {time} <= {before}")]
+    TimeOrder {
+        /// Of the block, seconds since 1970.
+        time: u64,
+        /// Of the one before.
+        before: u64,
+    },
+    /// More gas than the block has left.
+    #[error("block gas limit reached: {used} used, {gas} asked")]
+    BlockGas {
+        /// Used in the block.
+        used: u64,
+        /// Gas limit of the call.
+        gas: u64,
+    },
+    /// The gas that one simulation may use is used.
+    #[error("RPC gas cap exhausted")]
+    Gas,
+    /// The call as a transaction would be invalid.
+    #[error("{reason}")]
+    Invalid {
+        /// Why.
+        reason: SkipReason,
+    },
+}
+
+impl SimulationError {
+    fn code(&self) -> i64 {
+        use SkipReason as R;
+        match self {
+            Self::Empty => -32602,
+            Self::TooManyBlocks | Self::Gas => -38026,
+            Self::NumberOrder { .. } => -38020,
+            Self::TimeOrder { .. } => -38021,
+            Self::BlockGas { .. } => -38015,
+            Self::Invalid { reason } => match reason {
+                R::NonceTooLow { .. } => -38010,
+                R::NonceTooHigh { .. } | R::NonceMax => -38011,
+                R::FeeBelowBaseFee => -38012,
+                R::IntrinsicGas { .. } | R::FloorGas { .. } => -38013,
+                R::InsufficientFunds { .. } => -38014,
+                R::BlockGas { .. } | R::GasLimitAboveCap { .. } => -38015,
+                R::SenderNotEoa => -38024,
+                R::InitCodeTooLarge => -38025,
+                _ => -32000,
+            },
+        }
+    }
+}
+
 /// Bounds of the server (-32005).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Limit {
@@ -306,6 +377,7 @@ impl RpcError {
             | Self::TooManyParams { .. }
             | Self::Refused(_) => -32602,
             Self::Internal => -32603,
+            Self::Simulation(error) => error.code(),
             Self::Limit(_) => -32005,
             Self::ResponseTooLarge => -32003,
             Self::Reverted { .. } => 3,

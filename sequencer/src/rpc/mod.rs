@@ -10,9 +10,11 @@
 
 mod account_info;
 mod accounts;
+mod ancestors;
 mod block_id;
 mod blocks;
 mod budget;
+mod bundles;
 mod call;
 mod chain;
 mod config;
@@ -36,12 +38,14 @@ mod raw;
 mod replay;
 mod send;
 mod server;
+mod simulate;
 mod socket;
 mod table;
 mod transactions;
+mod transfers;
 mod witness;
 
 pub use chain::{Chain, ChainError, Heads};
 pub use context::{Check, Readiness, RpcContext, RpcOptions};
-pub use error::{Limit, Refusal, RpcError};
+pub use error::{Limit, Refusal, RpcError, SimulationError};
 pub use server::serve;

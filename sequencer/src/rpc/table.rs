@@ -4,9 +4,9 @@
 //! eth_fillTransaction only when it answers -32601.
 
 use super::{
-    account_info, accounts, blocks, call, chain::Chain, config, context::RpcContext, debug,
-    error::RpcError, fees, filters, jsonrpc::Params, logs, meta, modules, parity, pool, prepare,
-    raw, send, send::Waiting, transactions, witness,
+    account_info, accounts, blocks, bundles, call, chain::Chain, config, context::RpcContext,
+    debug, error::RpcError, fees, filters, jsonrpc::Params, logs, meta, modules, parity, pool,
+    prepare, raw, send, send::Waiting, simulate, transactions, witness,
 };
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
@@ -75,6 +75,7 @@ impl<C: Chain> Table<C> {
         instant("eth_blobBaseFee", 0, fees::blob_base_fee),
         instant("eth_blockNumber", 0, meta::block_number),
         entry("eth_call", 4, call::call),
+        entry("eth_callMany", 3, bundles::call_many),
         instant("eth_chainId", 0, meta::chain_id),
         entry("eth_config", 0, config::config),
         entry("eth_createAccessList", 4, prepare::access_list),
@@ -110,6 +111,7 @@ impl<C: Chain> Table<C> {
         instant("eth_newPendingTransactionFilter", 1, filters::new_pending),
         entry("eth_sendRawTransaction", 1, send::send),
         entry("eth_sendRawTransactionSync", 2, send::send_sync),
+        entry("eth_simulateV1", 2, simulate::simulate),
         instant("eth_subscribe", 2, meta::no_notifications),
         instant("eth_syncing", 0, meta::syncing),
         instant("eth_uninstallFilter", 1, filters::uninstall),

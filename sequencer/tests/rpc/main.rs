@@ -9,9 +9,12 @@ mod eth;
 mod logs;
 mod node;
 mod pruned;
+mod raw;
 #[path = "../support/rollup_chain.rs"]
 mod rollup_chain;
 mod sending;
+mod simulate;
 mod sockets;
 mod tracing;
+mod wallets;
 mod witnesses;
