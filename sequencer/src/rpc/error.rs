@@ -240,6 +240,9 @@ pub enum Refusal {
     /// A storage key longer than 32 bytes, or more keys than one proof takes.
     #[error("too many storage keys (max {0})")]
     TooManyKeys(usize),
+    /// A page of no or too many transactions.
+    #[error("page size must be 1 to {0}")]
+    PageSize(usize),
     /// A request that is no transaction of any type.
     #[error("the request is no transaction of any type")]
     Unbuildable,
@@ -346,6 +349,9 @@ pub enum Limit {
     /// Requests that wait for a receipt.
     #[error("too many requests wait for receipts (max {0})")]
     Waiters(usize),
+    /// Blocks looked at by one search that found nothing.
+    #[error("nothing found in {0} blocks; search from another block")]
+    Search(u64),
     /// Transactions shown of the pool.
     #[error("more than {0} transactions wait; ask for one sender's with txpool_contentFrom")]
     PoolContent(usize),

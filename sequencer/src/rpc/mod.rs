@@ -29,6 +29,9 @@ mod jsonrpc;
 mod logs;
 mod meta;
 mod modules;
+mod optimism;
+mod otterscan;
+mod otterscan_search;
 mod overrides;
 mod parity;
 mod pool;
@@ -45,7 +48,7 @@ mod transactions;
 mod transfers;
 mod witness;
 
-pub use chain::{Chain, ChainError, Heads};
+pub use chain::{Chain, ChainError, Heads, Rollup};
 pub use context::{Check, Readiness, RpcContext, RpcOptions};
 pub use error::{Limit, Refusal, RpcError, SimulationError};
 pub use server::serve;

@@ -5,8 +5,9 @@
 
 use super::{
     account_info, accounts, blocks, bundles, call, chain::Chain, config, context::RpcContext,
-    debug, error::RpcError, fees, filters, jsonrpc::Params, logs, meta, modules, parity, pool,
-    prepare, raw, send, send::Waiting, simulate, transactions, witness,
+    debug, error::RpcError, fees, filters, jsonrpc::Params, logs, meta, modules, otterscan,
+    otterscan_search, parity, pool, prepare, raw, send, send::Waiting, simulate, transactions,
+    witness,
 };
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
@@ -71,6 +72,7 @@ impl<C: Chain> Table<C> {
         entry("debug_traceBlockByNumber", 2, debug::block_by_number),
         entry("debug_traceCall", 3, debug::call),
         entry("debug_traceTransaction", 2, debug::transaction),
+        entry("erigon_getHeaderByNumber", 1, otterscan::header),
         instant("eth_accounts", 0, meta::accounts),
         instant("eth_blobBaseFee", 0, fees::blob_base_fee),
         instant("eth_blockNumber", 0, meta::block_number),
@@ -119,6 +121,21 @@ impl<C: Chain> Table<C> {
         instant("net_listening", 0, meta::listening),
         instant("net_peerCount", 0, meta::peer_count),
         instant("net_version", 0, meta::network_id),
+        entry("optimism_outputAtBlock", 1, optimism::output_at_block),
+        entry("optimism_rollupConfig", 0, optimism::rollup_config),
+        entry("optimism_syncStatus", 0, optimism::sync_status),
+        instant("ots_getApiLevel", 0, otterscan::api_level),
+        entry("ots_getBlockDetails", 1, otterscan::details_by_number),
+        entry("ots_getBlockDetailsByHash", 1, otterscan::details_by_hash),
+        entry("ots_getBlockTransactions", 3, otterscan::block_transactions),
+        entry("ots_getContractCreator", 1, otterscan_search::contract_creator),
+        entry("ots_getInternalOperations", 1, otterscan::internal_operations),
+        entry("ots_getTransactionBySenderAndNonce", 2, otterscan_search::by_sender_and_nonce),
+        entry("ots_getTransactionError", 1, otterscan::error),
+        entry("ots_hasCode", 2, otterscan::has_code),
+        entry("ots_searchTransactionsAfter", 3, otterscan_search::search_after),
+        entry("ots_searchTransactionsBefore", 3, otterscan_search::search_before),
+        entry("ots_traceTransaction", 1, otterscan::trace),
         entry("rpc.discover", 0, modules::discover),
         instant("rpc_modules", 0, modules::modules),
         entry("trace_block", 1, parity::block),

@@ -8,6 +8,8 @@ mod errors;
 mod eth;
 mod logs;
 mod node;
+mod optimism;
+mod otterscan;
 mod pruned;
 mod raw;
 #[path = "../support/rollup_chain.rs"]

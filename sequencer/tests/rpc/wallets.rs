@@ -119,7 +119,9 @@ async fn the_rules_in_force() {
 async fn the_server_tells_what_it_can() {
     let node = Node::start().await;
     let modules = node.call("rpc_modules", json!([])).await;
-    for name in ["eth", "net", "web3", "debug", "trace", "txpool", "ots", "erigon", "rpc"] {
+    for name in
+        ["eth", "net", "web3", "debug", "trace", "txpool", "ots", "erigon", "optimism", "rpc"]
+    {
         assert_eq!(modules[name], "1.0", "{modules}");
     }
     let document = node.call("rpc.discover", json!([])).await;
