@@ -18,7 +18,7 @@ use alloy_primitives::{Address, B256, Bytes, Log, TxKind, U256};
 use revm::{
     ExecuteEvm,
     context::{
-        Journal, JournalTr, TxEnv,
+        CfgEnv, Journal, JournalTr, TxEnv,
         result::{EVMError, ExecutionResult, HaltReason},
     },
     context_interface::either::Either,
@@ -318,14 +318,7 @@ impl<'v, V: StateView> Simulator<'v, V> {
         extra: Option<Extra>,
     ) -> Self {
         let free = request.gas_price_wei == 0;
-        let engine = evm::engine(Journal::new(overlay), rules, env, |cfg| {
-            cfg.disable_nonce_check = true;
-            cfg.disable_eip3607 = true;
-            cfg.disable_block_gas_limit = true;
-            cfg.disable_base_fee = free;
-            cfg.tx_gas_limit_cap = Some(u64::MAX);
-            cfg.tx_chain_id_check = false;
-        });
+        let engine = evm::engine(Journal::new(overlay), rules, env, |cfg| relax(cfg, free));
         Self { engine, extra }
     }
 
@@ -334,23 +327,7 @@ impl<'v, V: StateView> Simulator<'v, V> {
         request: &CallRequest,
         gas_limit: u64,
     ) -> Result<Result<CallOutcome, SkipReason>, ExecuteError> {
-        let list = request.authorization_list.iter().cloned().map(Either::Left);
-        self.engine.ctx.tx = TxEnv {
-            tx_type: if request.authorization_list.is_empty() { 2 } else { 4 },
-            caller: request.from,
-            gas_limit,
-            gas_price: request.gas_price_wei,
-            kind: request.to,
-            value: request.value,
-            data: request.input.clone(),
-            nonce: 0,
-            chain_id: None,
-            access_list: request.access_list.clone(),
-            gas_priority_fee: Some(0),
-            blob_hashes: Vec::new(),
-            max_fee_per_blob_gas: 0,
-            authorization_list: list.collect(),
-        };
+        self.engine.ctx.tx = call_env(request, gas_limit);
         let charge = self.extra.map(|extra| extra.fees.charge_of(extra.l1_wei, gas_limit));
         let result = UserHandler::crediting(charge).run(&mut self.engine);
         self.engine.finalize();
@@ -359,6 +336,37 @@ impl<'v, V: StateView> Simulator<'v, V> {
             Err(EVMError::Transaction(invalid)) => Ok(Err(evm::skip_reason(invalid))),
             Err(error) => Err(evm::fatal(error, B256::ZERO)),
         }
+    }
+}
+
+/// Switches off what a call need not fulfil and a transaction must; `free` also the fees.
+pub(crate) fn relax(cfg: &mut CfgEnv, free: bool) {
+    cfg.disable_nonce_check = true;
+    cfg.disable_eip3607 = true;
+    cfg.disable_block_gas_limit = true;
+    cfg.disable_base_fee = free;
+    cfg.tx_gas_limit_cap = Some(u64::MAX);
+    cfg.tx_chain_id_check = false;
+}
+
+/// The call as revm reads it. It carries no nonce.
+pub(crate) fn call_env(request: &CallRequest, gas_limit: u64) -> TxEnv {
+    let list = request.authorization_list.iter().cloned().map(Either::Left);
+    TxEnv {
+        tx_type: if request.authorization_list.is_empty() { 2 } else { 4 },
+        caller: request.from,
+        gas_limit,
+        gas_price: request.gas_price_wei,
+        kind: request.to,
+        value: request.value,
+        data: request.input.clone(),
+        nonce: 0,
+        chain_id: None,
+        access_list: request.access_list.clone(),
+        gas_priority_fee: Some(0),
+        blob_hashes: Vec::new(),
+        max_fee_per_blob_gas: 0,
+        authorization_list: list.collect(),
     }
 }
 

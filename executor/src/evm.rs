@@ -40,11 +40,16 @@ use revm::{
 };
 
 mod user;
+mod watched;
 
 pub(crate) use user::UserHandler;
 
-pub(crate) type Engine<J> =
-    MainnetEvm<Context<RevmBlock, TxEnv, CfgEnv, <J as JournalTr>::Database, J, ()>>;
+pub use watched::{Watched, Watching};
+
+pub(crate) type EngineContext<J> =
+    Context<RevmBlock, TxEnv, CfgEnv, <J as JournalTr>::Database, J, ()>;
+/// revm, with an inspector or without.
+pub(crate) type Engine<J, I = ()> = MainnetEvm<EngineContext<J>, I>;
 type EngineError = EVMError<ViewError>;
 
 /// Blob gas that fits into one Ethereum block of this hardfork, in gas.
@@ -145,8 +150,11 @@ impl<J: BlockJournal> RuleEvm<J> {
         Self { engine: engine(journal, rules, env, |_| {}), rules: rules.clone(), fees: None }
     }
 
-    fn spec(&self) -> SpecId {
-        self.rules.spec()
+    /// A deposit may set the fees of those after it.
+    fn note_fees(&mut self, transaction: &Transaction) {
+        if let Some(fees) = FeeSchedule::set_by(&self.rules, transaction) {
+            self.fees = Some(fees);
+        }
     }
 
     fn is_ethereum(&self) -> bool {
@@ -174,6 +182,14 @@ impl<J: BlockJournal> RuleEvm<J> {
 
     pub(crate) fn journal(&self) -> &J {
         &self.engine.ctx.journaled_state
+    }
+
+    pub(crate) fn spec(&self) -> SpecId {
+        self.rules.spec()
+    }
+
+    pub(crate) fn block(&self) -> &RevmBlock {
+        &self.engine.ctx.block
     }
 
     pub(crate) fn journal_mut(&mut self) -> &mut J {
@@ -254,9 +270,7 @@ impl<J: BlockJournal> RuleEvm<J> {
                 self.conclude(result, transaction.hash())
             }
             Body::Deposit(deposit) => {
-                if let Some(fees) = FeeSchedule::set_by(&self.rules, transaction) {
-                    self.fees = Some(fees);
-                }
+                self.note_fees(transaction);
                 self.transact_deposit(deposit, transaction.hash()).map(Ok)
             }
         }
@@ -283,8 +297,7 @@ impl<J: BlockJournal> RuleEvm<J> {
     fn transact_deposit(&mut self, deposit: &Deposit, hash: B256) -> Result<Outcome, ExecuteError> {
         let nonce = self.engine.ctx.journaled_state.nonce(deposit.from)?;
         self.engine.ctx.tx = deposit_env(deposit, nonce);
-        let mut handler = DepositHandler { mint_wei: deposit.mint_wei, marker: PhantomData };
-        let result = handler.run(&mut self.engine);
+        let result = DepositHandler::new(deposit).run(&mut self.engine);
         let journal = &mut self.engine.ctx.journaled_state;
         match result {
             Ok(result) => {
@@ -450,13 +463,19 @@ pub(crate) fn skip_reason(invalid: InvalidTransaction) -> SkipReason {
 
 /// Ethereum's handler with the parts replaced in which a deposit differs: nothing is validated or
 /// charged, its gas was bought on L1, and it mints before it runs.
-struct DepositHandler<J> {
+struct DepositHandler<J, I = ()> {
     mint_wei: u128,
-    marker: PhantomData<J>,
+    marker: PhantomData<(J, I)>,
 }
 
-impl<J: BlockJournal> Handler for DepositHandler<J> {
-    type Evm = Engine<J>;
+impl<J, I> DepositHandler<J, I> {
+    fn new(deposit: &Deposit) -> Self {
+        Self { mint_wei: deposit.mint_wei, marker: PhantomData }
+    }
+}
+
+impl<J: BlockJournal, I> Handler for DepositHandler<J, I> {
+    type Evm = Engine<J, I>;
     type Error = EngineError;
     type HaltReason = HaltReason;
 

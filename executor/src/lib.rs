@@ -45,6 +45,7 @@ mod reference;
 mod requests;
 pub mod rules;
 pub mod state;
+pub mod trace;
 pub mod transaction;
 
 pub use access_list::BlockAccessList;

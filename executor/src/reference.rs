@@ -44,6 +44,11 @@ impl<'v, V: StateView> Reference<'v, V> {
         &mut self.evm
     }
 
+    /// The EVM of the block that has begun.
+    pub(crate) fn into_evm(self) -> Evm<'v, V> {
+        self.evm
+    }
+
     pub(crate) fn extend(
         &mut self,
         transactions: &[Transaction],

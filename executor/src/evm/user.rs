@@ -60,14 +60,14 @@ impl<J: BlockJournal> RuleEvm<J> {
 }
 
 /// Ethereum's handler with the fees beside gas.
-pub(crate) struct UserHandler<J> {
+pub(crate) struct UserHandler<J, I = ()> {
     charge: Option<Charge>,
     credits: bool,
     payout: Cell<Payout>,
-    marker: PhantomData<J>,
+    marker: PhantomData<(J, I)>,
 }
 
-impl<J> UserHandler<J> {
+impl<J, I> UserHandler<J, I> {
     /// A handler that credits all fees to those who get them.
     pub(crate) fn crediting(charge: Option<Charge>) -> Self {
         Self { charge, credits: true, payout: Cell::default(), marker: PhantomData }
@@ -79,8 +79,8 @@ fn gas_used(gas: &Gas) -> u64 {
     gas.used().saturating_sub(gas.reservoir())
 }
 
-impl<J: BlockJournal> Handler for UserHandler<J> {
-    type Evm = Engine<J>;
+impl<J: BlockJournal, I> Handler for UserHandler<J, I> {
+    type Evm = Engine<J, I>;
     type Error = EngineError;
     type HaltReason = HaltReason;
 

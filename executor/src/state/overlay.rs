@@ -11,7 +11,7 @@ use alloy_primitives::{
     map::{AddressMap, B256Map, HashMap},
 };
 use revm::{
-    Database, DatabaseCommit,
+    Database, DatabaseCommit, DatabaseRef,
     bytecode::Bytecode,
     state::{Account as RevmAccount, AccountInfo, EvmState},
 };
@@ -133,7 +133,8 @@ impl<'v, V: StateView> Overlay<'v, V> {
     }
 
     /// The view below.
-    pub(crate) fn view(&self) -> &'v V {
+    #[must_use]
+    pub fn view(&self) -> &'v V {
         self.view
     }
 
@@ -175,7 +176,8 @@ impl<'v, V: StateView> Overlay<'v, V> {
     }
 
     /// What changed over the view.
-    pub(crate) fn diff(&self) -> StateDiff {
+    #[must_use]
+    pub fn diff(&self) -> StateDiff {
         let mut diff = StateDiff::default();
         for (address, entry) in &self.entries {
             let wiped = entry.wiped && entry.base.is_some();
@@ -199,6 +201,18 @@ impl<'v, V: StateView> Overlay<'v, V> {
             diff.accounts.insert(*address, account);
         }
         diff
+    }
+
+    fn read_code(&self, code_hash: B256) -> Result<Bytecode, ViewError> {
+        if code_hash == KECCAK256_EMPTY {
+            return Ok(Bytecode::default());
+        }
+        // The view first: a view that records sees each of its codes that is used, even one that
+        // this block deployed again, which another way of executing reads from the view.
+        match (self.view.code(code_hash), self.codes.get(&code_hash)) {
+            (Err(ViewError::MissingCode(_)), Some(code)) => Ok(code.clone()),
+            (code, _) => code,
+        }
     }
 
     fn commit_account(&mut self, address: Address, account: RevmAccount) {
@@ -235,30 +249,25 @@ impl<'v, V: StateView> Overlay<'v, V> {
     }
 }
 
+fn info(account: Account) -> AccountInfo {
+    AccountInfo {
+        balance: account.balance_wei,
+        nonce: account.nonce,
+        code_hash: account.code_hash,
+        code: None,
+        ..AccountInfo::default()
+    }
+}
+
 impl<V: StateView> Database for Overlay<'_, V> {
     type Error = ViewError;
 
     fn basic(&mut self, address: Address) -> Result<Option<AccountInfo>, ViewError> {
-        let account = self.entry(address)?.now;
-        Ok(account.map(|account| AccountInfo {
-            balance: account.balance_wei,
-            nonce: account.nonce,
-            code_hash: account.code_hash,
-            code: None,
-            ..AccountInfo::default()
-        }))
+        Ok(self.entry(address)?.now.map(info))
     }
 
     fn code_by_hash(&mut self, code_hash: B256) -> Result<Bytecode, ViewError> {
-        if code_hash == KECCAK256_EMPTY {
-            return Ok(Bytecode::default());
-        }
-        // The view first: a view that records sees each of its codes that is used, even one that
-        // this block deployed again, which another way of executing reads from the view.
-        match (self.view.code(code_hash), self.codes.get(&code_hash)) {
-            (Err(ViewError::MissingCode(_)), Some(code)) => Ok(code.clone()),
-            (code, _) => code,
-        }
+        self.read_code(code_hash)
     }
 
     fn storage(&mut self, address: Address, key: U256) -> Result<U256, ViewError> {
@@ -275,6 +284,39 @@ impl<V: StateView> Database for Overlay<'_, V> {
     }
 
     fn block_hash(&mut self, number: u64) -> Result<B256, ViewError> {
+        self.view.block_hash(number)
+    }
+}
+
+/// The same reads without remembering them, for who compares a transaction's changes with the state
+/// before it.
+impl<V: StateView> DatabaseRef for Overlay<'_, V> {
+    type Error = ViewError;
+
+    fn basic_ref(&self, address: Address) -> Result<Option<AccountInfo>, ViewError> {
+        let account = match self.entries.get(&address) {
+            Some(entry) => entry.now,
+            None => self.view.account(address)?,
+        };
+        Ok(account.map(info))
+    }
+
+    fn code_by_hash_ref(&self, code_hash: B256) -> Result<Bytecode, ViewError> {
+        self.read_code(code_hash)
+    }
+
+    fn storage_ref(&self, address: Address, key: U256) -> Result<U256, ViewError> {
+        match self.entries.get(&address) {
+            Some(entry) => match entry.slots.get(&key) {
+                Some(slot) => Ok(slot.now),
+                None if entry.base.is_none() || entry.wiped => Ok(U256::ZERO),
+                None => self.view.slot(address, key),
+            },
+            None => self.view.slot(address, key),
+        }
+    }
+
+    fn block_hash_ref(&self, number: u64) -> Result<B256, ViewError> {
         self.view.block_hash(number)
     }
 }

@@ -1,7 +1,7 @@
 //! The node's chain as JSON-RPC reads it.
 
 use crate::{
-    rpc::{Chain, ChainError, Heads},
+    rpc::{Chain, ChainError, Heads, Rollup},
     store::{
         ChainStore, ChainStoreError, ChainView, Head, StoredBlock,
         chain::{ChainEvent, FollowError, Followed, OpenBlock, TransactionAt},
@@ -9,7 +9,7 @@ use crate::{
 };
 use alloy::primitives::{B256, U256};
 use batcher::poster;
-use executor::{BlockEnv, ChainRules, Genesis, Header, state::AccountProof};
+use executor::{BlockEnv, ChainRules, Genesis, Header, genesis::GenesisL1, state::AccountProof};
 use std::{
     sync::Arc,
     time::{Duration, SystemTime},
@@ -20,6 +20,7 @@ use tokio::sync::{broadcast, watch};
 #[derive(Debug)]
 pub struct NodeChain {
     rules: Arc<ChainRules>,
+    l1: GenesisL1,
     store: ChainStore,
     l1_heads: watch::Receiver<poster::Heads>,
     block_time: Duration,
@@ -34,7 +35,8 @@ impl NodeChain {
         l1_heads: watch::Receiver<poster::Heads>,
         block_time: Duration,
     ) -> Self {
-        Self { rules: genesis.chain_rules(), store, l1_heads, block_time }
+        let (rules, l1) = (genesis.chain_rules(), genesis.l1.clone());
+        Self { rules, l1, store, l1_heads, block_time }
     }
 }
 
@@ -138,6 +140,10 @@ impl Chain for NodeChain {
         slots: &[U256],
     ) -> Result<Option<AccountProof>, ChainError> {
         self.store.message_passer_proof(number, slots).map_err(failed)
+    }
+
+    fn rollup(&self) -> Option<Rollup> {
+        Some(Rollup { l1: self.l1.clone(), block_time: self.block_time })
     }
 
     fn view(&self, number: u64) -> Result<Option<ChainView>, ChainError> {

@@ -22,7 +22,7 @@ type Reply = Result<Answer, RpcError>;
 /// Slots of one eth_getProof; more are refused, as geth does.
 const PROOF_KEYS_MAX: usize = 1_024;
 
-fn account<C: Chain>(
+pub(super) fn account<C: Chain>(
     ctx: &RpcContext<C>,
     address: Address,
     id: Option<BlockId>,
@@ -86,7 +86,7 @@ pub(super) fn proof<C: Chain>(ctx: &RpcContext<C>, params: &Params<'_>) -> Reply
 
 /// From the block's trie, or for the message passer, whose withdrawals are proved days later, from
 /// what is kept of it.
-fn prove<C: Chain>(
+pub(super) fn prove<C: Chain>(
     ctx: &RpcContext<C>,
     number: u64,
     address: Address,

@@ -19,16 +19,20 @@ use alloy::{
     rpc::types::{BlockOverrides, TransactionRequest, state::StateOverride},
 };
 use executor::{
-    BlockEnv, ChainRules, ExecuteError, SkipReason, StateView, ViewError,
+    BlockEnv, ChainRules, ExecuteError, SkipReason, ViewError,
     call::{self, CallOutcome, CallRequest, CallStatus, Estimate, ExtraFees},
     state::Overlay,
 };
+use revm::context::result::{ExecutionResult, HaltReason};
 use serde::Serialize;
 
 type Reply = Result<Answer, RpcError>;
 
 /// Turns a request into a call; absent fields are zero.
-fn to_call(rules: &ChainRules, request: TransactionRequest) -> Result<CallRequest, RpcError> {
+pub(super) fn to_call(
+    rules: &ChainRules,
+    request: TransactionRequest,
+) -> Result<CallRequest, RpcError> {
     let want = rules.chain_id();
     if let Some(have) = request.chain_id
         && have != want
@@ -62,16 +66,39 @@ fn to_call(rules: &ChainRules, request: TransactionRequest) -> Result<CallReques
 }
 
 /// A call's parameters, read and resolved.
-struct Simulation<V> {
-    request: CallRequest,
-    env: BlockEnv,
+pub(super) struct Simulation<V> {
+    pub(super) request: CallRequest,
+    pub(super) env: BlockEnv,
     view: V,
     state: Option<StateOverride>,
 }
 
+impl<V: executor::StateView + Sync> Simulation<V> {
+    /// A call on the state after a block, in that block's environment.
+    pub(super) fn at<C: Chain<View = V>>(
+        ctx: &RpcContext<C>,
+        request: CallRequest,
+        id: BlockId,
+        (state, block): (Option<StateOverride>, Option<BlockOverrides>),
+    ) -> Result<Self, RpcError> {
+        let (mut env, view) = match (id.is_pending(), ctx.chain.open_block()) {
+            (true, Some(open)) => (BlockEnv::clone(&open.env), pending_view(ctx)?),
+            (true, None) => (ctx.chain.pending_env()?, pending_view(ctx)?),
+            (false, _) => {
+                let number = resolve(ctx, Some(id))?;
+                (BlockEnv::of_header(&header(ctx, number)?.0), view(ctx, number)?)
+            }
+        };
+        if let Some(block) = block {
+            overrides::apply_block(&mut env, &block)?;
+        }
+        Ok(Self { request, env, view, state })
+    }
+}
+
 /// Reads `[request, block, state overrides, block overrides]`. `next` puts a call on the newest
 /// state into the next block's environment.
-fn read<C: Chain>(
+pub(super) fn read<C: Chain>(
     ctx: &RpcContext<C>,
     params: &Params<'_>,
     next: bool,
@@ -79,23 +106,23 @@ fn read<C: Chain>(
     let request = to_call(ctx.chain.rules(), params.required(0)?)?;
     let id = params.optional::<BlockId>(1)?.unwrap_or_default();
     let newest = matches!(id, BlockId::Number(BlockNumberOrTag::Latest));
-    // What will run next runs on top of what has run already, sealed or not.
-    let is_next = id.is_pending() || (next && newest);
-    let open = ctx.chain.open_block().filter(|_| is_next && !next);
-    let mut env = match open {
-        Some(open) => BlockEnv::clone(&open.env),
-        None if is_next => ctx.chain.pending_env()?,
-        None => BlockEnv::of_header(&header(ctx, resolve(ctx, Some(id))?)?.0),
-    };
-    if let Some(block) = params.optional::<BlockOverrides>(3)? {
-        overrides::apply_block(&mut env, &block)?;
+    let id = if next && newest { BlockId::pending() } else { id };
+    let overrides = (params.optional(2)?, params.optional(3)?);
+    let mut simulation = Simulation::at(ctx, request, id, overrides)?;
+    let is_time_given =
+        params.optional::<BlockOverrides>(3)?.is_some_and(|overrides| overrides.time.is_some());
+    if next && newest && !is_time_given {
+        // It may also land in the block after the open one, whose time is later.
+        let later = ctx.chain.pending_env()?.timestamp;
+        simulation.env.timestamp = simulation.env.timestamp.max(later);
     }
-    let view = if is_next { pending_view(ctx)? } else { view(ctx, resolve(ctx, Some(id))?)? };
-    Ok(Simulation { request, env, view, state: params.optional(2)? })
+    Ok(simulation)
 }
 
 /// The state under the call, with its overrides on top.
-fn overlay<V: StateView>(simulation: &Simulation<V>) -> Result<Overlay<'_, V>, RpcError> {
+pub(super) fn overlay<V: executor::StateView>(
+    simulation: &Simulation<V>,
+) -> Result<Overlay<'_, V>, RpcError> {
     let mut overlay = Overlay::new(&simulation.view);
     if let Some(state) = &simulation.state {
         overrides::apply_state(&mut overlay, state)?;
@@ -116,7 +143,7 @@ pub(super) fn call<C: Chain>(ctx: &RpcContext<C>, params: &Params<'_>) -> Reply 
 
 pub(super) fn estimate_gas<C: Chain>(ctx: &RpcContext<C>, params: &Params<'_>) -> Reply {
     let simulation = read(ctx, params, true)?;
-    json(&U64::from(estimated_gas(ctx.chain.rules(), &simulation)?))
+    json(&U64::from(estimate(ctx.chain.rules(), &simulation)?))
 }
 
 /// Everything that a transaction would pay, in wei but for the gas.
@@ -140,7 +167,7 @@ struct TotalFee {
 pub(super) fn estimate_total_fee<C: Chain>(ctx: &RpcContext<C>, params: &Params<'_>) -> Reply {
     let mut simulation = read(ctx, params, true)?;
     let rules = ctx.chain.rules();
-    let gas = estimated_gas(rules, &simulation)?;
+    let gas = estimate(rules, &simulation)?;
     let base_fee_wei = u128::from(simulation.env.base_fee_wei.unwrap_or(0));
     let bid: TransactionRequest = params.required(0)?;
     let tip_wei = bid.max_priority_fee_per_gas.unwrap_or(u128::from(ctx.options.priority_fee_wei));
@@ -169,7 +196,7 @@ pub(super) fn estimate_total_fee<C: Chain>(ctx: &RpcContext<C>, params: &Params<
 }
 
 /// A gas limit with which the call succeeds.
-fn estimated_gas<V: StateView>(
+pub(super) fn estimate<V: executor::StateView>(
     rules: &ChainRules,
     simulation: &Simulation<V>,
 ) -> Result<u64, RpcError> {
@@ -210,6 +237,18 @@ fn failure(outcome: &CallOutcome) -> Option<RpcError> {
         CallStatus::Revert => Some(RpcError::Reverted { output: outcome.output.clone() }),
         CallStatus::OutOfGas => Some(RpcError::OutOfGas),
         CallStatus::Halt => Some(RpcError::Halted),
+    }
+}
+
+/// The error of a watched call that did not succeed.
+pub(super) fn failure_of(result: &ExecutionResult<HaltReason>) -> Option<RpcError> {
+    match result {
+        ExecutionResult::Success { .. } => None,
+        ExecutionResult::Revert { output, .. } => {
+            Some(RpcError::Reverted { output: output.clone() })
+        }
+        ExecutionResult::Halt { reason: HaltReason::OutOfGas(_), .. } => Some(RpcError::OutOfGas),
+        ExecutionResult::Halt { .. } => Some(RpcError::Halted),
     }
 }
 

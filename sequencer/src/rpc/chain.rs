@@ -7,8 +7,8 @@ use crate::store::chain::{
     ChainEvent, FollowError, Followed, Head, OpenBlock, StoredBlock, TransactionAt,
 };
 use alloy::primitives::{B256, U256};
-use executor::{BlockEnv, ChainRules, Header, StateView, state::AccountProof};
-use std::sync::Arc;
+use executor::{BlockEnv, ChainRules, Header, StateView, genesis::GenesisL1, state::AccountProof};
+use std::{sync::Arc, time::Duration};
 use tokio::sync::{broadcast, watch};
 
 /// Heights of the heads by how sure they are: newest, posted to L1, final on L1.
@@ -20,6 +20,15 @@ pub struct Heads {
     pub safe: u64,
     /// Newest block that finalized L1 data determines.
     pub finalized: u64,
+}
+
+/// What defines a rollup besides its rules.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rollup {
+    /// Where it lives on L1.
+    pub l1: GenesisL1,
+    /// Between two blocks.
+    pub block_time: Duration,
 }
 
 /// The chain could not be read. The cause is logged, and no caller of RPC sees it.
@@ -145,6 +154,11 @@ pub trait Chain: Send + Sync + 'static {
         _slots: &[U256],
     ) -> Result<Option<AccountProof>, ChainError> {
         Ok(None)
+    }
+
+    /// What defines the rollup; `None` for a chain that is none. Must not block.
+    fn rollup(&self) -> Option<Rollup> {
+        None
     }
 
     /// State after a block; `None` when it is not kept any more. Its trie may be gone before it.

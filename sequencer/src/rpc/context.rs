@@ -5,6 +5,7 @@
 
 use super::{
     admit::{Admissions, Desk},
+    budget::TRACES_MAX,
     chain::Chain,
     feed::Feed,
     filters::Filters,
@@ -103,6 +104,7 @@ pub struct RpcContext<C> {
     pub(super) witnesses: Semaphore,
     pub(super) streams: Arc<Semaphore>,
     pub(super) readings: Semaphore,
+    pub(super) traces: Semaphore,
 }
 
 impl<C: Chain> RpcContext<C> {
@@ -131,6 +133,7 @@ impl<C: Chain> RpcContext<C> {
             witnesses: Semaphore::new(WITNESSES_MAX),
             streams: Arc::new(Semaphore::new(STREAMS_MAX)),
             readings: Semaphore::new(READINGS_MAX),
+            traces: Semaphore::new(TRACES_MAX),
         }
     }
 

@@ -68,6 +68,24 @@ pub enum RpcError {
     /// No canonical block of this hash.
     #[error("header for hash not found")]
     HashNotFound,
+    /// No block of this height, where its transactions are needed.
+    #[error("block #{number} not found")]
+    BlockNotFound {
+        /// Height.
+        number: u64,
+    },
+    /// No block of this hash, where its transactions are needed.
+    #[error("block {hash} not found")]
+    BlockHashNotFound {
+        /// Hash.
+        hash: B256,
+    },
+    /// Nothing executed block 0.
+    #[error("genesis is not traceable")]
+    GenesisNotTraceable,
+    /// No transaction of this hash is in the chain.
+    #[error("transaction not found")]
+    TransactionNotFound,
     /// No such block, in a filter.
     #[error("unknown block")]
     UnknownBlock,
@@ -137,6 +155,9 @@ pub enum RpcError {
     /// No filter of this id, or its time has passed.
     #[error("filter not found")]
     FilterNotFound,
+    /// A simulation cannot run.
+    #[error(transparent)]
+    Simulation(#[from] SimulationError),
     /// A bound of the server was reached.
     #[error(transparent)]
     Limit(#[from] Limit),
@@ -219,9 +240,98 @@ pub enum Refusal {
     /// A storage key longer than 32 bytes, or more keys than one proof takes.
     #[error("too many storage keys (max {0})")]
     TooManyKeys(usize),
+    /// A page of no or too many transactions.
+    #[error("page size must be 1 to {0}")]
+    PageSize(usize),
+    /// A request that is no transaction of any type.
+    #[error("the request is no transaction of any type")]
+    Unbuildable,
+    /// A rollup takes no blobs.
+    #[error("transaction type not supported: blob transactions")]
+    Blobs,
+    /// A tracer that is not here.
+    #[error("unsupported tracer: this node has geth's native tracers only")]
+    Tracer,
+    /// Options that the tracer cannot read.
+    #[error("invalid tracer config")]
+    TracerConfig,
+    /// A timeout that is no duration.
+    #[error("time: invalid duration")]
+    Duration,
+    /// A position at or after the end of the block.
+    #[error("transaction index out of range")]
+    TransactionIndex,
     /// Not a kind of subscription.
     #[error("no such subscription kind")]
     SubscriptionKind,
+}
+
+/// Why eth_simulateV1 refuses (execution-apis, with its codes).
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SimulationError {
+    /// No blocks.
+    #[error("empty input")]
+    Empty,
+    /// More blocks, with those that fill gaps, than one call may have.
+    #[error("too many blocks")]
+    TooManyBlocks,
+    /// Numbers that do not rise.
+    #[error("block numbers must be in order: {number} <= {before}")]
+    NumberOrder {
+        /// Of the block.
+        number: u64,
+        /// Of the one before.
+        before: u64,
+    },
+    /// Times that do not rise.
+    #[error("block timestamps must be in order: {time} <= {before}")]
+    TimeOrder {
+        /// Of the block, seconds since 1970.
+        time: u64,
+        /// Of the one before.
+        before: u64,
+    },
+    /// More gas than the block has left.
+    #[error("block gas limit reached: {used} used, {gas} asked")]
+    BlockGas {
+        /// Used in the block.
+        used: u64,
+        /// Gas limit of the call.
+        gas: u64,
+    },
+    /// The gas that one simulation may use is used.
+    #[error("RPC gas cap exhausted")]
+    Gas,
+    /// The call as a transaction would be invalid.
+    #[error("{reason}")]
+    Invalid {
+        /// Why.
+        reason: SkipReason,
+    },
+}
+
+impl SimulationError {
+    fn code(&self) -> i64 {
+        use SkipReason as R;
+        match self {
+            Self::Empty => -32602,
+            Self::TooManyBlocks | Self::Gas => -38026,
+            Self::NumberOrder { .. } => -38020,
+            Self::TimeOrder { .. } => -38021,
+            Self::BlockGas { .. } => -38015,
+            Self::Invalid { reason } => match reason {
+                R::NonceTooLow { .. } => -38010,
+                R::NonceTooHigh { .. } | R::NonceMax => -38011,
+                R::FeeBelowBaseFee => -38012,
+                R::IntrinsicGas { .. } | R::FloorGas { .. } => -38013,
+                R::InsufficientFunds { .. } => -38014,
+                R::BlockGas { .. } | R::GasLimitAboveCap { .. } => -38015,
+                R::SenderNotEoa => -38024,
+                R::InitCodeTooLarge => -38025,
+                _ => -32000,
+            },
+        }
+    }
 }
 
 /// Bounds of the server (-32005).
@@ -242,6 +352,21 @@ pub enum Limit {
     /// Transactions that wait for admission.
     #[error("server busy: {0} transactions wait for admission, try again")]
     Admissions(usize),
+    /// Blocks looked at by one search that found nothing.
+    #[error("nothing found in {0} blocks; search from another block")]
+    Search(u64),
+    /// Transactions shown of the pool.
+    #[error("more than {0} transactions wait; ask for one sender's with txpool_contentFrom")]
+    PoolContent(usize),
+    /// Watched executions at once.
+    #[error("too many traces are being made (max {0})")]
+    Traces(usize),
+    /// Time of a watched execution.
+    #[error("execution timeout")]
+    TraceTime,
+    /// Bytes of what is recorded of one, or of the answer.
+    #[error("trace too large (max {0} bytes)")]
+    TraceBytes(usize),
     /// Witnesses being recorded.
     #[error("too many witnesses are being recorded (max {0})")]
     Witnesses(usize),
@@ -261,6 +386,7 @@ impl RpcError {
             | Self::TooManyParams { .. }
             | Self::Refused(_) => -32602,
             Self::Internal => -32603,
+            Self::Simulation(error) => error.code(),
             Self::Limit(_) | Self::Pool(AddError::ConditionsTooCostly { .. }) => -32005,
             Self::ResponseTooLarge
             | Self::Pool(AddError::Conditional(_) | AddError::Contradiction(_)) => -32003,
@@ -270,6 +396,10 @@ impl RpcError {
             Self::BlocksUnavailable { .. } => 4444,
             Self::HeaderNotFound
             | Self::HashNotFound
+            | Self::BlockNotFound { .. }
+            | Self::BlockHashNotFound { .. }
+            | Self::GenesisNotTraceable
+            | Self::TransactionNotFound
             | Self::UnknownBlock
             | Self::StateUnavailable { .. }
             | Self::StatePruned { .. }

@@ -8,13 +8,19 @@
 //! thread, because it may read storage, recover a signature or execute. Only answers that need none
 //! of that are given on the async threads.
 
+mod account_info;
 mod accounts;
 mod admit;
+mod ancestors;
 mod block_id;
 mod blocks;
+mod budget;
+mod bundles;
 mod call;
 mod chain;
+mod config;
 mod context;
+mod debug;
 mod error;
 mod explain;
 mod feed;
@@ -25,17 +31,28 @@ mod format;
 mod jsonrpc;
 mod logs;
 mod meta;
+mod modules;
+mod optimism;
+mod otterscan;
+mod otterscan_search;
 mod overrides;
+mod parity;
+mod pool;
+mod prepare;
 mod process;
+mod raw;
+mod replay;
 mod send;
 mod server;
+mod simulate;
 mod socket;
 mod stream;
 mod table;
 mod transactions;
+mod transfers;
 mod witness;
 
-pub use chain::{Chain, ChainError, Heads};
+pub use chain::{Chain, ChainError, Heads, Rollup};
 pub use context::{Check, Readiness, RpcContext, RpcOptions};
-pub use error::{Limit, Refusal, RpcError};
+pub use error::{Limit, Refusal, RpcError, SimulationError};
 pub use server::serve;

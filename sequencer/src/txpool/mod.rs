@@ -566,6 +566,32 @@ impl Pool {
         self.senders.get(&sender).map_or(known, |queue| known.max(queue.ready_end()))
     }
 
+    /// What waits, of one sender or of all: the ready and the parked, each by nonce within a sender;
+    /// `None` when there are more than `max`.
+    #[must_use]
+    pub fn contents(
+        &self,
+        sender: Option<Address>,
+        max: usize,
+    ) -> Option<(Vec<Transaction>, Vec<Transaction>)> {
+        let queues: Vec<&Queue> = match sender {
+            Some(sender) => self.senders.get(&sender).into_iter().collect(),
+            None if self.index.len() > max => return None,
+            None => self.senders.values().collect(),
+        };
+        let (mut ready, mut parked) = (Vec::new(), Vec::new());
+        for queue in queues {
+            for entry in queue.entries().take(max + 1) {
+                let transaction = entry.transaction.clone();
+                match transaction.nonce() < queue.ready_end() {
+                    true => ready.push(transaction),
+                    false => parked.push(transaction),
+                }
+            }
+        }
+        (ready.len() + parked.len() <= max).then_some((ready, parked))
+    }
+
     /// How many transactions wait.
     #[must_use]
     pub fn counts(&self) -> Counts {

@@ -74,6 +74,11 @@ impl Queue {
         self.entries.get(&nonce)
     }
 
+    /// All entries by nonce.
+    pub(super) fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.values()
+    }
+
     /// The entry when its nonce is in the ready part.
     pub(super) fn ready(&self, nonce: u64) -> Option<&Entry> {
         if nonce >= self.ready_end { None } else { self.entries.get(&nonce) }

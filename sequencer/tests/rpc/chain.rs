@@ -8,7 +8,7 @@ use executor::{
 };
 use revm::bytecode::Bytecode;
 use sequencer::{
-    rpc::{Chain, ChainError, Heads},
+    rpc::{Chain, ChainError, Heads, Rollup},
     store::{Head, StoredBlock, chain::TransactionAt},
     txpool::Pool,
 };
@@ -18,7 +18,7 @@ use std::{
         Arc, RwLock,
         atomic::{AtomicU64, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 use tokio::sync::watch;
 
@@ -88,15 +88,19 @@ fn genesis(rich: &[Address]) -> Genesis {
         rules: RollupRules { chain_id: CHAIN_ID, ..RollupRules::default() },
         timestamp: 1_700_000_000,
         alloc,
-        l1: GenesisL1 {
-            chain_id: 1,
-            origin_number: 1,
-            origin_hash: origin().hash,
-            blob_schedule: BTreeMap::new(),
-            inbox: Address::ZERO,
-            outputs: Address::ZERO,
-            portal: Address::ZERO,
-        },
+        l1: l1(),
+    }
+}
+
+fn l1() -> GenesisL1 {
+    GenesisL1 {
+        chain_id: 1,
+        origin_number: 1,
+        origin_hash: origin().hash,
+        blob_schedule: BTreeMap::new(),
+        inbox: Address::ZERO,
+        outputs: Address::ZERO,
+        portal: Address::ZERO,
     }
 }
 
@@ -258,6 +262,10 @@ impl Chain for MemoryChain {
             transaction,
             receipt,
         }))
+    }
+
+    fn rollup(&self) -> Option<Rollup> {
+        Some(Rollup { l1: l1(), block_time: Duration::from_millis(250) })
     }
 
     fn view(&self, number: u64) -> Result<Option<BlockState>, ChainError> {

@@ -12,9 +12,15 @@ mod explain;
 mod fees;
 mod logs;
 mod node;
+mod optimism;
+mod otterscan;
 mod pruned;
+mod raw;
 #[path = "../support/rollup_chain.rs"]
 mod rollup_chain;
 mod sending;
+mod simulate;
 mod sockets;
+mod tracing;
+mod wallets;
 mod witnesses;
