@@ -19,6 +19,8 @@ mod feed;
 mod fees;
 mod filters;
 mod format;
+#[doc(hidden)]
+pub mod fuzzing;
 mod jsonrpc;
 mod logs;
 mod meta;

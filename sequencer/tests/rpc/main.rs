@@ -6,6 +6,7 @@ mod calls;
 mod chain;
 mod errors;
 mod eth;
+mod fuzz;
 mod logs;
 mod node;
 mod pruned;
