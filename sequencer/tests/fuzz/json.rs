@@ -61,7 +61,7 @@ const NAMES: &[&str] = &[
 ];
 
 /// Methods, with a few that are not there.
-const METHODS: &[&str] = &[
+pub(super) const METHODS: &[&str] = &[
     "eth_call",
     "eth_estimateGas",
     "eth_getLogs",

@@ -117,7 +117,10 @@ fn outcome(answer: &Value) -> Result<String, String> {
     if code == -32603 || message.is_empty() {
         return wrong("an internal error");
     }
-    // Up to what it quotes of the input.
+    // Up to what it quotes of the input; an unknown method is quoted bare.
+    if code == -32601 {
+        return Ok("no such method".to_owned());
+    }
     let words = message.chars().take_while(|c| !"`'\"".contains(*c));
     let words = words.filter(|c| !c.is_ascii_digit()).take(40);
     Ok(format!("{code} {}", words.collect::<String>()))
@@ -151,7 +154,13 @@ fn is_notification(entry: &Value) -> bool {
 
 fn check_body(node: &Fresh<'_>, body: &[u8]) -> Result<String, String> {
     let answer = node.answer(body);
-    let answer = answer.as_deref().map(parsed).transpose()?;
+    let answer = match answer.as_deref().map(parsed).transpose() {
+        // An id is echoed as it came, also a number beyond what this reader holds.
+        Err(error) if error.contains("number out of range") => {
+            return Ok("an id out of range".to_owned());
+        }
+        other => other?,
+    };
     // Deeper than this reader goes, or no JSON at all: then all that counts is the answer's form.
     let asked = serde_json::from_slice::<Value>(body).ok();
     match (asked, answer) {
@@ -180,8 +189,8 @@ fn check_body(node: &Fresh<'_>, body: &[u8]) -> Result<String, String> {
             if !echoes {
                 return Err(format!("another id: {answer}"));
             }
-            let method = asked.as_ref().and_then(|asked| asked["method"].as_str()).unwrap_or("");
-            let known: String = method.chars().take(24).collect();
+            let method = asked.as_ref().and_then(|asked| asked["method"].as_str());
+            let known = method.filter(|method| json::METHODS.contains(method)).unwrap_or("other");
             Ok(format!("{known} {}", outcome(&answer)?))
         }
     }
