@@ -1,12 +1,13 @@
 //! The fuzz's corpus replayed, and a short run of each target; `examples/fuzz_rpc.rs` runs longer.
 
+#[allow(dead_code, reason = "long runs are the example's")]
 #[path = "../fuzz/mod.rs"]
 mod targets;
 
 use targets::{Budget, Campaign, Target};
 
 /// Inputs of a short run.
-const INPUTS: u64 = 1_500;
+const INPUTS: u64 = 6_000;
 
 fn campaign(target: Target, directory: &tempfile::TempDir) -> Campaign {
     let (budget, directory) = (Budget::Inputs(INPUTS), directory.path().to_owned());

@@ -10,6 +10,9 @@ mod fuzz;
 mod logs;
 mod node;
 mod pruned;
+mod recompute;
+#[path = "../support/recomputed.rs"]
+mod recomputed;
 #[path = "../support/rollup_chain.rs"]
 mod rollup_chain;
 mod sending;
