@@ -59,8 +59,9 @@ const overridden = await l2.readContract({
   stateOverride: [{ address, stateDiff: [slot(99n)] }],
 });
 assert.equal(overridden, 99n);
-const whole = await l2.readContract({ ...read, stateOverride: [{ address, state: [] }] });
-assert.equal(whole, 0n);
+// A whole storage that has another slot alone.
+const state = [{ ...slot(99n), slot: viem.toHex(1n, { size: 32 }) }];
+assert.equal(await l2.readContract({ ...read, stateOverride: [{ address, state }] }), 0n);
 const poor = stranger().address;
 const rich = [{ address: poor, balance: viem.parseEther("1") }];
 const value = viem.parseEther("0.5");
