@@ -24,6 +24,8 @@ async fn malformed_requests() {
         (r#"{"jsonrpc":"2.0","id":5}"#, -32600, json!(5)),
         (r#"{"jsonrpc":"1.0","id":6,"method":"eth_chainId"}"#, -32600, json!(6)),
         (r#"{"jsonrpc":"2.0","id":{},"method":"eth_chainId"}"#, -32600, Value::Null),
+        // Half of a surrogate pair: JSON by its grammar, but an echo that most readers refuse.
+        (r#"{"jsonrpc":"2.0","id":"\ud800","method":"eth_chainId"}"#, -32600, Value::Null),
         (r#"{"jsonrpc":"2.0","id":"a","method":"eth_fillTransaction"}"#, -32601, json!("a")),
         (r#"{"jsonrpc":"2.0","id":7,"method":"eth_getBalance","params":{}}"#, -32602, json!(7)),
         (r#"{"jsonrpc":"2.0","id":8,"method":"eth_getBalance","params":[]}"#, -32602, json!(8)),

@@ -139,6 +139,7 @@ impl Project {
         self.use_contract(key, &owner, &counter);
         self.prove(key, &owner);
         self.refuse(key, &counter);
+        self.delegate(key, &owner, &counter);
     }
 
     /// What cast reads of a chain and of an account with funds.
@@ -235,12 +236,25 @@ impl Project {
         assert!(self.cast(&["storage-root", MESSAGE_PASSER]).starts_with("0x"));
     }
 
+    /// Type 4: the account takes the contract's code for its own (EIP-7702), and runs it.
+    fn delegate(&self, key: &str, owner: &str, counter: &str) {
+        let receipt = self.send(key, &[RECIPIENT, "--auth", counter]);
+        assert_eq!(receipt["type"], "0x4");
+        let designator = format!("0xef0100{}", counter.trim_start_matches("0x").to_lowercase());
+        assert_eq!(self.cast(&["code", owner]), designator);
+        self.send(key, &[owner, "set(uint256)", "11"]);
+        assert_eq!(self.cast(&["call", owner, "number()(uint256)"]), "11");
+    }
+
     fn refuse(&self, key: &str, counter: &str) {
         self.cast_fails(&["call", counter, "set(uint256)", "13"], "execution reverted: unlucky");
         self.cast_fails(&["estimate", counter, "set(uint256)", "13"], "unlucky");
         let send = ["send", "--private-key", key, RECIPIENT];
         self.cast_fails(&[&send[..], &["--nonce", "0"]].concat(), "nonce too low");
         self.cast_fails(&[&send[..], &["--gas-limit", "20000"]].concat(), "intrinsic gas too low");
+        let blob = self.path("foundry.toml");
+        let blob = ["--blob", "--path", blob.to_str().unwrap()];
+        self.cast_fails(&[&send[..], &blob].concat(), "transaction type not supported: blob");
         let poor = ["send", "--private-key", POOR, RECIPIENT, "--value", "1"];
         self.cast_fails(&poor, "insufficient funds");
         self.cast_fails(&[&poor[..], &["--gas-limit", "21000"]].concat(), "insufficient funds");
