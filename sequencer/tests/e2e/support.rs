@@ -18,7 +18,7 @@ use sequencer::{
 use std::{
     fs,
     io::{BufRead, BufReader},
-    net::{TcpListener, TcpStream},
+    net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     time::{Duration, Instant},
@@ -143,15 +143,6 @@ impl Drop for Anvil {
 /// A port that was free a moment ago.
 pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
-/// Waits until something listens on a port.
-pub(crate) fn wait_for_port(port: u16) {
-    let started = Instant::now();
-    while TcpStream::connect(("127.0.0.1", port)).is_err() {
-        assert!(started.elapsed() < WAIT_MAX, "nothing listens on {port}");
-        std::thread::park_timeout(Duration::from_millis(50));
-    }
 }
 
 /// The binary under test.

@@ -57,6 +57,9 @@ pub(crate) struct Tally {
     pub(crate) slowest: Duration,
 }
 
+/// What runs an input, and says what came out or what must not have.
+type Check<'c> = &'c (dyn Fn(&World, &[u8]) -> Result<String, String> + Sync);
+
 /// An input with an outcome that must not be.
 #[derive(Clone, Debug)]
 pub(crate) struct Finding {
@@ -87,10 +90,7 @@ impl Campaign {
     }
 
     /// The same with another check, for a test of the machinery itself.
-    pub(crate) fn run_with(
-        &self,
-        check: &(dyn Fn(&World, &[u8]) -> Result<String, String> + Sync),
-    ) -> Result<Tally, Finding> {
+    pub(crate) fn run_with(&self, check: Check<'_>) -> Result<Tally, Finding> {
         quiet_panics();
         let (done, is_done) = mpsc::channel::<()>();
         let now = Mutex::new(Now::default());
@@ -107,11 +107,7 @@ impl Campaign {
         })
     }
 
-    fn work(
-        &self,
-        now: &Mutex<Now>,
-        check: &(dyn Fn(&World, &[u8]) -> Result<String, String> + Sync),
-    ) -> Result<Tally, Finding> {
+    fn work(&self, now: &Mutex<Now>, check: Check<'_>) -> Result<Tally, Finding> {
         let world = World::new();
         let (mut tally, mut known) = (Tally::default(), self.target.corpus());
         let corpus_length = known.len();

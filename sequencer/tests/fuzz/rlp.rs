@@ -11,7 +11,7 @@ const DEPTH_MAX: usize = 8;
 #[derive(Clone, Debug)]
 enum Item {
     Bytes(Vec<u8>),
-    List(Vec<Item>),
+    List(Vec<Self>),
 }
 
 /// Mutates a transaction: its type byte, or the RLP behind it. `None` where it is not RLP.

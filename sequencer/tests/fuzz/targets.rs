@@ -71,10 +71,12 @@ impl Target {
             return json::mutate(input, other, dice);
         }
         let fresh = dice.chance(40).then(|| transactions::draw(&world.alice, dice));
-        if fresh.is_some() && dice.chance(40) {
-            return fresh.unwrap();
-        }
-        let base = fresh.as_deref().unwrap_or(input);
+        let base = match fresh {
+            Some(fresh) if dice.chance(40) => return fresh,
+            Some(fresh) => fresh,
+            None => input.to_vec(),
+        };
+        let base = base.as_slice();
         let mutated = if dice.chance(15) { None } else { rlp::mutate(base, dice) };
         mutated.unwrap_or_else(|| json::mutate_bytes(base, other, dice))
     }

@@ -1,10 +1,16 @@
 //! The fuzz's corpus replayed, and a short run of each target; `examples/fuzz_rpc.rs` runs longer.
 
+#![allow(
+    clippy::print_stdout,
+    clippy::cast_possible_truncation,
+    reason = "what the program shares is built here, too"
+)]
+
 #[allow(dead_code, reason = "long runs are the example's")]
 #[path = "../fuzz/mod.rs"]
-mod targets;
+mod campaigns;
 
-use targets::{Budget, Campaign, Target};
+use campaigns::{Budget, Campaign, Target};
 
 /// Inputs of a short run.
 const INPUTS: u64 = 6_000;

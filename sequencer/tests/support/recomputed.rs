@@ -113,7 +113,8 @@ fn data(value: &Value) -> Vec<u8> {
 fn number(value: &Value) -> Vec<u8> {
     let text = value.as_str().unwrap_or_else(|| panic!("no number: {value}"));
     let digits = text.strip_prefix("0x").unwrap().trim_start_matches('0');
-    let padded = if digits.len() % 2 == 0 { digits.to_owned() } else { format!("0{digits}") };
+    let padded =
+        if digits.len().is_multiple_of(2) { digits.to_owned() } else { format!("0{digits}") };
     hex::decode(padded).unwrap()
 }
 

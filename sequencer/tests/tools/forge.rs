@@ -3,15 +3,21 @@
 use crate::{
     foundry::{Project, RECIPIENT, parsed},
     scripts,
-    support::{free_port, native, wait_for_port},
+    support::{free_port, native},
 };
 use std::{
     fs,
+    net::TcpStream,
     process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
 };
 
 /// The first account of Anvil, which has ether on every fork.
 const ANVIL_KEY: &str = "0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80";
+
+/// Longest wait for Anvil; far above what a slow machine needs.
+const START_MAX: Duration = Duration::from_secs(120);
 
 /// An Anvil on a fork; ends with this.
 struct Fork {
@@ -23,6 +29,15 @@ impl Drop for Fork {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// Waits until something listens on a port.
+fn wait_for_port(port: u16) {
+    let started = Instant::now();
+    while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        assert!(started.elapsed() < START_MAX, "nothing listens on {port}");
+        thread::park_timeout(Duration::from_millis(50));
     }
 }
 
