@@ -29,7 +29,10 @@ const pending = watched(
 );
 // The subscriptions were asked for before this, on the same socket.
 await socket.getBlockNumber();
-const receipt = await socket.sendRawTransactionSync({ serializedTransaction });
+const receipt = await socket.sendRawTransactionSync({
+  serializedTransaction,
+  timeout: 60_000,
+});
 assert.deepEqual([receipt.status, receipt.transactionHash], ["success", hash]);
 const numbers = (await blocks).map(({ number }) => number);
 assert.deepEqual(numbers, [numbers[0], numbers[0] + 1n, numbers[0] + 2n]);

@@ -51,11 +51,12 @@ assert.match(refused.details ?? refused.message, /transaction type not supported
 
 // A receipt in the answer.
 const serializedTransaction = await l2Wallet.signTransaction(request);
-const receipt = await l2.sendRawTransactionSync({ serializedTransaction });
+const timeout = 60_000;
+const receipt = await l2.sendRawTransactionSync({ serializedTransaction, timeout });
 assert.equal(receipt.status, "success");
 const again = await l2.getTransactionReceipt({ hash: receipt.transactionHash });
 assert.deepEqual(receipt, again, "the receipt in the answer is the receipt");
-const synchronous = await l2Wallet.sendTransactionSync({ to, value: 1n });
+const synchronous = await l2Wallet.sendTransactionSync({ to, value: 1n, timeout });
 assert.equal(synchronous.status, "success");
 // One that has to wait for another is in the pool, and the answer says so with its hash.
 const { nonce } = await l2Wallet.prepareTransactionRequest({ to });
