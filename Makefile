@@ -7,12 +7,13 @@
 #   skipped: no data at <path>                counted as missing data
 #   skipped: PostgreSQL binaries absent
 #   skipped: contracts/node_modules absent    anvil and forge live there, too
+#   skipped: Hardhat absent
 # WEFT_DATA, always an absolute path under make, is the folder of public chain data and vectors.
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup run build test test-contracts lint bench bench-executor bench-state clean check-tools toolchain postgres
+.PHONY: help setup run build test test-contracts lint bench bench-executor bench-state clean check-tools toolchain postgres hardhat
 
 WEFT_DATA ?= ../shared/data
 override WEFT_DATA := $(abspath $(WEFT_DATA))
@@ -27,6 +28,9 @@ STORE_ARGS ?=
 CARGO_FLAGS ?=
 
 NODE_STAMP := contracts/node_modules/.weft-setup
+# Hardhat, for one test of the tools: apart, because it is large and may be absent.
+HARDHAT := sequencer/tests/tools/hardhat
+HARDHAT_STAMP := $(HARDHAT)/node_modules/.weft-setup
 # forge itself, not its start-up script: npm installs the package of this platform alone. Relative
 # to contracts/, for the shell to expand.
 FORGE := node_modules/@foundry-rs/forge-*/bin/forge
@@ -52,7 +56,7 @@ endef
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s%s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-setup: check-tools toolchain $(NODE_STAMP) postgres ## Install what the other targets need and this machine lacks (any number of times)
+setup: check-tools toolchain $(NODE_STAMP) postgres hardhat ## Install what the other targets need and this machine lacks (any number of times)
 
 run: check-tools toolchain $(NODE_STAMP) ## Start a development node with an L1 of its own (RUN_ARGS="..." is passed on)
 	cargo run --release $(CARGO_FLAGS) --bin sequencer -- dev $(RUN_ARGS)
@@ -107,6 +111,18 @@ toolchain:
 $(NODE_STAMP): contracts/package-lock.json | check-tools
 	cd contracts && npm ci --no-audit --no-fund </dev/null
 	@touch $@
+
+# Hardhat 3 needs a newer Node.js than everything else, so its packages bring one where npm has it for
+# this platform. npm leaves out what is optional and does not suit the Node.js that runs it, which is
+# Hardhat's native part; that Node.js then adds it. `install`, not `ci`: `ci` demands that the lock
+# file names the native part of every platform.
+hardhat: check-tools
+	@test $(HARDHAT_STAMP) -nt $(HARDHAT)/package-lock.json || ( \
+	    cd $(HARDHAT) && add="install --no-save --ignore-scripts --no-audit --no-fund"; \
+	    npm $$add && \
+	    { ls node_modules/@nomicfoundation/edr-* >/dev/null 2>&1 || \
+	      node_modules/node-*/bin/node "$$(npm root -g)/npm/bin/npm-cli.js" $$add; } && \
+	    touch node_modules/.weft-setup ) </dev/null || echo "Hardhat absent: its test will be skipped"
 
 postgres:
 	@$(INSTALL); present() { command -v initdb || ls /usr/lib/postgresql/*/bin/initdb; }; \

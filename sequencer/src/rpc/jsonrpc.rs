@@ -80,9 +80,14 @@ impl<'a> Request<'a> {
     }
 }
 
-/// A string, a number or null.
+/// A string, a number or null. A string has to be one: half of a surrogate pair as an escape is JSON
+/// by its grammar, and what echoes it cannot be read by most.
 fn is_id(id: &RawValue) -> bool {
-    matches!(id.get().as_bytes().first(), Some(b'"' | b'-' | b'0'..=b'9' | b'n'))
+    let text = id.get();
+    match text.as_bytes().first() {
+        Some(b'"') => !text.contains('\\') || serde_json::from_str::<Cow<'_, str>>(text).is_ok(),
+        first => matches!(first, Some(b'-' | b'0'..=b'9' | b'n')),
+    }
 }
 
 /// A result that is already JSON, or an error.

@@ -28,6 +28,8 @@ mod fees;
 mod filters;
 mod flashblocks;
 mod format;
+#[doc(hidden)]
+pub mod fuzzing;
 mod jsonrpc;
 mod logs;
 mod meta;

@@ -25,6 +25,8 @@ async fn malformed_requests() {
         (r#"{"jsonrpc":"1.0","id":6,"method":"eth_chainId"}"#, -32600, json!(6)),
         (r#"{"jsonrpc":"2.0","id":{},"method":"eth_chainId"}"#, -32600, Value::Null),
         (r#"{"jsonrpc":"2.0","id":"a","method":"eth_unknown"}"#, -32601, json!("a")),
+        // Half of a surrogate pair: JSON by its grammar, but an echo that most readers refuse.
+        (r#"{"jsonrpc":"2.0","id":"\ud800","method":"eth_chainId"}"#, -32600, Value::Null),
         (r#"{"jsonrpc":"2.0","id":7,"method":"eth_getBalance","params":{}}"#, -32602, json!(7)),
         (r#"{"jsonrpc":"2.0","id":8,"method":"eth_getBalance","params":[]}"#, -32602, json!(8)),
         (r#"{"jsonrpc":"2.0","id":9,"method":"eth_getBalance","params":[1]}"#, -32602, json!(9)),

@@ -10,12 +10,16 @@ mod errors;
 mod eth;
 mod explain;
 mod fees;
+mod fuzz;
 mod logs;
 mod node;
 mod optimism;
 mod otterscan;
 mod pruned;
 mod raw;
+mod recompute;
+#[path = "../support/recomputed.rs"]
+mod recomputed;
 #[path = "../support/rollup_chain.rs"]
 mod rollup_chain;
 mod sending;

@@ -14,11 +14,11 @@ interface Vm {
 contract Deploy {
     Vm private constant VM = Vm(address(uint160(uint256(keccak256("hevm cheat code")))));
 
-    function run() external returns (Counter created, Counter salted) {
+    function run(uint256 salt) external returns (Counter created, Counter salted) {
         VM.startBroadcast();
         created = new Counter(7);
         created.set(8);
-        salted = new Counter{salt: bytes32(uint256(1))}(9);
+        salted = new Counter{salt: bytes32(salt)}(9);
         VM.stopBroadcast();
     }
 }

@@ -1,6 +1,9 @@
-//! cast and forge in a project of their own, as a user would have one.
+//! A Foundry project as a user would have one, and cast in it. forge is in [`super::forge`].
 
-use crate::support::{Rollup, node_modules};
+use crate::{
+    scripts,
+    support::{Rollup, node_modules},
+};
 use alloy::primitives::Address;
 use serde_json::Value;
 use std::{
@@ -10,7 +13,8 @@ use std::{
 };
 
 const MESSAGE_PASSER: &str = "0x4200000000000000000000000000000000000016";
-const RECIPIENT: &str = "0x00000000000000000000000000000000000000aa";
+/// An account that only receives.
+pub(crate) const RECIPIENT: &str = "0x00000000000000000000000000000000000000aa";
 /// A key without funds.
 const POOR: &str = "0x00000000000000000000000000000000000000000000000000000000000000aa";
 
@@ -35,7 +39,7 @@ fn texts(output: &Output) -> (String, String) {
     (text(&output.stdout), text(&output.stderr))
 }
 
-fn parsed(text: &str) -> Value {
+pub(crate) fn parsed(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
 }
 
@@ -50,25 +54,51 @@ impl Project {
         let compiler = node_modules().join("../solc-wrapper").canonicalize().unwrap();
         write("foundry.toml", &format!("[profile.default]\nsolc = {compiler:?}\noffline = true\n"));
         write("src/Counter.sol", include_str!("Counter.sol"));
+        write("src/Wallet.sol", include_str!("Wallet.sol"));
         write("script/Deploy.s.sol", include_str!("Deploy.s.sol"));
         write("test/Fork.t.sol", include_str!("Fork.t.sol"));
         let (url, chain_id) = (rollup.url(), rollup.genesis.rules.chain_id);
         Self { directory, cast: cast.into(), forge: forge.into(), url, chain_id }
     }
 
-    fn run(&self, program: &Path, url: &str, args: &[&str]) -> Output {
-        Command::new(program)
-            .args(args)
+    /// A program in the project's folder, asking the chain at `url`.
+    pub(crate) fn program(&self, program: &Path, url: &str) -> Command {
+        let mut command = Command::new(program);
+        command
             .current_dir(self.directory.path())
             .env("ETH_RPC_URL", url)
             // Foundry keeps a cache of chains below the home folder, by chain id and block number.
-            .env("HOME", self.directory.path())
-            .output()
-            .unwrap()
+            .env("HOME", self.directory.path());
+        command
     }
 
-    fn cast(&self, args: &[&str]) -> String {
-        printed(args, &self.run(&self.cast, &self.url, args))
+    fn run(&self, program: &Path, url: &str, args: &[&str]) -> Output {
+        scripts::run(self.program(program, url).args(args), "")
+    }
+
+    pub(crate) fn forge_path(&self) -> &Path {
+        &self.forge
+    }
+
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    pub(crate) fn chain_id(&self) -> u64 {
+        self.chain_id
+    }
+
+    pub(crate) fn path(&self, below: &str) -> PathBuf {
+        self.directory.path().join(below)
+    }
+
+    /// cast on another chain than the rollup's.
+    pub(crate) fn cast_at(&self, url: &str, args: &[&str]) -> String {
+        printed(args, &self.run(&self.cast, url, args))
+    }
+
+    pub(crate) fn cast(&self, args: &[&str]) -> String {
+        self.cast_at(&self.url, args)
     }
 
     fn cast_json(&self, args: &[&str]) -> Value {
@@ -87,39 +117,18 @@ impl Project {
         assert!(!output.status.success() && stderr.contains(reason), "{args:?}: {stderr}");
     }
 
-    fn forge(&self, args: &[&str]) -> String {
+    pub(crate) fn forge(&self, args: &[&str]) -> String {
         printed(args, &self.run(&self.forge, &self.url, args))
     }
 
-    /// Compiles, and returns the artifact of the contract.
-    pub(crate) fn build(&self) -> PathBuf {
+    /// Compiles.
+    pub(crate) fn build(&self) {
         self.forge(&["build"]);
-        self.directory.path().join("out/Counter.sol/Counter.json")
     }
 
-    /// `forge create`, `forge script --broadcast` and `forge test --fork-url`.
-    pub(crate) fn check_forge(&self, key: &str) {
-        for form in [&[][..], &["--legacy"]] {
-            let create = ["create", "--broadcast", "--private-key", key, "src/Counter.sol:Counter"];
-            let arguments = ["--json", "--constructor-args", "5"];
-            let created = parsed(&self.forge(&[&create[..], form, &arguments].concat()));
-            let address = created["deployedTo"].as_str().unwrap();
-            assert_eq!(self.cast(&["call", address, "number()(uint256)"]), "5");
-        }
-        let script = "script/Deploy.s.sol:Deploy";
-        let broadcast = ["script", "--broadcast", "--private-key", key, "--rpc-url", &self.url];
-        self.forge(&[&broadcast[..], &[script]].concat());
-        let folder = format!("broadcast/Deploy.s.sol/{}/run-latest.json", self.chain_id);
-        let sent = fs::read_to_string(self.directory.path().join(folder)).unwrap();
-        let sent = parsed(&sent);
-        let receipts = sent["receipts"].as_array().unwrap();
-        assert_eq!(receipts.len(), 3);
-        assert!(receipts.iter().all(|receipt| receipt["status"] == "0x1"), "{receipts:?}");
-        for (index, number) in [(0, "8"), (2, "9")] {
-            let address = sent["transactions"][index]["contractAddress"].as_str().unwrap();
-            assert_eq!(self.cast(&["call", address, "number()(uint256)"]), number);
-        }
-        self.forge(&["test", "--fork-url", &self.url]);
+    /// The artifact of a contract.
+    pub(crate) fn artifact(&self, contract: &str) -> PathBuf {
+        self.path(&format!("out/{contract}.sol/{contract}.json"))
     }
 
     /// What cast does with a key: transfers, a contract, a withdrawal, mistakes.
@@ -130,6 +139,7 @@ impl Project {
         self.use_contract(key, &owner, &counter);
         self.prove(key, &owner);
         self.refuse(key, &counter);
+        self.delegate(key, &owner, &counter);
     }
 
     /// What cast reads of a chain and of an account with funds.
@@ -163,7 +173,7 @@ impl Project {
         assert_eq!(parsed(&status)[0]["transactionHash"], deposit);
     }
 
-    fn send(&self, key: &str, args: &[&str]) -> Value {
+    pub(crate) fn send(&self, key: &str, args: &[&str]) -> Value {
         let receipt = self.cast_json(&[&["send", "--private-key", key], args].concat());
         assert_eq!(receipt["status"], "0x1", "{args:?}: {receipt}");
         receipt
@@ -226,12 +236,25 @@ impl Project {
         assert!(self.cast(&["storage-root", MESSAGE_PASSER]).starts_with("0x"));
     }
 
+    /// Type 4: the account takes the contract's code for its own (EIP-7702), and runs it.
+    fn delegate(&self, key: &str, owner: &str, counter: &str) {
+        let receipt = self.send(key, &[RECIPIENT, "--auth", counter]);
+        assert_eq!(receipt["type"], "0x4");
+        let designator = format!("0xef0100{}", counter.trim_start_matches("0x").to_lowercase());
+        assert_eq!(self.cast(&["code", owner]), designator);
+        self.send(key, &[owner, "set(uint256)", "11"]);
+        assert_eq!(self.cast(&["call", owner, "number()(uint256)"]), "11");
+    }
+
     fn refuse(&self, key: &str, counter: &str) {
         self.cast_fails(&["call", counter, "set(uint256)", "13"], "execution reverted: unlucky");
         self.cast_fails(&["estimate", counter, "set(uint256)", "13"], "unlucky");
         let send = ["send", "--private-key", key, RECIPIENT];
         self.cast_fails(&[&send[..], &["--nonce", "0"]].concat(), "nonce too low");
         self.cast_fails(&[&send[..], &["--gas-limit", "20000"]].concat(), "intrinsic gas too low");
+        let blob = self.path("foundry.toml");
+        let blob = ["--blob", "--path", blob.to_str().unwrap()];
+        self.cast_fails(&[&send[..], &blob].concat(), "transaction type not supported: blob");
         let poor = ["send", "--private-key", POOR, RECIPIENT, "--value", "1"];
         self.cast_fails(&poor, "insufficient funds");
         self.cast_fails(&[&poor[..], &["--gas-limit", "21000"]].concat(), "insufficient funds");

@@ -1,8 +1,9 @@
-//! Everyday tools, unmodified, against the node: cast, forge, viem and ethers.
+//! Everyday tools, unmodified, against the node: viem, ethers, cast, forge, anvil and Hardhat.
 //!
-//! All of them work on one rollup at the same time, each with an account of its own. What they ask
-//! the node for is their business; the test states what a user sees. Skips visibly where `npm ci` in
-//! contracts has not run.
+//! Each suite has an L1, a rollup and a node of its own; its subjects work on that at the same time,
+//! each with an account of its own, and one that fails is named. What the tools ask the node for is
+//! their business; the tests state what a user sees. Skips visibly where `npm ci` in contracts has
+//! not run.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -10,7 +11,13 @@
     reason = "a test fails by panicking, also in what its tests share"
 )]
 
+mod forge;
 mod foundry;
+mod hardhat;
+#[path = "../support/recomputed.rs"]
+#[allow(dead_code, reason = "the tests of JSON-RPC use the rest")]
+mod recomputed;
+mod scripts;
 #[path = "../support/skip.rs"]
 mod skip;
 #[allow(dead_code, reason = "the stories in tests/e2e use the rest")]
@@ -21,77 +28,114 @@ use alloy::providers::Provider;
 use contracts::{MULTICALL3, Multicall3};
 use foundry::Project;
 use futures::future::join_all;
+use scripts::{Subject, run_all, run_script};
 use serde_json::json;
 use skip::skip;
-use std::{
-    io::Write,
-    path::Path,
-    process::{Command, Stdio},
-    thread,
-};
-use support::{Anvil, Rollup, account, ether, native, node_modules};
+use support::{Anvil, Node, Rollup, account, ether, native, node_modules};
 
-/// Ether that each tool has on L2.
+/// Ether that each account has on L2.
 const FUNDS: u64 = 100;
+
+/// A rollup with its node, and a Foundry project that is compiled.
+struct Stage {
+    project: Project,
+    rollup: Rollup,
+    anvil: Anvil,
+    _node: Node,
+}
+
+impl Stage {
+    /// Starts everything, with so many accounts that have ether; `None`, visibly, where a tool is
+    /// absent.
+    async fn start(accounts: u32) -> Option<Self> {
+        let (cast, forge) = native("cast").zip(native("forge"))?;
+        if !["viem", "ethers"].iter().all(|module| node_modules().join(module).exists()) {
+            skip("contracts/node_modules absent");
+            return None;
+        }
+        let anvil = Anvil::start()?;
+        // Every public chain has Multicall3, and viem looks for it on L1, too.
+        let code = (MULTICALL3, Multicall3::DEPLOYED_BYTECODE.clone());
+        let _: () = anvil.client(0).raw_request("anvil_setCode".into(), code).await.unwrap();
+        let rollup = Rollup::deploy(&anvil);
+        let node = rollup.start().await;
+        join_all((0..accounts).map(|index| rollup.deposit(index, ether(FUNDS)))).await;
+        let project = Project::new(&cast, &forge, &rollup);
+        project.build();
+        Some(Self { project, rollup, anvil, _node: node })
+    }
+
+    /// What a script reads that signs as the user account `index`.
+    fn input(&self, index: u32) -> serde_json::Value {
+        let l1 = &self.rollup.genesis.l1;
+        json!({
+            "l1": self.anvil.url, "l2": self.rollup.url(),
+            "portal": l1.portal, "outputs": l1.outputs, "key": key(index),
+            "counter": self.project.artifact("Counter"), "wallet": self.project.artifact("Wallet"),
+        })
+    }
+
+    /// Runs the scripts of a folder at the same time.
+    fn run_scripts(&self, folder: &str, names: &[&'static str]) {
+        let subjects = (0..).zip(names).map(|(index, name)| -> Subject<'_> {
+            let path = format!("{folder}/{name}.mjs");
+            (name, Box::new(move || run_script(&path, &self.input(index))))
+        });
+        run_all(subjects.collect());
+    }
+}
 
 /// The secret key of the user account `index`, as tools read it.
 fn key(index: u32) -> String {
     account(index).to_bytes().to_string()
 }
 
-/// Runs a script beside this file, which reads `input` and fails where an expectation does not hold.
-fn run_script(name: &str, input: &serde_json::Value) {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tools").join(name);
-    let mut child = Command::new("node")
-        .arg(script)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    child.stdin.take().unwrap().write_all(input.to_string().as_bytes()).unwrap();
-    let output = child.wait_with_output().unwrap();
-    assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
-}
-
-/// Puts Multicall3 on L1, where every public chain has it and viem looks for it.
-async fn set_up_l1(anvil: &Anvil) {
-    let code = (MULTICALL3, Multicall3::DEPLOYED_BYTECODE.clone());
-    let _: () = anvil.client(0).raw_request("anvil_setCode".into(), code).await.unwrap();
+#[tokio::test(flavor = "multi_thread")]
+async fn viem_works_unmodified() {
+    let names =
+        ["reads", "transfers", "contracts", "events", "errors", "sockets", "delegation", "op"];
+    let Some(stage) = Stage::start(8).await else { return };
+    stage.run_scripts("viem", &names);
+    // What they made of the chain, recomputed from what the node says about it.
+    let seen = recomputed::recompute(&recomputed::Rpc::new(stage.rollup.url())).await;
+    for ty in [0, 1, 2, 4, 0x7e] {
+        assert!(seen.types.contains_key(&ty), "type {ty}: {seen:?}");
+    }
+    assert!(seen.creations > 0 && seen.failures > 0, "{seen:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn everyday_tools_work_unmodified() {
-    let Some((cast, forge)) = native("cast").zip(native("forge")) else { return };
-    if !["viem", "ethers"].iter().all(|module| node_modules().join(module).exists()) {
-        return skip("contracts/node_modules absent");
-    }
-    let Some(anvil) = Anvil::start() else { return };
-    set_up_l1(&anvil).await;
-    let rollup = Rollup::deploy(&anvil);
-    let _node = rollup.start().await;
-    join_all((0..4).map(|index| rollup.deposit(index, ether(FUNDS)))).await;
+async fn ethers_works_unmodified() {
+    let names = ["reads", "transfers", "contracts", "events", "errors", "sockets"];
+    let Some(stage) = Stage::start(6).await else { return };
+    stage.run_scripts("ethers", &names);
+}
 
-    let project = Project::new(&cast, &forge, &rollup);
-    let artifact = project.build();
-    let l2 = rollup.url();
-    let (portal, outputs) = (rollup.genesis.l1.portal, rollup.genesis.l1.outputs);
-    let viem = json!({
-        "l1": anvil.url, "l2": l2, "portal": portal, "outputs": outputs,
-        "key": key(2), "artifact": artifact,
-    });
-    let ethers = json!({ "l2": l2, "key": key(3), "artifact": artifact });
-    let tools: [(&str, &(dyn Fn() + Sync)); 5] = [
-        ("cast reads", &|| project.check_cast_reads(account(0).address())),
-        ("cast", &|| project.check_cast(&key(0), account(0).address())),
-        ("forge", &|| project.check_forge(&key(1))),
-        ("viem", &|| run_script("viem.mjs", &viem)),
-        ("ethers", &|| run_script("ethers.mjs", &ethers)),
-    ];
-    // Every tool ends before this does, and a failure in one is a failure of the test.
-    thread::scope(|scope| {
-        for (name, check) in tools {
-            thread::Builder::new().name(name.into()).spawn_scoped(scope, check).unwrap();
-        }
-    });
+#[tokio::test(flavor = "multi_thread")]
+async fn cast_works_unmodified() {
+    let Some(stage) = Stage::start(2).await else { return };
+    let project = &stage.project;
+    run_all(vec![
+        ("reads", Box::new(|| project.check_cast_reads(account(0).address()))),
+        ("sends", Box::new(|| project.check_cast(&key(1), account(1).address()))),
+    ]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn forge_and_a_fork_work_unmodified() {
+    let Some(stage) = Stage::start(4).await else { return };
+    let project = &stage.project;
+    run_all(vec![
+        ("create", Box::new(|| project.check_create(&key(0)))),
+        ("script", Box::new(|| project.check_script(&key(1), &[]))),
+        ("script --slow", Box::new(|| project.check_script(&key(2), &["--slow"]))),
+        ("forks", Box::new(|| project.check_forks(&key(3)))),
+    ]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hardhat_works_unmodified() {
+    let Some(hardhat) = hardhat::Hardhat::find() else { return };
+    let Some(stage) = Stage::start(1).await else { return };
+    hardhat.check(&stage.rollup.url(), &key(0));
 }
