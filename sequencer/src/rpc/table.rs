@@ -5,9 +5,9 @@
 
 use super::{
     account_info, accounts, blocks, bundles, call, chain::Chain, config, context::RpcContext,
-    debug, error::RpcError, fees, filters, jsonrpc::Params, logs, meta, modules, otterscan,
-    otterscan_search, parity, pool, prepare, raw, send, send::Waiting, simulate, transactions,
-    witness,
+    debug, error::RpcError, fees, filters, jsonrpc::Params, logs, meta, modules, optimism,
+    otterscan, otterscan_search, parity, pool, prepare, raw, send, send::Waiting, simulate,
+    transactions, witness,
 };
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
