@@ -5,7 +5,7 @@ use crate::{
     node::{Node, raw, transfer, word},
     tracing::{FORWARDER_CODE, forwarding, send, with_forwarder},
 };
-use alloy::primitives::{Address, B256, Bytes, U256, address};
+use alloy::primitives::{Address, B256, U256, address};
 use serde_json::{Value, json};
 
 /// Any address that may be given money.
@@ -20,7 +20,7 @@ async fn a_simulated_block_is_the_block_that_is_mined() {
     let node = Node::start().await;
     let forwarder = with_forwarder(&node).await;
     let alice = node.alice.address();
-    let input = Bytes::from(forwarding(1, forwarder, LOGGER).input);
+    let input = forwarding(1, forwarder, LOGGER).input;
     let call = json!({
         "from": alice, "to": forwarder, "data": input, "gas": "0x30d40",
         "maxFeePerGas": "0x3b9aca00", "maxPriorityFeePerGas": "0x1",

@@ -56,7 +56,7 @@ async fn a_filled_transaction_only_needs_a_signature() {
 async fn an_access_list_has_what_the_call_touches() {
     let node = Node::start().await;
     let forwarder = with_forwarder(&node).await;
-    let request = json!({ "from": node.alice.address(), "to": forwarder, "data": Bytes::from(forwarding(1, forwarder, READER).input) });
+    let request = json!({ "from": node.alice.address(), "to": forwarder, "data": forwarding(1, forwarder, READER).input });
     let listed = node.call("eth_createAccessList", json!([request])).await;
     let expected = json!([
         { "address": READER, "storageKeys": [word(0)] },
