@@ -28,7 +28,7 @@ const FOLDED: u64 = 4;
 const UNFOLDED: u64 = 5;
 const LAST: u64 = FOLDED + UNFOLDED;
 /// A segment holds two blocks or so.
-const SEGMENT_BYTES_MAX: u64 = 3_000;
+const SEGMENT_BYTES_MAX: u64 = 3_250;
 /// Bytes of a segment's header, and of a record's.
 const SEGMENT_HEADER: usize = 88;
 const RECORD_HEADER: usize = 40;
