@@ -11,7 +11,7 @@ use alloy::primitives::{Address, B256, U256};
 use anyhow::Context;
 use executor::{
     BlockInput, ExecutedBlock, Execution, Genesis, Header, Knowledge, L1Origin, Mode, Options,
-    RollupRules, StateView, Transaction, execute,
+    RollupRules, StateView, Transaction,
     genesis::GenesisL1,
     state::{Account, AccountDiff},
 };
@@ -24,8 +24,8 @@ use std::{
 
 /// New accounts of a block while the chain grows to its size.
 const GROWTH: u64 = 50_000;
-/// Transactions executed between two looks at what the block has changed so far.
-const CHUNK: usize = 100;
+/// Mini-blocks of a block: under load the node makes one every few milliseconds.
+const MINI_BLOCKS: usize = 20;
 
 #[derive(Debug)]
 pub(crate) struct Chain {
@@ -99,7 +99,8 @@ impl Chain {
         accounts: std::ops::Range<u64>,
     ) -> anyhow::Result<ExecutedBlock> {
         let input = self.input(store)?;
-        let mut block = execute(&RootlessView(store.view()?), &input, Mode::Sequential)?;
+        let view = RootlessView(store.view()?);
+        let mut block = executor::execute(&view, &input, Mode::Sequential)?;
         let account = Account {
             nonce: FIRST_NONCE,
             balance_wei: U256::from(10_u128.pow(20)),
@@ -113,22 +114,38 @@ impl Chain {
     }
 }
 
-/// Executes the transactions of a block, a chunk at a time as the builder does; `look` sees the block
-/// after each.
-pub(crate) fn execute_in_chunks<'v, V: StateView + Sync>(
+/// Executes the transactions of a block as the builder does: mini-blocks one after another, spread over
+/// `time`. `each` makes what was executed from this index on durable.
+pub(crate) fn execute_in_mini_blocks<'v, V: StateView + Sync>(
     view: &'v V,
     (input, transfers): (BlockInput, &[Transaction]),
-    knowledge: &'v Knowledge,
-    mut look: impl FnMut(&mut Execution<'v, V>),
+    (knowledge, time): (&'v Knowledge, Duration),
+    mut each: impl FnMut(&mut Execution<'v, V>, usize) -> anyhow::Result<()>,
 ) -> anyhow::Result<Execution<'v, V>> {
-    let options = Options { knowledge: Some(knowledge), ..Options::default() };
+    let options =
+        Options { knowledge: Some(knowledge), reports_changes: true, ..Options::default() };
     let mut execution = Execution::begin(view, input.rules, input.env, options)?;
     execution.extend(&input.transactions)?;
-    for chunk in transfers.chunks(CHUNK) {
-        execution.extend(chunk)?;
-        look(&mut execution);
+    let (mut due, mut first) = (Instant::now(), 0);
+    let chunk = transfers.len().div_ceil(MINI_BLOCKS).max(1);
+    for part in transfers.chunks(chunk) {
+        wait_until(due);
+        execution.extend(part)?;
+        each(&mut execution, first)?;
+        first = execution.included().0.len();
+        due += time / MINI_BLOCKS as u32;
     }
     Ok(execution)
+}
+
+/// Executes a whole block, as fast as it goes.
+pub(crate) fn execute_whole<'v, V: StateView + Sync>(
+    view: &'v V,
+    block: (BlockInput, &[Transaction]),
+    knowledge: &'v Knowledge,
+) -> anyhow::Result<ExecutedBlock> {
+    let schedule = (knowledge, Duration::ZERO);
+    Ok(execute_in_mini_blocks(view, block, schedule, |_, _| Ok(()))?.seal()?)
 }
 
 /// A benchmark of blocks with fewer transfers than said would flatter.

@@ -6,7 +6,7 @@
 
 use crate::{
     Args,
-    chain::{Chain, check_none_skipped, execute_in_chunks},
+    chain::{Chain, check_none_skipped, execute_whole},
     report::{Report, Row},
     statistics::{longest, median, milliseconds},
     traffic::TRANSFERS,
@@ -34,7 +34,7 @@ fn execute(chain: &Chain, store: &ChainStore, count: u64) -> anyhow::Result<Vec<
         let transfers = traffic.transfers(store.head().number + 1);
         let view = store.view()?;
         let transactions = (chain.input(store)?, &transfers[..]);
-        let block = execute_in_chunks(&view, transactions, &knowledge, |_| {})?.seal()?;
+        let block = execute_whole(&view, transactions, &knowledge)?;
         check_none_skipped(&block)?;
         store.commit(&block)?;
         blocks.push(block);

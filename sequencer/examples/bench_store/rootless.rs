@@ -3,15 +3,16 @@
 
 use alloy::primitives::{Address, B256, U256};
 use executor::{
-    ExecutedBlock, Reads, StateDiff, StateTrie, StateView, ViewError,
+    BlockEnv, ExecutedBlock, Reads, Receipt, StateDiff, StateTrie, StateView, Transaction,
+    ViewError,
     state::{Account, PostState},
 };
 use revm::bytecode::Bytecode;
 use sequencer::store::{
     ChainView,
     log::{
-        BlockRecord, DirectoryFiles, LogConfig, LogError, OrderLog, Record, RecordKind,
-        SEGMENT_BYTES_MAX,
+        BlockRecord, DirectoryFiles, LogConfig, LogError, MiniBlockRecord, Opening, OrderLog,
+        Record, RecordKind, SEGMENT_BYTES_MAX,
     },
 };
 use std::{path::Path, sync::Arc};
@@ -58,6 +59,21 @@ impl LogOnly {
         let files = Arc::new(DirectoryFiles::new(directory)?);
         let config = LogConfig { chain: B256::ZERO, segment_bytes_max: SEGMENT_BYTES_MAX };
         Ok(Self(OrderLog::open(files, config, 0, |_: Record<'_>| Ok::<_, LogError>(()))?))
+    }
+
+    /// Makes a mini-block durable: what was executed from index `first` on.
+    pub(crate) fn extend(
+        &self,
+        env: &BlockEnv,
+        (transactions, receipts): (&[Transaction], &[Receipt]),
+        first: usize,
+    ) -> anyhow::Result<()> {
+        let BlockEnv { parent_hash, timestamp, prevrandao, .. } = *env;
+        let opening = (first == 0).then_some(Opening { parent_hash, timestamp, prevrandao });
+        let opens = (u32::try_from(first)?, opening);
+        let payload = MiniBlockRecord::encode(opens, &transactions[first..], &receipts[first..]);
+        let ticket = self.0.append(RecordKind::MiniBlock, env.number, &payload)?;
+        Ok(self.0.wait(&ticket)?)
     }
 
     /// Makes the block durable.

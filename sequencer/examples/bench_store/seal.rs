@@ -1,23 +1,29 @@
-//! The case `seal`: from the last transaction executed to the durable block, beside a node with neither
-//! root nor fold. Blocks come at a pace, so that the fold runs between and during them.
+//! The case `seal`: from the end of a block's slot, when its transactions are executed and durable in
+//! mini-blocks, to the durable block, beside a node with neither root nor fold. Blocks come at a pace,
+//! and their transactions are spread over it, so that the fold runs between and during them.
 //!
 //! The rounds of the two alternate. The one without extends the real chain's head again and again; the
 //! fold rests meanwhile.
 
 use crate::{
     Args,
-    chain::{Chain, check_none_skipped, execute_in_chunks, wait_until},
+    chain::{Chain, check_none_skipped, execute_in_mini_blocks, wait_until},
     report::{Report, Row},
     rootless::{LogOnly, RootlessView},
     statistics::{longest, median, milliseconds, percentile},
     traffic::Traffic,
 };
-use executor::{ExecutedBlock, Execution, Knowledge, counters::Phases};
+use executor::{Changes, Execution, Knowledge, counters::Phases};
 use sequencer::store::{ChainStore, ChainView, chain::ChainOptions};
 use std::time::{Duration, Instant};
 
 /// Target for the ratio of the 99th percentiles.
 const TARGET_RATIO: f64 = 1.2;
+/// Share of the time between blocks over which their transactions come.
+const EXECUTION_PERCENT: u32 = 60;
+/// When a slot ends, after its beginning, in percent of the same: the rest is for sealing, so that no
+/// block begins late.
+const SLOT_PERCENT: u32 = 70;
 /// Blocks of a round before the clock runs.
 const WARM_UP: u64 = 10;
 /// Numbers of the transfers that stay in no chain begin here.
@@ -26,7 +32,7 @@ const ELSEWHERE: u64 = 1 << 40;
 /// One block.
 #[derive(Clone, Copy, Debug)]
 struct Sample {
-    /// From the last transaction to the durable block.
+    /// From the end of the slot to the durable block.
     total: Duration,
     /// Of that, after sealing.
     commit: Duration,
@@ -37,9 +43,8 @@ struct Sample {
 }
 
 impl Sample {
-    fn new(started: Instant, sealed: Instant, block: &ExecutedBlock) -> Self {
+    fn new(started: Instant, sealed: Instant, (phases, touched): (Phases, usize)) -> Self {
         let now = Instant::now();
-        let (phases, touched) = (block.counters.phases, block.diff.accounts.len());
         Self { total: now - started, commit: now - sealed, phases, touched, unfolded: 0 }
     }
 }
@@ -74,42 +79,62 @@ struct Bench<'c> {
 }
 
 impl Bench<'_> {
-    /// A block of the real chain.
-    fn all(&mut self) -> anyhow::Result<Sample> {
+    /// A block of the real chain, whose transactions come over `time`.
+    fn all(&mut self, time: Duration) -> anyhow::Result<Sample> {
         let transfers = self.traffic.transfers(self.store.head().number + 1);
         let input = self.chain.input(&self.store)?;
-        // As the builder does, and below.
-        let _hurry = self.store.hurry();
-        let view = self.store.view()?;
-        let unfolded = self.store.head().number - self.store.folded_head().number;
-        let look = |execution: &mut Execution<'_, ChainView>| {
-            self.store.foresee(&view, execution.touched());
+        let store = &self.store;
+        let view = store.view()?;
+        let unfolded = store.head().number - store.folded_head().number;
+        store.begin_block(input.env.clone(), Changes::default());
+        let each = |execution: &mut Execution<'_, ChainView>, first: usize| {
+            // As the builder does, and below.
+            let _hurry = store.hurry();
+            store.foresee(&view, execution.touched());
+            let changes = execution.changes()?;
+            let (transactions, receipts) = execution.included();
+            let part = (transactions[first..].to_vec(), receipts[first..].to_vec());
+            Ok(store.extend_block(part, changes)?)
         };
-        let execution = execute_in_chunks(&view, (input, &transfers), &self.knowledge, look)?;
+        let schedule = (&self.knowledge, time * EXECUTION_PERCENT / 100);
+        let slot_end = Instant::now() + time * SLOT_PERCENT / 100;
+        let execution = execute_in_mini_blocks(&view, (input, &transfers), schedule, each)?;
+        wait_until(slot_end);
         let started = Instant::now();
+        let _hurry = store.hurry();
         let block = execution.seal()?;
-        drop(view);
-        let sealed = Instant::now();
-        self.store.commit(&block)?;
-        let sample = Sample { unfolded, ..Sample::new(started, sealed, &block) };
         check_none_skipped(&block)?;
-        Ok(sample)
+        let sealed = Instant::now();
+        let (phases, touched) = (block.counters.phases, block.diff.accounts.len());
+        store.seal(block)?;
+        let sample = Sample::new(started, sealed, (phases, touched));
+        drop(view);
+        Ok(Sample { unfolded, ..sample })
     }
 
     /// A block of the node with neither root nor fold.
-    fn without(&mut self) -> anyhow::Result<Sample> {
+    fn without(&mut self, time: Duration) -> anyhow::Result<Sample> {
         self.elsewhere += 1;
         let transfers = self.traffic.transfers(self.elsewhere);
         let input = self.chain.input(&self.store)?;
         let view = RootlessView(self.store.view()?);
-        let execution = execute_in_chunks(&view, (input, &transfers), &self.knowledge, |_| {})?;
+        let log = &self.log;
+        let each = |execution: &mut Execution<'_, RootlessView>, first: usize| {
+            execution.changes()?;
+            log.extend(execution.env(), execution.included(), first)
+        };
+        let schedule = (&self.knowledge, time * EXECUTION_PERCENT / 100);
+        let slot_end = Instant::now() + time * SLOT_PERCENT / 100;
+        let execution = execute_in_mini_blocks(&view, (input, &transfers), schedule, each)?;
+        wait_until(slot_end);
         let started = Instant::now();
         let block = execution.seal()?;
-        drop(view);
+        check_none_skipped(&block)?;
         let sealed = Instant::now();
         self.log.commit(&block)?;
-        let sample = Sample::new(started, sealed, &block);
-        check_none_skipped(&block)?;
+        let sample =
+            Sample::new(started, sealed, (block.counters.phases, block.diff.accounts.len()));
+        drop(view);
         self.traffic.take_back(self.elsewhere);
         self.log.drop_durable()?;
         Ok(sample)
@@ -119,14 +144,14 @@ impl Bench<'_> {
     fn round(
         &mut self,
         (blocks, pace): (u64, Duration),
-        mut block: impl FnMut(&mut Self) -> anyhow::Result<Sample>,
+        mut block: impl FnMut(&mut Self, Duration) -> anyhow::Result<Sample>,
     ) -> anyhow::Result<Round> {
         let mut round = Round::default();
         let mut due = Instant::now();
         let mut folded = self.store.folded_head();
         for at in 0..blocks + WARM_UP {
             wait_until(due);
-            let sample = block(self)?;
+            let sample = block(self, pace)?;
             let is_warm = at >= WARM_UP;
             if is_warm {
                 round.samples.push(sample);

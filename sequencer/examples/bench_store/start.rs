@@ -5,7 +5,7 @@
 //! from the page cache, which an unprivileged process cannot drop.
 
 use crate::{
-    chain::{Chain, FOR_EVER, check_none_skipped, execute_in_chunks, wait_until},
+    chain::{Chain, FOR_EVER, check_none_skipped, execute_whole, wait_until},
     memory::Memory,
     report::{Report, Row},
     statistics::{longest, median, milliseconds},
@@ -71,7 +71,7 @@ pub(crate) fn victim(chain: &Chain) -> anyhow::Result<()> {
         let transfers = traffic.transfers(store.head().number + 1);
         let view = store.view()?;
         let transactions = (chain.input(&store)?, &transfers[..]);
-        let block = execute_in_chunks(&view, transactions, &knowledge, |_| {})?.seal()?;
+        let block = execute_whole(&view, transactions, &knowledge)?;
         check_none_skipped(&block)?;
         store.commit(&block)?;
         say(&Committed { number: block.header.number, hash: block.hash })?;

@@ -13,5 +13,5 @@ use super::{
 /// signature recovery and execution, and waits where a request waits for a receipt.
 pub async fn answer_body<C: Chain>(ctx: &RpcContext<C>, body: &[u8]) -> Option<String> {
     let processed = process_instant(ctx, body).unwrap_or_else(|| process(ctx, body));
-    processed.finish(ctx).await
+    processed.settled(ctx).finish(ctx).await
 }

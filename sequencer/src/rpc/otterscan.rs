@@ -23,7 +23,7 @@ use alloy::{
         trace::otterscan::{BlockDetails, InternalIssuance, OtsBlock},
     },
 };
-use executor::{ChainRules, StateView, trace::SessionContext};
+use executor::{ChainRules, FeeSchedule, StateView, trace::SessionContext};
 use revm::{Inspector, context::result::ExecutionResult};
 use revm_inspectors::{
     otterscan::InternalOperationsInspector,
@@ -159,9 +159,18 @@ fn entries(nodes: &[CallTraceNode]) -> Vec<Entry> {
 fn details<C: Chain>(ctx: &RpcContext<C>, id: BlockId) -> Reply {
     let Some(block) = load(ctx, id)? else { return null() };
     let base_fee_wei = block.header.base_fee_per_gas.unwrap_or(0);
+    let attributes = block.transactions.first();
+    let rules = ctx.chain.rules();
+    let beside = attributes.and_then(|first| FeeSchedule::set_by(rules, first));
     let fees = block.transactions.iter().enumerate().map(|(index, transaction)| {
         let price_wei = transaction.effective_gas_price_wei(base_fee_wei);
-        U256::from(price_wei) * U256::from(gas_used(&block.receipts, index))
+        let gas = gas_used(&block.receipts, index);
+        let gas_fee_wei = U256::from(price_wei) * U256::from(gas);
+        let user = transaction.as_signed().and(beside);
+        let beside_wei = user.map_or(U256::ZERO, |fees| {
+            fees.l1_fee_wei(transaction.raw()).saturating_add(fees.operator_fee_wei(gas))
+        });
+        gas_fee_wei.saturating_add(beside_wei)
     });
     let total_fees = fees.fold(U256::ZERO, U256::saturating_add);
     let shown: Block<RpcTransaction> = format::block(&block, false);

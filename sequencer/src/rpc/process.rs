@@ -54,6 +54,12 @@ impl Processed {
         Self { is_batch: false, parts: vec![part] }
     }
 
+    /// Waits on this thread for the admission of what was sent.
+    pub(super) fn settled<C: Chain>(self, ctx: &RpcContext<C>) -> Self {
+        let parts = self.parts.into_iter().map(|part| part.settle(ctx)).collect();
+        Self { parts, ..self }
+    }
+
     /// The whole answer is this error, with id null.
     pub(super) fn error(error: RpcError) -> Self {
         Self::single(Part::Text(response(None, &Err(error))))

@@ -5,6 +5,7 @@
 //! the lock. Beside it the [`Journal`], a file from which the pool is filled again after a restart.
 //! Deliberately absent: state access, and execution.
 
+mod account;
 mod admission;
 mod bounds;
 mod clock;
@@ -21,6 +22,7 @@ mod terms;
 #[cfg(test)]
 mod tests;
 
+pub use account::AccountState;
 pub use admission::Admission;
 pub use bounds::REPLACEMENT_PERCENT;
 pub use error::AddError;
@@ -32,9 +34,9 @@ pub use terms::{
     CONDITIONS_COST_MAX, Conditions, Contradiction, KnownAccount, KnownState, Terms, Unmet,
 };
 
-use alloy::primitives::{Address, B256, KECCAK256_EMPTY, U256};
+use alloy::primitives::{Address, B256, U256};
 use clock::Clock;
-use executor::{FeeSchedule, SkipReason, StateView, Transaction, ViewError};
+use executor::{SkipReason, Transaction};
 use index::Index;
 use lives::Lives;
 use order::Demand;
@@ -97,44 +99,6 @@ pub struct Submission {
 impl From<Transaction> for Submission {
     fn from(transaction: Transaction) -> Self {
         Self { transaction, terms: None, received_unix_ms: None }
-    }
-}
-
-/// What the pool must know of a sender, read from the latest state.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct AccountState {
-    /// Next nonce.
-    pub nonce: u64,
-    /// Balance in wei.
-    pub balance_wei: U256,
-    /// Whether it has code that is no EIP-7702 delegation (EIP-3607 then forbids it to send).
-    pub is_contract: bool,
-    /// The fees beside gas that the next block charges, as far as is known; `None` charges none.
-    pub fees: Option<FeeSchedule>,
-}
-
-impl AccountState {
-    /// What a transaction of this account can cost beside gas limit x price + value, in wei.
-    fn extra_fee_wei(&self, transaction: &Transaction) -> U256 {
-        let extra =
-            |fees: FeeSchedule| fees.extra_fee_wei(transaction.raw(), transaction.gas_limit());
-        self.fees.map_or(U256::ZERO, extra)
-    }
-
-    /// Reads it; `fees` are those of the state ([`FeeSchedule::of_state`]).
-    ///
-    /// # Errors
-    /// [`ViewError`] when the state cannot be read.
-    pub fn read(
-        view: &impl StateView,
-        sender: Address,
-        fees: Option<FeeSchedule>,
-    ) -> Result<Self, ViewError> {
-        let account = view.account(sender)?.unwrap_or_default();
-        let is_contract =
-            account.code_hash != KECCAK256_EMPTY && !view.code(account.code_hash)?.is_eip7702();
-        let (nonce, balance_wei) = (account.nonce, account.balance_wei);
-        Ok(Self { nonce, balance_wei, is_contract, fees })
     }
 }
 

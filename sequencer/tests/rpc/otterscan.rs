@@ -64,7 +64,14 @@ async fn blocks_are_shown_in_pages() {
     let receipts = node.call("eth_getBlockReceipts", json!(["0x1"])).await;
     let number = |value: &Value| serde_json::from_value::<U256>(value.clone()).unwrap();
     let fees = receipts.as_array().unwrap().iter();
-    let fees: U256 = fees.map(|r| number(&r["gasUsed"]) * number(&r["effectiveGasPrice"])).sum();
+    let paid = |receipt: &Value| {
+        let gas = number(&receipt["gasUsed"]) * number(&receipt["effectiveGasPrice"]);
+        let Some(l1_fee) = receipt.get("l1Fee") else { return gas };
+        let per_million = number(&receipt["gasUsed"]) * number(&receipt["operatorFeeScalar"]);
+        let operator = per_million / U256::from(1_000_000);
+        gas + number(l1_fee) + operator + number(&receipt["operatorFeeConstant"])
+    };
+    let fees: U256 = fees.map(paid).sum();
     assert_eq!(number(&details["totalFees"]), fees);
     assert!(!fees.is_zero());
     assert_eq!(details["issuance"]["issuance"], "0x0");

@@ -259,7 +259,7 @@ mod tests {
             SegmentHeader::decode(&bytes).unwrap_err()
         };
         assert_eq!(flipped(0), HeaderError::Foreign);
-        assert_eq!(flipped(8), HeaderError::Newer(0x11));
+        assert_eq!(flipped(8), HeaderError::Newer(0x12));
         assert!((12..HEADER_BYTES).all(|at| flipped(at) == HeaderError::Damaged));
         assert_eq!(SegmentHeader::decode(&good[..87]), Err(HeaderError::Unfinished));
         assert_eq!(SegmentHeader::decode(&[0; 88]), Err(HeaderError::Unfinished));
