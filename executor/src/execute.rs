@@ -21,6 +21,7 @@ use crate::{
 };
 use alloc::{boxed::Box, sync::Arc};
 use alloy_primitives::{Address, U256};
+use alloy_primitives::{B256, Bloom};
 use core::num::NonZeroUsize;
 
 #[cfg(feature = "std")]
@@ -261,13 +262,13 @@ impl<'v, V: StateView + Sync> Execution<'v, V> {
         };
         counters.phases.diff = stopwatch.elapsed();
         let stopwatch = Stopwatch::start();
-        let PostState { root, trie } = view.after(&diff)?;
-        let (receipts_root, logs_bloom) = receipts_root(&progress.receipts);
+        let (lists, post_state) = roots(&progress, || view.after(&diff));
+        let PostState { root, trie } = post_state?;
         let commitments = Commitments {
             state_root: root,
-            transactions_root: transactions_root(&progress.transactions),
-            receipts_root,
-            logs_bloom,
+            transactions_root: lists.transactions_root,
+            receipts_root: lists.receipts_root,
+            logs_bloom: lists.logs_bloom,
             gas_used: progress.gas_used,
             blob_gas_used: progress.blob_gas_used,
             requests_hash,
@@ -286,6 +287,35 @@ impl<'v, V: StateView + Sync> Execution<'v, V> {
             counters,
         })
     }
+}
+
+/// What a header says of the two lists of a block.
+struct Lists {
+    transactions_root: B256,
+    receipts_root: B256,
+    logs_bloom: Bloom,
+}
+
+impl Lists {
+    fn of(progress: &Progress) -> Self {
+        let (receipts_root, logs_bloom) = receipts_root(&progress.receipts);
+        let transactions_root = transactions_root(&progress.transactions);
+        Self { transactions_root, receipts_root, logs_bloom }
+    }
+}
+
+/// Transactions from which on the lists are worth a second thread: half a millisecond of hashing.
+#[cfg(feature = "std")]
+const LISTS_LARGE: usize = 512;
+
+/// The lists' roots, beside the state's where there is enough to do.
+fn roots<R>(progress: &Progress, state: impl FnOnce() -> R) -> (Lists, R) {
+    #[cfg(feature = "std")]
+    if progress.transactions.len() >= LISTS_LARGE {
+        let (lists, state) = crate::parallel::threads::both(|| Lists::of(progress), state);
+        return (lists.unwrap_or_else(|| Lists::of(progress)), state);
+    }
+    (Lists::of(progress), state())
 }
 
 /// Runs what executes a transaction; a panic in it becomes an error that names the transaction.

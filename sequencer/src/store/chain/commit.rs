@@ -13,7 +13,7 @@ use crate::store::{
 };
 use alloy::primitives::{Address, B256, U256, keccak256};
 use executor::{ExecutedBlock, state::AccountDiff};
-use std::{collections::BTreeMap, ops::ControlFlow, sync::PoisonError};
+use std::{collections::BTreeMap, ops::ControlFlow, sync::PoisonError, thread};
 
 impl ChainStore {
     /// [`Self::seal`] with a copy of the block.
@@ -52,12 +52,23 @@ impl ChainStore {
         let message_passer_root =
             message_passer_root.ok_or(ChainStoreError::OtherState { number, header: root })?;
         let payload = BlockRecord::encode(&block);
-        let position = self.0.append(RecordKind::Block, number, &payload)?;
+        let ticket = self.0.log.append(RecordKind::Block, number, &payload)?;
         let next = Head { number, hash: block.hash, timestamp: block.header.timestamp };
         let transactions = block.transactions.len();
-        self.0.cache.follow(self.0.recent.get().version + 1, &block.diff);
-        let record = BlockRecord::from(block);
-        self.0.recent.push(RecentBlock::new(record, message_passer_root, position, payload.len()));
+        let (position, bytes) = (ticket.position(), payload.len());
+        let version = self.0.recent.get().version;
+        // Nobody has a view of the next version before the list has the block.
+        let prepare = || {
+            self.0.cache.follow(version + 1, &block.diff);
+            RecentBlock::new(BlockRecord::from(block), message_passer_root, position, bytes)
+        };
+        let (recent, durable) =
+            beside(transactions >= BESIDE_MIN, prepare, || self.0.log.wait(&ticket));
+        if let Err(error) = durable {
+            self.0.cache.clear(version);
+            return Err(error.into());
+        }
+        self.0.recent.push(recent);
         self.0.roots.arrive(next, self.folded_head().number);
         self.0.preconfirmed.close();
         self.0.head.send_replace(next);
@@ -86,6 +97,28 @@ impl ChainStore {
         }
         Ok(())
     }
+}
+
+/// Transactions from which on a block is indexed while the disk writes it: half a millisecond.
+const BESIDE_MIN: usize = 256;
+
+/// Runs both, `first` on a thread of its own where that is worth it and there is one.
+fn beside<A: Send, B>(
+    is_worth_it: bool,
+    first: impl FnOnce() -> A + Send,
+    second: impl FnOnce() -> B,
+) -> (A, B) {
+    if !is_worth_it {
+        return (first(), second());
+    }
+    thread::scope(|scope| {
+        let first = scope.spawn(first);
+        let second = second();
+        match first.join() {
+            Ok(first) => (first, second),
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    })
 }
 
 /// All slots of an account at the head that are not zero, by their hash.
