@@ -168,3 +168,99 @@ async fn what_is_acknowledged_survives_kill_nine_in_its_place() {
         seen.len()
     );
 }
+
+/// The next message of a socket, as JSON.
+async fn next_json<S>(socket: &mut S) -> Value
+where
+    S: StreamExt<Item = Result<Message, tokio_tungstenite::tungstenite::Error>> + Unpin,
+{
+    loop {
+        if let Message::Text(text) = socket.next().await.unwrap().unwrap() {
+            return serde_json::from_str(&text).unwrap();
+        }
+    }
+}
+
+/// Whether a text has these, each after the one before.
+fn in_order(text: &str, steps: &[&str]) -> bool {
+    let mut rest = Some(text);
+    for step in steps {
+        rest = rest.and_then(|rest| rest.split_once(step)).map(|(_, rest)| rest);
+    }
+    rest.is_some()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_send_is_acknowledged_as_asked_and_everybody_is_told() {
+    let Some(anvil) = Anvil::start() else { return };
+    let mut rollup = Rollup::deploy(&anvil);
+    // So long that what is executed is seen before it is sealed.
+    rollup.config = rollup.config.replace("block-time-ms = 500", "block-time-ms = 4000");
+    let chain_id = rollup.genesis.rules.chain_id;
+    let _node = rollup.start().await;
+    rollup.deposit(0, crate::support::ether(10)).await;
+    let url = rollup.url();
+    let (mut flashblocks, _) =
+        tokio_tungstenite::connect_async(format!("{}/v1/flashblocks", url.replace("http", "ws")))
+            .await
+            .unwrap();
+    let mut stream = reqwest::get(format!("{url}/v1/stream")).await.unwrap();
+    assert_eq!(stream.headers()["content-type"], "text/event-stream");
+
+    // Durable: the receipt comes before the block, and the state is pending.
+    let receiver = json!(Address::repeat_byte(0xee));
+    let sent = json!([raw(0, chain_id, 0)]);
+    let preconfirmed = result(&url, "eth_sendRawTransactionSync", sent).await.unwrap();
+    let hash = preconfirmed["transactionHash"].clone();
+    let head = result(&url, "eth_blockNumber", json!([])).await.unwrap();
+    let number = |value: &Value| serde_json::from_value::<U256>(value.clone()).unwrap();
+    // Unless the slot ended right then.
+    if number(&preconfirmed["blockNumber"]) > number(&head) {
+        assert_eq!(preconfirmed["blockHash"], json!(alloy::primitives::B256::ZERO));
+        let balance =
+            async |tag: &str| result(&url, "eth_getBalance", json!([receiver, tag])).await.unwrap();
+        let (pending, latest) = (balance("pending").await, balance("latest").await);
+        let head_after = result(&url, "eth_blockNumber", json!([])).await.unwrap();
+        if head_after == head {
+            assert_eq!((pending, latest), (json!("0x1"), json!("0x0")));
+        }
+    }
+
+    // Sealed: the receipt has its block.
+    let sent = json!([raw(0, chain_id, 1), 20_000, { "acknowledgement": "sealed" }]);
+    let sealed = result(&url, "eth_sendRawTransactionSync", sent).await.unwrap();
+    let found = result(&url, "eth_getTransactionReceipt", json!([sealed["transactionHash"]])).await;
+    assert_eq!(found.unwrap(), sealed);
+    let first = result(&url, "eth_getTransactionReceipt", json!([hash])).await.unwrap();
+    assert_eq!(without_hash(first), without_hash(preconfirmed));
+    // Safe: the hash, once the batch is on L1.
+    let sent = json!([raw(0, chain_id, 2), { "acknowledgement": "safe" }]);
+    let safe_hash = result(&url, "eth_sendRawTransaction", sent).await.unwrap();
+    let receipt = result(&url, "eth_getTransactionReceipt", json!([safe_hash])).await.unwrap();
+    let safe = result(&url, "eth_getBlockByNumber", json!(["safe", false])).await.unwrap();
+    assert!(number(&safe["number"]) >= number(&receipt["blockNumber"]));
+    let unknown = json!([raw(0, chain_id, 3), { "acknowledgment": "safe" }]);
+    let refused = call(&url, "eth_sendRawTransaction", unknown).await.unwrap();
+    assert_eq!(refused["error"]["code"], -32602);
+
+    // The first Flashblock of the block that has the first transaction says what the block is.
+    let flashblock = loop {
+        let flashblock = next_json(&mut flashblocks).await;
+        if flashblock["metadata"]["receipts"].get(hash.as_str().unwrap()).is_some() {
+            break flashblock;
+        }
+    };
+    assert_eq!((&flashblock["index"], flashblock["base"].is_object()), (&json!(0), true));
+    assert_eq!(flashblock["diff"]["transactions"].as_array().unwrap().len(), 2, "with attributes");
+
+    // The stream tells all of it, in its order.
+    let hash = hash.as_str().unwrap();
+    let steps = [hash, "event: executed", "event: sealed", "event: batched", "event: safe"];
+    let mut told = String::new();
+    while !in_order(&told, &steps) {
+        told.push_str(&String::from_utf8_lossy(&stream.chunk().await.unwrap().unwrap()));
+    }
+    let ahead = reqwest::get(format!("{url}/v1/stream?cursor=99999999")).await.unwrap();
+    assert_eq!(ahead.status(), 400);
+    assert!(ahead.text().await.unwrap().contains("ahead of the stream"));
+}
