@@ -8,6 +8,7 @@
 mod tests;
 
 use crate::{
+    rpc::ClientLimits,
     store::{chain::PROOF_WINDOW_BLOCKS, log::SEGMENT_BYTES_MAX},
     txpool::{self, Ordering},
 };
@@ -34,6 +35,13 @@ pub struct Settings {
     /// Address that JSON-RPC listens on, HTTP and WebSocket [default: 127.0.0.1:9545].
     #[arg(long, env = "WEFT_RPC_LISTEN", value_name = "ADDR:PORT")]
     pub rpc_listen: Option<SocketAddr>,
+    /// Work that one client address may ask of JSON-RPC per second, in units of about a microsecond of
+    /// one core; 0 is no limit, for a node behind a proxy [default: 1000000].
+    #[arg(long, env = "WEFT_RPC_CLIENT_COST_PER_SEC", value_name = "UNITS")]
+    pub rpc_client_cost_per_sec: Option<u64>,
+    /// Open connections of one client address; 0 is no limit of its own [default: 512].
+    #[arg(long, env = "WEFT_RPC_CLIENT_CONNECTIONS", value_name = "COUNT")]
+    pub rpc_client_connections: Option<u64>,
     /// JSON-RPC endpoint of the L1 node.
     #[arg(long, env = "WEFT_L1_RPC_URL", value_name = "URL")]
     pub l1_rpc_url: Option<String>,
@@ -196,6 +204,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// JSON-RPC address.
     pub rpc_listen: SocketAddr,
+    /// What one client of JSON-RPC may do.
+    pub clients: ClientLimits,
     /// L1 JSON-RPC endpoint.
     pub l1_rpc_url: String,
     /// Beacon API, when L1 has one.
@@ -309,6 +319,8 @@ impl Settings {
             genesis: self.genesis.or(base.genesis),
             data_dir: self.data_dir.or(base.data_dir),
             rpc_listen: self.rpc_listen.or(base.rpc_listen),
+            rpc_client_cost_per_sec: self.rpc_client_cost_per_sec.or(base.rpc_client_cost_per_sec),
+            rpc_client_connections: self.rpc_client_connections.or(base.rpc_client_connections),
             l1_rpc_url: self.l1_rpc_url.or(base.l1_rpc_url),
             l1_beacon_url: self.l1_beacon_url.or(base.l1_beacon_url),
             l1_confirmations: self.l1_confirmations.or(base.l1_confirmations),
@@ -359,6 +371,7 @@ impl Config {
         let log_segments_kept = check_stream_history(&settings)?;
         let (history, proof_blocks) = check_history(&settings)?;
         let pool = check_pool(&settings)?;
+        let clients = check_clients(&settings)?;
         let data_dir = required(settings.data_dir, "data-dir", "WEFT_DATA_DIR")?;
         let block_time_ms = settings.block_time_ms.unwrap_or(1_000);
         if !(10..=60_000).contains(&block_time_ms) {
@@ -380,6 +393,7 @@ impl Config {
         Ok(Self {
             genesis: required(settings.genesis, "genesis", "WEFT_GENESIS")?,
             rpc_listen: settings.rpc_listen.unwrap_or(RPC_LISTEN_DEFAULT),
+            clients,
             l1_rpc_url: required(settings.l1_rpc_url, "l1-rpc-url", "WEFT_L1_RPC_URL")?,
             l1_beacon_url: settings.l1_beacon_url,
             l1_confirmations: settings.l1_confirmations.unwrap_or(4),
@@ -418,6 +432,23 @@ fn check_trie_memory(mib: u64) -> Result<usize, SettingsError> {
     let bytes = TRIE_MIB.contains(&mib).then(|| usize::try_from(mib << 20).ok()).flatten();
     let expected = "64 to 16777216 MiB";
     bytes.ok_or(SettingsError::Range { name: "trie-memory-mib", found: mib, expected })
+}
+
+/// Least budget of a client: below it, a trace would have to be saved up for.
+const CLIENT_COST_PER_SEC_MIN: u64 = 10_000;
+
+fn check_clients(settings: &Settings) -> Result<ClientLimits, SettingsError> {
+    let default = ClientLimits::default();
+    let cost_per_sec = settings.rpc_client_cost_per_sec.unwrap_or(default.cost_per_sec);
+    if (1..CLIENT_COST_PER_SEC_MIN).contains(&cost_per_sec) {
+        let (name, expected) = ("rpc-client-cost-per-sec", "0, or at least 10000 units");
+        return Err(SettingsError::Range { name, found: cost_per_sec, expected });
+    }
+    let connections = settings.rpc_client_connections;
+    let connections = connections.map_or(default.connections, |connections| {
+        usize::try_from(connections).unwrap_or(usize::MAX)
+    });
+    Ok(ClientLimits { cost_per_sec, connections })
 }
 
 /// Longest time between mini-blocks: beyond it they are no use beside blocks.

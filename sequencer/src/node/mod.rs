@@ -77,9 +77,6 @@ pub enum NodeError {
         /// Why.
         error: io::Error,
     },
-    /// JSON-RPC stopped.
-    #[error("JSON-RPC: {0}")]
-    Serve(#[source] io::Error),
     /// The L1 watcher stopped.
     #[error(transparent)]
     Watcher(#[from] WatcherError),
@@ -209,13 +206,16 @@ impl Node {
             let l1 = self.l1.clone();
             Arc::new(move || health.readiness(&l1))
         };
-        let options = RpcOptions { readiness, new_transaction, journal, ..RpcOptions::default() };
+        let clients = self.config.clients;
+        let options =
+            RpcOptions { readiness, new_transaction, journal, clients, ..RpcOptions::default() };
         let context = Arc::new(RpcContext::new(chain, pool, options));
         let closing = shutdown.clone().cancelled_owned();
         let listener = self.listener;
-        tasks.spawn(
-            async move { serve(listener, context, closing).await.map_err(NodeError::Serve) },
-        );
+        tasks.spawn(async move {
+            serve(listener, context, closing).await;
+            Ok(())
+        });
 
         let result = finish(&mut tasks, &shutdown).await;
         drop(fallback);

@@ -7,8 +7,10 @@ use super::{
     admit::{Admissions, Desk},
     budget::TRACES_MAX,
     chain::Chain,
+    clients::ClientLimits,
     feed::Feed,
     filters::Filters,
+    lanes::Lanes,
     stream::{READINGS_MAX, STREAMS_MAX},
     witness::WITNESSES_MAX,
 };
@@ -20,9 +22,10 @@ use std::{
 };
 use tokio::sync::{Notify, Semaphore};
 
-/// Bodies in work at once, over all connections. More wait for their turn in the order of arrival;
-/// what they hold meanwhile is one body each.
-const WORK_MAX: usize = 256;
+/// Bodies longer than [`super::process::INLINE_BYTES_MAX`] that are parsed, or batches of sends that
+/// are worked on, at once. More wait for their turn in the order of arrival; what they hold meanwhile
+/// is bounded by the bytes that clients may hold.
+const PARSES_MAX: usize = 8;
 /// WebSockets at once; an upgrade beyond it answers 503.
 pub(super) const SOCKETS_MAX: usize = 4_096;
 
@@ -63,6 +66,8 @@ pub struct RpcOptions {
     pub new_transaction: Arc<Notify>,
     /// Where admitted transactions are written, if they are to survive a restart.
     pub journal: Option<Arc<Journal>>,
+    /// What each client may do.
+    pub clients: ClientLimits,
     /// Asked by `/ready`. Must not block.
     pub readiness: Arc<dyn Fn() -> Readiness + Send + Sync>,
 }
@@ -72,18 +77,20 @@ impl fmt::Debug for RpcOptions {
         f.debug_struct("RpcOptions")
             .field("client_version", &self.client_version)
             .field("priority_fee_wei", &self.priority_fee_wei)
+            .field("clients", &self.clients)
             .finish_non_exhaustive()
     }
 }
 
 impl Default for RpcOptions {
-    /// This crate's version, no tip, always ready, and a notify nobody waits on.
+    /// This crate's version, no tip, the usual limits, always ready, and a notify nobody waits on.
     fn default() -> Self {
         Self {
             client_version: concat!("weft/v", env!("CARGO_PKG_VERSION")).to_owned(),
             priority_fee_wei: 0,
             new_transaction: Arc::new(Notify::new()),
             journal: None,
+            clients: ClientLimits::default(),
             readiness: Arc::new(Readiness::default),
         }
     }
@@ -99,7 +106,8 @@ pub struct RpcContext<C> {
     pub(super) admissions: Admissions,
     pub(super) feed: Arc<Feed>,
     pub(super) filters: Filters,
-    pub(super) work: Semaphore,
+    pub(super) lanes: Lanes,
+    pub(super) parses: Semaphore,
     pub(super) sockets: Arc<Semaphore>,
     pub(super) witnesses: Semaphore,
     pub(super) streams: Arc<Semaphore>,
@@ -128,7 +136,8 @@ impl<C: Chain> RpcContext<C> {
             admissions: Admissions::start(desk),
             feed,
             filters: Filters::default(),
-            work: Semaphore::new(WORK_MAX),
+            lanes: Lanes::start(),
+            parses: Semaphore::new(PARSES_MAX),
             sockets: Arc::new(Semaphore::new(SOCKETS_MAX)),
             witnesses: Semaphore::new(WITNESSES_MAX),
             streams: Arc::new(Semaphore::new(STREAMS_MAX)),

@@ -46,7 +46,7 @@ pub enum RpcError {
         index: usize,
     },
     /// A parameter cannot be read.
-    #[error("invalid argument {index}: {source}")]
+    #[error("invalid argument {index}: {}", cut(source))]
     InvalidParam {
         /// Position from 0.
         index: usize,
@@ -370,6 +370,24 @@ pub enum Limit {
     /// Witnesses being recorded.
     #[error("too many witnesses are being recorded (max {0})")]
     Witnesses(usize),
+    /// Calls that wait for a thread.
+    #[error("server busy: {0} calls of this kind may wait, try again")]
+    Busy(usize),
+    /// A client's budget is used up.
+    #[error("request rate exceeded: try again in {millis} ms")]
+    ClientCost {
+        /// Until there is enough for this call, milliseconds.
+        millis: u64,
+    },
+    /// Work of one batch.
+    #[error("batch too costly: send this request in another batch")]
+    BatchCost,
+    /// Time of one batch.
+    #[error("batch took too long: send this request in another batch")]
+    BatchTime,
+    /// Bytes of bodies being read, or of answers not read yet.
+    #[error("server busy: {0} bytes of bodies and unread answers are held, try again")]
+    HeldBytes(usize),
 }
 
 impl RpcError {
@@ -443,6 +461,19 @@ impl From<ExecuteError> for RpcError {
         tracing::error!(%error, "a call could not be executed");
         Self::Internal
     }
+}
+
+/// Bytes of what serde says of a parameter: it quotes the client's own value, which can be the whole body.
+const QUOTE_BYTES_MAX: usize = 256;
+
+/// The text, cut.
+fn cut(source: &serde_json::Error) -> String {
+    let mut text = source.to_string();
+    if text.len() > QUOTE_BYTES_MAX {
+        text.truncate(text.floor_char_boundary(QUOTE_BYTES_MAX));
+        text.push_str("...");
+    }
+    text
 }
 
 /// `: REASON` of `Error(string)` and `Panic(uint256)`, in geth's words; empty for anything else.

@@ -4,10 +4,11 @@
 //! Roots and hash are zero: a mini-block has none (a Flashblock's are of a block that will never be).
 //! Live only; what happened before is in the stream (`stream.rs`).
 
-use super::{chain::Chain, server::Shared};
+use super::{chain::Chain, clients::Connected, server::Shared};
 use crate::store::chain::{ChainEvent, MiniBlock};
 use alloy::primitives::{Address, B64, B256, Bloom, Bytes, Log, U8, U64, U256, logs_bloom};
 use axum::{
+    Extension,
     extract::{
         State, WebSocketUpgrade,
         ws::{CloseFrame, Message, Utf8Bytes, WebSocket, close_code},
@@ -130,6 +131,7 @@ impl From<&MiniBlock> for Flashblock {
 /// `GET /v1/flashblocks`.
 pub(super) async fn open<C: Chain>(
     State(shared): State<Shared<C>>,
+    Extension(connected): Extension<Arc<Connected>>,
     upgrade: WebSocketUpgrade,
 ) -> Response {
     let Ok(permit) = shared.ctx.streams.clone().try_acquire_owned() else {
@@ -137,7 +139,7 @@ pub(super) async fn open<C: Chain>(
     };
     upgrade.on_upgrade(move |socket| async move {
         serve(shared, socket).await;
-        drop(permit);
+        drop((permit, connected));
     })
 }
 

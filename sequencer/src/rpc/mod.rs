@@ -4,9 +4,10 @@
 //! into the pool. Deliberately absent: building blocks, storage (behind [`Chain`]), and anything
 //! that changes the chain.
 //!
-//! A call is parsed with raw parameters, found in a static table (`table`) and run on a blocking
-//! thread, because it may read storage, recover a signature or execute. Only answers that need none
-//! of that are given on the async threads.
+//! A call is parsed with raw parameters, found in a static table (`table`) and run on a thread for
+//! calls of its class (`cost`, `lanes`), because it may read storage or execute. Only answers that
+//! need none of that are given on the async threads. What a client may take of all this is counted by
+//! its address (`clients`).
 
 mod account_info;
 mod accounts;
@@ -14,12 +15,16 @@ mod admit;
 mod ancestors;
 mod block_id;
 mod blocks;
+mod body;
 mod budget;
 mod bundles;
 mod call;
 mod chain;
+mod clients;
 mod config;
+mod connections;
 mod context;
+mod cost;
 mod debug;
 mod error;
 mod explain;
@@ -31,6 +36,7 @@ mod format;
 #[doc(hidden)]
 pub mod fuzzing;
 mod jsonrpc;
+mod lanes;
 mod logs;
 mod meta;
 mod modules;
@@ -55,6 +61,7 @@ mod transfers;
 mod witness;
 
 pub use chain::{Chain, ChainError, Heads, Rollup};
+pub use clients::ClientLimits;
 pub use context::{Check, Readiness, RpcContext, RpcOptions};
 pub use error::{Limit, Refusal, RpcError, SimulationError};
 pub use server::serve;

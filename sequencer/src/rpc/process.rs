@@ -5,8 +5,10 @@
 
 use super::{
     chain::Chain,
+    clients::Client,
     context::RpcContext,
-    error::RpcError,
+    cost::{self, BATCH_COST_MAX, Class},
+    error::{Limit, RpcError},
     jsonrpc::{
         BATCH_RESPONSE_BYTES_MAX, Body, Outcome, Params, Request, method_not_found, response,
     },
@@ -16,7 +18,16 @@ use super::{
 use axum::body::Bytes;
 use futures::future::join_all;
 use serde_json::value::RawValue;
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// Longest body that is looked at on an async thread, in bytes; an instant request is far shorter.
+pub(super) const INLINE_BYTES_MAX: usize = 1_024;
+/// How long the entries of one batch may take together. Those that are left and are not instant answer
+/// -32005: a batch has one thread, and keeps it from others meanwhile.
+const BATCH_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// One entry's answer, or the promise of it.
 #[derive(Debug)]
@@ -87,10 +98,11 @@ impl Processed {
 }
 
 /// Runs one request.
-fn run<C: Chain>(ctx: &RpcContext<C>, request: &Request<'_>) -> Part {
+fn run<C: Chain>(ctx: &RpcContext<C>, request: &Request<'_>, mut budget: Budget<'_>) -> Part {
     let answer = Table::<C>::find(&request.method)
         .ok_or_else(|| method_not_found(&request.method))
         .and_then(|entry| {
+            budget.spend(entry.class)?;
             let params = Params::parse(request.params, entry.params_max)?;
             (entry.handler)(ctx, &params)
         });
@@ -103,21 +115,51 @@ fn run<C: Chain>(ctx: &RpcContext<C>, request: &Request<'_>) -> Part {
     }
 }
 
-fn run_entry<C: Chain>(ctx: &RpcContext<C>, entry: &RawValue) -> Part {
+fn run_entry<C: Chain>(ctx: &RpcContext<C>, entry: &RawValue, budget: Budget<'_>) -> Part {
     match Request::parse(entry) {
-        Ok(request) => run(ctx, &request),
+        Ok(request) => run(ctx, &request, budget),
         Err(id) => Part::Text(response(id, &Err(RpcError::InvalidRequest))),
     }
 }
 
-/// Processes a body. Blocks: storage, signature recovery and execution happen here.
-pub(super) fn process<C: Chain>(ctx: &RpcContext<C>, bytes: &[u8]) -> Processed {
+/// What the entries of a batch may take together.
+#[derive(Debug)]
+struct BatchBudget {
+    units_left: u64,
+    started: Instant,
+}
+
+/// What a request may take.
+struct Budget<'b> {
+    client: &'b Client,
+    batch: Option<&'b mut BatchBudget>,
+}
+
+impl Budget<'_> {
+    fn spend(&mut self, class: Class) -> Result<(), Limit> {
+        let units = class.cost();
+        if let Some(batch) = &mut self.batch {
+            let left = batch.units_left.checked_sub(units).ok_or(Limit::BatchCost)?;
+            if class > Class::Instant && batch.started.elapsed() > BATCH_TIME_MAX {
+                return Err(Limit::BatchTime);
+            }
+            batch.units_left = left;
+        }
+        self.client.spend(units)
+    }
+}
+
+/// Processes a body. Blocks: storage and execution happen here.
+pub(super) fn process<C: Chain>(ctx: &RpcContext<C>, client: &Client, bytes: &[u8]) -> Processed {
     let entries = match Body::parse(bytes) {
-        Ok(Body::Single(entry)) => return Processed::single(run_entry(ctx, entry)),
+        Ok(Body::Single(entry)) => {
+            return Processed::single(run_entry(ctx, entry, Budget { client, batch: None }));
+        }
         Ok(Body::Batch(entries)) => entries,
         Err(error) => return Processed::error(error),
     };
     let mut bytes_left = BATCH_RESPONSE_BYTES_MAX;
+    let mut batch = BatchBudget { units_left: BATCH_COST_MAX, started: Instant::now() };
     let mut parts: Vec<Part> = Vec::with_capacity(entries.len());
     // Sends before this one are settled.
     let mut settled = 0;
@@ -134,7 +176,7 @@ pub(super) fn process<C: Chain>(ctx: &RpcContext<C>, bytes: &[u8]) -> Processed 
             }
             settled = parts.len();
         }
-        let part = run_entry(ctx, entry);
+        let part = run_entry(ctx, entry, Budget { client, batch: Some(&mut batch) });
         if let Part::Text(text) = &part {
             bytes_left = bytes_left.saturating_sub(text.len());
         }
@@ -149,36 +191,80 @@ fn is_send(entry: &RawValue) -> bool {
 }
 
 /// Answers on the spot when the body is one request for an instant method.
-pub(super) fn process_instant<C: Chain>(ctx: &RpcContext<C>, bytes: &[u8]) -> Option<Processed> {
-    /// Longest body looked at for this, in bytes; an instant request is far shorter.
-    const INSTANT_BYTES_MAX: usize = 1_024;
-    if bytes.len() > INSTANT_BYTES_MAX {
+pub(super) fn process_instant<C: Chain>(
+    ctx: &RpcContext<C>,
+    client: &Client,
+    bytes: &[u8],
+) -> Option<Processed> {
+    if bytes.len() > INLINE_BYTES_MAX {
         return None;
     }
     let Ok(Body::Single(entry)) = Body::parse(bytes) else { return None };
     let request = Request::parse(entry).ok()?;
-    let instant = Table::<C>::find(&request.method).is_none_or(|method| method.instant);
-    instant.then(|| Processed::single(run(ctx, &request)))
+    let method = Table::<C>::find(&request.method);
+    let is_instant = method.is_none_or(|method| method.class == Class::Instant);
+    is_instant.then(|| Processed::single(run(ctx, &request, Budget { client, batch: None })))
 }
 
-/// Processes a body off the async threads, within the bound of work, and finishes it.
-pub(super) async fn answer<C: Chain>(ctx: &Arc<RpcContext<C>>, body: Bytes) -> Option<String> {
-    let processed = match process_instant(ctx, &body) {
+/// Processes a body off the async threads, within the bounds of work, and finishes it.
+pub(super) async fn answer<C: Chain>(
+    ctx: &Arc<RpcContext<C>>,
+    client: &Arc<Client>,
+    body: Bytes,
+) -> Option<String> {
+    let processed = match process_instant(ctx, client, &body) {
         Some(processed) => processed,
-        None => process_blocking(ctx, body).await,
+        None => process_blocking(ctx, client, body).await,
     };
     processed.finish(ctx).await
 }
 
 /// The blocking part of [`answer`].
-pub(super) async fn process_blocking<C: Chain>(ctx: &Arc<RpcContext<C>>, body: Bytes) -> Processed {
-    let Ok(_permit) = ctx.work.acquire().await else {
-        return Processed::error(RpcError::Internal);
+pub(super) async fn process_blocking<C: Chain>(
+    ctx: &Arc<RpcContext<C>>,
+    client: &Arc<Client>,
+    body: Bytes,
+) -> Processed {
+    if let Err(limit) = client.spend(cost::of_bytes(body.len())) {
+        return Processed::error(limit.into());
+    }
+    let known = (body.len() <= INLINE_BYTES_MAX).then(|| cost::of_body::<C>(&body));
+    let class = match known.filter(|class| *class > Class::Instant) {
+        Some(class) => class,
+        None => match process_light(ctx, client, body.clone()).await {
+            Light::Processed(processed) => return processed,
+            Light::Heavy(class) => class,
+        },
     };
-    let shared = ctx.clone();
-    let processed = tokio::task::spawn_blocking(move || process(&shared, &body)).await;
-    processed.unwrap_or_else(|error| {
+    let (shared, client) = (ctx.clone(), client.clone());
+    let work = move || process(&shared, &client, &body);
+    ctx.lanes.run(class, work).await.unwrap_or_else(Processed::error)
+}
+
+/// A body that was parsed.
+enum Light {
+    /// It was sends and what costs no more.
+    Processed(Processed),
+    /// It is work of this class, and is yet to be done.
+    Heavy(Class),
+}
+
+/// Parses a body, and processes it where no part of it is slow: sends wait behind nothing else.
+async fn process_light<C: Chain>(
+    ctx: &Arc<RpcContext<C>>,
+    client: &Arc<Client>,
+    body: Bytes,
+) -> Light {
+    let Ok(_turn) = ctx.parses.acquire().await else {
+        return Light::Processed(Processed::error(RpcError::Internal));
+    };
+    let (shared, client) = (ctx.clone(), client.clone());
+    let work = move || match cost::of_body::<C>(&body) {
+        Class::Instant => Light::Processed(process(&shared, &client, &body)),
+        class => Light::Heavy(class),
+    };
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
         tracing::error!(%error, "a request stopped");
-        Processed::error(RpcError::Internal)
+        Light::Processed(Processed::error(RpcError::Internal))
     })
 }

@@ -1,33 +1,45 @@
 //! The HTTP server: POST and WebSocket on `/`, and the operator's endpoints.
 //!
-//! The status stays 200 for RPC errors; only the transport's own refusals (body too long, too many
-//! sockets) have other ones.
+//! The status stays 200 for RPC errors; only the transport's own refusals (body too long or too slow,
+//! too many sockets) have other ones.
 
 use super::{
+    body::{self, Unread},
     chain::Chain,
+    clients::Connected,
+    connections,
     context::RpcContext,
+    error::{Limit, RpcError},
     feed::{acknowledge, follow},
     flashblocks,
+    jsonrpc::response,
     process::answer,
     socket, stream,
 };
 use axum::{
-    Json, Router,
-    body::Bytes,
-    extract::{DefaultBodyLimit, State, WebSocketUpgrade},
+    Extension, Json, Router,
+    body::Body,
+    extract::{State, WebSocketUpgrade},
     http::{StatusCode, header::CONTENT_TYPE},
     response::{IntoResponse, Response},
     routing::{get, post},
-    serve::ListenerExt,
 };
 use serde_json::json;
-use std::{future::Future, io, sync::Arc};
+use std::{future::Future, sync::Arc};
 use tokio::{net::TcpListener, sync::watch};
-use tower_http::cors::CorsLayer;
+use tower_http::{
+    compression::{
+        CompressionLayer,
+        predicate::{NotForContentType, Predicate, SizeAbove},
+    },
+    cors::CorsLayer,
+};
 
 /// Longest body and longest WebSocket message, in bytes: a full batch of ordinary transactions, or
 /// some seventy of the longest. A longer body answers 413, a longer message closes the socket.
 pub(super) const BODY_BYTES_MAX: usize = 10 * 1024 * 1024;
+/// Answers up to here are not compressed for clients that take gzip: they fit into a packet or two.
+const COMPRESSED_BYTES_MIN: u16 = 1_024;
 
 /// State of the routes.
 #[derive(Debug)]
@@ -43,15 +55,13 @@ impl<C> Clone for Shared<C> {
 }
 
 /// Serves until `shutdown` completes; then sockets are closed and open requests finished.
-///
-/// # Errors
-/// [`io::Error`] when the listener fails.
 pub async fn serve<C: Chain>(
     listener: TcpListener,
     ctx: Arc<RpcContext<C>>,
     shutdown: impl Future<Output = ()> + Send + 'static,
-) -> io::Result<()> {
+) {
     let (close, closing) = watch::channel(false);
+    let limits = ctx.options.clients;
     let following = tokio::spawn(follow(ctx.clone(), closing.clone()));
     let acknowledging = tokio::spawn(acknowledge(ctx.clone(), closing.clone()));
     let app = Router::new()
@@ -61,33 +71,45 @@ pub async fn serve<C: Chain>(
         .route("/v1/flashblocks", get(flashblocks::open::<C>))
         .route("/ready", get(ready::<C>))
         .route("/version", get(version::<C>))
-        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(compression())
         .layer(CorsLayer::permissive())
-        .with_state(Shared { ctx, closing });
-    // Answers are small and each is awaited: Nagle's delay would only add to their latency.
-    let listener = listener.tap_io(|stream| {
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "TCP_NODELAY refused");
-        }
+        .with_state(Shared { ctx, closing: closing.clone() });
+    tokio::spawn(async move {
+        shutdown.await;
+        close.send_replace(true);
     });
-    let served = axum::serve(listener, app)
-        .with_graceful_shutdown(async move {
-            shutdown.await;
-            close.send_replace(true);
-        })
-        .await;
+    connections::accept(listener, app, limits, closing).await;
     following.abort();
     acknowledging.abort();
-    served
 }
 
-async fn http<C: Chain>(State(shared): State<Shared<C>>, body: Bytes) -> Response {
-    let text = answer(&shared.ctx, body).await.unwrap_or_default();
-    ([(CONTENT_TYPE, "application/json")], text).into_response()
+/// Not for streams of events: each is to be seen when it happens.
+fn compression() -> CompressionLayer<impl Predicate> {
+    let predicate = SizeAbove::new(COMPRESSED_BYTES_MIN).and(NotForContentType::SSE);
+    CompressionLayer::new().compress_when(predicate)
+}
+
+async fn http<C: Chain>(
+    State(shared): State<Shared<C>>,
+    Extension(connected): Extension<Arc<Connected>>,
+    body: Body,
+) -> Response {
+    let client = &connected.client;
+    let refused = |limit: Limit| response(None, &Err(RpcError::from(limit))).into();
+    let body = match body::read(client, body).await {
+        Ok((bytes, _hold)) => {
+            let text = answer(&shared.ctx, client, bytes).await.unwrap_or_default();
+            body::send(client, text).unwrap_or_else(refused)
+        }
+        Err(Unread::Limit(limit)) => refused(limit),
+        Err(Unread::Status(status)) => return status.into_response(),
+    };
+    ([(CONTENT_TYPE, "application/json")], body).into_response()
 }
 
 async fn websocket<C: Chain>(
     State(shared): State<Shared<C>>,
+    Extension(connected): Extension<Arc<Connected>>,
     upgrade: WebSocketUpgrade,
 ) -> Response {
     let Ok(permit) = shared.ctx.sockets.clone().try_acquire_owned() else {
@@ -95,7 +117,7 @@ async fn websocket<C: Chain>(
     };
     let upgrade = upgrade.max_message_size(BODY_BYTES_MAX).max_frame_size(BODY_BYTES_MAX);
     upgrade.on_upgrade(move |socket| async move {
-        socket::run(shared.ctx, socket, shared.closing).await;
+        socket::run(shared.ctx, &connected.client, socket, shared.closing).await;
         drop(permit);
     })
 }

@@ -6,7 +6,9 @@
 
 use super::{
     chain::Chain,
+    clients::{Client, Hold},
     context::RpcContext,
+    cost::Class,
     error::{Limit, Refusal, RpcError},
     feed::BlockEvent,
     flashblocks::Flashblock,
@@ -24,13 +26,19 @@ use serde_json::value::to_raw_value;
 use std::{
     collections::BTreeMap,
     hash::{BuildHasher, RandomState},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
     time::Duration,
 };
 use tokio::sync::{Notify, Semaphore, broadcast, mpsc, oneshot, watch};
 
 /// Outgoing messages that wait for the client. When full the socket is closed as too slow.
 const OUTGOING_MAX: usize = 4_096;
+/// Bytes of outgoing messages of one socket that do not count against the bytes its client may hold:
+/// with the bound on sockets they are a bound on their own.
+const UNCOUNTED_BYTES_MAX: usize = 1024 * 1024;
 /// Calls of one socket at work or waiting for a receipt at once; further messages wait in the
 /// kernel's buffer. What runs at once over all sockets has its own bound.
 const CALLS_MAX: usize = 1_024;
@@ -88,7 +96,8 @@ impl Subscription {
 #[derive(Debug)]
 struct Session<C> {
     ctx: Arc<RpcContext<C>>,
-    outgoing: mpsc::Sender<String>,
+    client: Arc<Client>,
+    outgoing: Outgoing,
     calls: Arc<Semaphore>,
     /// Told when an answer found no room in time.
     too_slow: Arc<Notify>,
@@ -103,6 +112,7 @@ struct Session<C> {
 /// Serves one socket until it ends.
 pub(super) async fn run<C: Chain>(
     ctx: Arc<RpcContext<C>>,
+    client: &Arc<Client>,
     socket: WebSocket,
     mut closing: watch::Receiver<bool>,
 ) {
@@ -110,8 +120,10 @@ pub(super) async fn run<C: Chain>(
     let (outgoing, queue) = mpsc::channel(OUTGOING_MAX);
     let (end, ending) = oneshot::channel();
     let writer = tokio::spawn(write(sink, queue, ending));
+    let outgoing = Outgoing { queue: outgoing, client: client.clone(), bytes: Arc::default() };
     let mut session = Session {
         ctx,
+        client: client.clone(),
         outgoing,
         calls: Arc::new(Semaphore::new(CALLS_MAX)),
         too_slow: Arc::new(Notify::new()),
@@ -157,14 +169,17 @@ async fn next<T: Clone>(
 /// Sends what is queued until the end is announced or the client is gone.
 async fn write(
     mut sink: SplitSink<WebSocket, Message>,
-    mut queue: mpsc::Receiver<String>,
+    mut queue: mpsc::Receiver<Queued>,
     mut ending: oneshot::Receiver<Ending>,
 ) {
     let reason = loop {
         // The end may come while a send waits for a client that does not read.
         let step = async {
             match queue.recv().await {
-                Some(text) => sink.send(Message::Text(text.into())).await.is_ok(),
+                Some(mut queued) => {
+                    let text = std::mem::take(&mut queued.text);
+                    sink.send(Message::Text(text.into())).await.is_ok()
+                }
                 None => false,
             }
         };
@@ -179,10 +194,45 @@ async fn write(
     let _ = tokio::time::timeout(CLOSE_TIMEOUT, sink.send(Message::Close(Some(frame)))).await;
 }
 
+/// A message that waits for the client; counted until it is sent.
+#[derive(Debug)]
+struct Queued {
+    text: String,
+    length: usize,
+    bytes: Arc<AtomicUsize>,
+    _hold: Hold,
+}
+
+impl Drop for Queued {
+    fn drop(&mut self) {
+        self.bytes.fetch_sub(self.length, Relaxed);
+    }
+}
+
+/// The way into the queue.
+#[derive(Clone, Debug)]
+struct Outgoing {
+    queue: mpsc::Sender<Queued>,
+    client: Arc<Client>,
+    /// What waits in it.
+    bytes: Arc<AtomicUsize>,
+}
+
+impl Outgoing {
+    /// Counts a message. What is long together counts against the client's bytes.
+    fn count(&self, text: String) -> Result<Queued, Ending> {
+        let (length, mut hold) = (text.len(), Hold::new(self.client.clone()));
+        let waiting = self.bytes.fetch_add(length, Relaxed) + length;
+        let counted = if waiting > UNCOUNTED_BYTES_MAX { hold.add(length) } else { Ok(()) };
+        let queued = Queued { text, length, bytes: self.bytes.clone(), _hold: hold };
+        counted.map(|()| queued).map_err(|_| TOO_SLOW)
+    }
+}
+
 /// Sends answers from beside the socket's own task.
 #[derive(Debug)]
 struct Replier {
-    outgoing: mpsc::Sender<String>,
+    outgoing: Outgoing,
     too_slow: Arc<Notify>,
 }
 
@@ -190,7 +240,8 @@ impl Replier {
     /// Waits for room, because the client caused this message itself; but not for ever.
     async fn reply(&self, text: Option<String>) {
         let Some(text) = text else { return };
-        let sent = self.outgoing.send_timeout(text, REPLY_TIMEOUT).await;
+        let Ok(queued) = self.outgoing.count(text) else { return self.too_slow.notify_one() };
+        let sent = self.outgoing.queue.send_timeout(queued, REPLY_TIMEOUT).await;
         if let Err(mpsc::error::SendTimeoutError::Timeout(_)) = sent {
             self.too_slow.notify_one();
         }
@@ -203,7 +254,8 @@ impl<C: Chain> Session<C> {
     }
 
     fn send(&self, text: String) -> Result<(), Ending> {
-        self.outgoing.try_send(text).map_err(|error| match error {
+        let queued = self.outgoing.count(text)?;
+        self.outgoing.queue.try_send(queued).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => TOO_SLOW,
             mpsc::error::TrySendError::Closed(_) => CLOSED,
         })
@@ -232,13 +284,14 @@ impl<C: Chain> Session<C> {
             Err(error) => return self.finish(Processed::error(error)).await,
         };
         if is_send {
-            let processed = process_blocking(&self.ctx, text.into()).await;
+            let processed = process_blocking(&self.ctx, &self.client, text.into()).await;
             return self.finish(processed).await;
         }
         let Ok(permit) = self.calls.clone().acquire_owned().await else { return Err(CLOSED) };
         let (ctx, replier) = (self.ctx.clone(), self.replier());
+        let client = self.client.clone();
         tokio::spawn(async move {
-            replier.reply(answer(&ctx, text.into()).await).await;
+            replier.reply(answer(&ctx, &client, text.into()).await).await;
             drop(permit);
         });
         Ok(())
@@ -256,6 +309,7 @@ impl<C: Chain> Session<C> {
     }
 
     fn subscription(&mut self, request: &Request<'_>) -> Outcome {
+        self.client.spend(Class::Instant.cost())?;
         let params = Params::parse(request.params, 2)?;
         let result = match &*request.method {
             "eth_subscribe" => to_raw_value(&self.subscribe(&params)?),

@@ -7,14 +7,14 @@
 //! is read to at its own pace, from the order log where need be. Not a subscription to state: that
 //! is eth_subscribe.
 
-use super::{chain::Chain, context::RpcContext, server::Shared};
+use super::{chain::Chain, clients::Connected, context::RpcContext, server::Shared};
 use crate::store::{
     chain::{FollowError, Followed},
     log::Stage,
 };
 use alloy::primitives::{Address, B256, Bytes, U8, U64};
 use axum::{
-    Json,
+    Extension, Json,
     extract::{
         Query, State, WebSocketUpgrade,
         ws::{
@@ -33,7 +33,10 @@ use futures::{SinkExt, Stream, StreamExt};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::{convert::Infallible, sync::Arc, time::Duration};
-use tokio::sync::{broadcast, mpsc, watch};
+use tokio::{
+    runtime::Handle,
+    sync::{broadcast, mpsc, watch},
+};
 
 /// Streams at once; one more answers 503. Each takes a task and one batch of events.
 pub(super) const STREAMS_MAX: usize = 1_024;
@@ -44,6 +47,9 @@ const QUEUE_MAX: usize = 256;
 /// How long a client may leave a message unread before it is let go; it can come back with its
 /// cursor.
 const SEND_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a reading waits for a client that does not read, before it leaves its turn to others. It
+/// is taken up again when the client has read what waits for it.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// Readings of the log one after another by which a stream tries to reach the present.
 const LAGS_MAX: usize = 1_000;
 
@@ -195,6 +201,7 @@ fn executed(
 /// Opens a stream: a WebSocket where the client asks for one, else server-sent events.
 pub(super) async fn open<C: Chain>(
     State(shared): State<Shared<C>>,
+    Extension(connected): Extension<Arc<Connected>>,
     Query(start): Query<Start>,
     headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
@@ -224,7 +231,7 @@ pub(super) async fn open<C: Chain>(
     let reader = Reader { ctx, after, events, closing };
     tokio::spawn(async move {
         reader.run().await;
-        drop(permit);
+        drop((permit, connected));
     });
     match upgrade {
         Ok(upgrade) => upgrade.on_upgrade(move |socket| write(socket, queue)),
@@ -319,30 +326,75 @@ impl<C: Chain> Reader<C> {
         if self.after > EVENTS_PER_RECORD * last {
             return true;
         }
-        let Ok(_turn) = self.ctx.readings.acquire().await else { return false };
-        let (ctx, events, after) = (self.ctx.clone(), self.events.clone(), self.after);
-        let reading = tokio::task::spawn_blocking(move || {
-            let mut sent = after;
-            let result = ctx.chain.follow_from(seen(after), &mut |position, followed| {
-                for told in told(position, followed) {
-                    if told.cursor > after {
-                        sent = told.cursor;
-                        events.blocking_send(told).map_err(|_| FollowError::Ended)?;
+        loop {
+            let Ok(turn) = self.ctx.readings.acquire().await else { return false };
+            let (ctx, events, after) = (self.ctx.clone(), self.events.clone(), self.after);
+            let reading = tokio::task::spawn_blocking(move || read_some(&ctx, &events, after));
+            let Ok((sent, outcome)) = reading.await else { return false };
+            drop(turn);
+            self.after = sent;
+            match outcome {
+                Outcome::Complete => return true,
+                Outcome::Ended => return false,
+                // Whoever reads nothing costs nothing.
+                Outcome::Paused => {
+                    if self.events.reserve_many(QUEUE_MAX).await.is_err() {
+                        return false;
                     }
                 }
-                Ok(())
-            });
-            (sent, result)
-        });
-        let Ok((sent, result)) = reading.await else { return false };
-        self.after = sent;
-        match result {
-            Some(Ok(())) => true,
-            Some(Err(FollowError::Ended)) | None => false,
-            Some(Err(error)) => {
-                tracing::warn!(%error, "a stream ended");
-                false
             }
         }
     }
+}
+
+/// How a reading of the log ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    /// All was sent.
+    Complete,
+    /// The client does not read.
+    Paused,
+    /// The client is gone, or the log cannot be read.
+    Ended,
+}
+
+/// Sends what the log has after a cursor; gives the last cursor that was sent. Blocks.
+fn read_some<C: Chain>(
+    ctx: &RpcContext<C>,
+    events: &mpsc::Sender<Told>,
+    after: u64,
+) -> (u64, Outcome) {
+    let runtime = Handle::current();
+    let (mut sent, mut is_paused) = (after, false);
+    let result = ctx.chain.follow_from(seen(after), &mut |position, followed| {
+        for told in told(position, followed) {
+            let cursor = told.cursor;
+            if cursor <= after {
+                continue;
+            }
+            // Only where there is no room: a timer for each event would cost more than the event.
+            let full = match events.try_send(told) {
+                Ok(()) => None,
+                Err(mpsc::error::TrySendError::Full(told)) => Some(told),
+                Err(mpsc::error::TrySendError::Closed(_)) => return Err(FollowError::Ended),
+            };
+            if let Some(told) = full {
+                let waited = runtime.block_on(events.send_timeout(told, PATIENCE));
+                is_paused = matches!(waited, Err(mpsc::error::SendTimeoutError::Timeout(_)));
+                waited.map_err(|_| FollowError::Ended)?;
+            }
+            sent = cursor;
+        }
+        Ok(())
+    });
+    let outcome = match result {
+        Some(Ok(())) => Outcome::Complete,
+        Some(Err(FollowError::Ended)) if is_paused => Outcome::Paused,
+        Some(Err(FollowError::Ended)) | None => Outcome::Ended,
+        Some(Err(error)) => {
+            tracing::warn!(%error, "a stream ended");
+            Outcome::Ended
+        }
+    };
+    (sent, outcome)
 }
