@@ -448,7 +448,7 @@ fn check_clients(settings: &Settings) -> Result<ClientLimits, SettingsError> {
     let connections = connections.map_or(default.connections, |connections| {
         usize::try_from(connections).unwrap_or(usize::MAX)
     });
-    Ok(ClientLimits { cost_per_sec, connections })
+    Ok(ClientLimits { cost_per_sec, connections, ..default })
 }
 
 /// Longest time between mini-blocks: beyond it they are no use beside blocks.

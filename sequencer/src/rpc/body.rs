@@ -21,8 +21,6 @@ use std::{
     time::Duration,
 };
 
-/// How long a body may take to arrive: the longest at 3 Mbit/s. Then the answer is 408. geth's time.
-const BODY_TIME_MAX: Duration = Duration::from_secs(30);
 /// Bytes of an answer that are given to the connection at once; what is still here is still counted.
 const CHUNK_BYTES: usize = 64 * 1024;
 
@@ -35,12 +33,16 @@ pub(super) enum Unread {
     Limit(Limit),
 }
 
-/// A whole body, and what counts it as long as it is worked on.
-pub(super) async fn read(client: &Arc<Client>, body: Body) -> Result<(Bytes, Hold), Unread> {
+/// A whole body, if it comes within `arrival`, and what counts it as long as it is worked on.
+pub(super) async fn read(
+    client: &Arc<Client>,
+    body: Body,
+    arrival: Duration,
+) -> Result<(Bytes, Hold), Unread> {
     if body.size_hint().lower() > BODY_BYTES_MAX as u64 {
         return Err(Unread::Status(StatusCode::PAYLOAD_TOO_LARGE));
     }
-    match tokio::time::timeout(BODY_TIME_MAX, collect(client, body)).await {
+    match tokio::time::timeout(arrival, collect(client, body)).await {
         Ok(read) => read,
         Err(_) => Err(Unread::Status(StatusCode::REQUEST_TIMEOUT)),
     }

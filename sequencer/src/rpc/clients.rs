@@ -12,9 +12,11 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
+/// How long a request may take to arrive: the longest at 3 Mbit/s. geth's time.
+const ARRIVAL: Duration = Duration::from_secs(30);
 /// For how long a client may spend at once what it was given and did not use.
 const BURST_SECS: u64 = 5;
 /// Clients that are remembered. Beyond it those without a connection are forgotten, which gives them
@@ -37,12 +39,15 @@ pub struct ClientLimits {
     pub cost_per_sec: u64,
     /// Open connections; 0 is no limit of its own.
     pub connections: usize,
+    /// How long the head of a request may take to arrive, its body, and the next request on the same
+    /// connection. Then the connection is closed, with 408 where a body is missing.
+    pub arrival: Duration,
 }
 
 impl Default for ClientLimits {
     /// A core's worth of calls, and more connections than a tool or a browser opens.
     fn default() -> Self {
-        Self { cost_per_sec: 1_000_000, connections: 512 }
+        Self { cost_per_sec: 1_000_000, connections: 512, arrival: ARRIVAL }
     }
 }
 
@@ -77,7 +82,8 @@ impl Client {
 
     /// One without bounds: this process itself.
     pub(super) fn trusted() -> Self {
-        Self::new(ClientLimits { cost_per_sec: 0, connections: 0 }, Arc::default())
+        let limits = ClientLimits { cost_per_sec: 0, connections: 0, ..ClientLimits::default() };
+        Self::new(limits, Arc::default())
     }
 
     /// Takes units from the budget. Where they are not there nothing is taken, so that cheap calls go
@@ -238,7 +244,6 @@ fn client_of(address: IpAddr) -> IpAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     fn address(last: u8) -> IpAddr {
         IpAddr::from([127, 0, 0, last])

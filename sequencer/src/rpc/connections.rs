@@ -21,9 +21,6 @@ use tokio_io_timeout::TimeoutWriter;
 /// Connections at once, or half of the files that this process may open, if that is less. One more is
 /// answered 503 and closed.
 const CONNECTIONS_MAX: usize = 4_096;
-/// How long the head of a request may take, and how long a connection may lie idle between two. Then it
-/// is closed. geth's time for the former.
-const HEAD_TIME_MAX: Duration = Duration::from_secs(30);
 /// How long a client may read nothing of what is sent to it. Then the connection is closed.
 const WRITE_STALL_MAX: Duration = Duration::from_secs(60);
 /// Bytes of hyper's buffers of a connection, and so of a request's head.
@@ -65,7 +62,12 @@ pub(super) async fn accept(
         }
         match clients.connect(address.ip()) {
             Some(connected) => {
-                open.spawn(serve(stream, app.clone(), connected, closing.clone()));
+                open.spawn(serve(
+                    stream,
+                    app.clone(),
+                    connected,
+                    (limits.arrival, closing.clone()),
+                ));
             }
             None => {
                 // Whether it arrives is the client's affair.
@@ -111,7 +113,7 @@ async fn serve(
     stream: TcpStream,
     app: Router,
     connected: Connected,
-    mut closing: watch::Receiver<bool>,
+    (arrival, mut closing): (Duration, watch::Receiver<bool>),
 ) {
     let app = TowerToHyperService::new(app);
     let connected = Arc::new(connected);
@@ -123,7 +125,7 @@ async fn serve(
     stream.set_timeout(Some(WRITE_STALL_MAX));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIME_MAX)
+        .header_read_timeout(arrival)
         .max_buf_size(BUFFER_BYTES_MAX)
         .serve_connection(TokioIo::new(Box::pin(stream)), service)
         .with_upgrades();

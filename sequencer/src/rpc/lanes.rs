@@ -49,9 +49,7 @@ impl Lane {
             let work = move || {
                 step_back(nice);
                 while let Some(job) = next(&queue) {
-                    if catch_unwind(AssertUnwindSafe(job)).is_err() {
-                        tracing::error!("a request stopped");
-                    }
+                    work_off(job);
                 }
             };
             let name = format!("{name}-{index}");
@@ -83,6 +81,13 @@ impl Lane {
             true => busy(),
             false => RpcError::Internal,
         })
+    }
+}
+
+/// A call that panics is one call's affair.
+fn work_off(job: Job) {
+    if catch_unwind(AssertUnwindSafe(job)).is_err() {
+        tracing::error!("a request stopped");
     }
 }
 

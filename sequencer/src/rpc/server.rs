@@ -96,7 +96,7 @@ async fn http<C: Chain>(
 ) -> Response {
     let client = &connected.client;
     let refused = |limit: Limit| response(None, &Err(RpcError::from(limit))).into();
-    let body = match body::read(client, body).await {
+    let body = match body::read(client, body, shared.ctx.options.clients.arrival).await {
         Ok((bytes, _hold)) => {
             let text = answer(&shared.ctx, client, bytes).await.unwrap_or_default();
             body::send(client, text).unwrap_or_else(refused)

@@ -17,7 +17,7 @@ use super::{
     logs::LogFilter,
     process::{Processed, answer, process_blocking},
 };
-use crate::store::chain::{ChainEvent, StoredBlock};
+use crate::store::chain::{ChainEvent, MiniBlock, StoredBlock};
 use alloy::primitives::U64;
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, close_code};
 use executor::Transaction;
@@ -420,16 +420,18 @@ impl<C: Chain> Session<C> {
                         self.tell(*id, transaction, *full)?;
                     }
                 }
-                Subscription::PendingLogs(filter) => {
-                    for log in
-                        open_logs(self.ctx.chain.rules(), &mini_block, |log| filter.matches(log))
-                    {
-                        if let Ok(json) = serde_json::to_string(&log) {
-                            self.notify(*id, &json)?;
-                        }
-                    }
-                }
+                Subscription::PendingLogs(filter) => self.open_logs(*id, filter, &mini_block)?,
                 _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn open_logs(&self, id: u64, filter: &LogFilter, mini_block: &MiniBlock) -> Result<(), Ending> {
+        let rules = self.ctx.chain.rules();
+        for log in open_logs(rules, mini_block, |log| filter.matches(log)) {
+            if let Ok(json) = serde_json::to_string(&log) {
+                self.notify(id, &json)?;
             }
         }
         Ok(())

@@ -9,7 +9,7 @@
 
 use super::{chain::Chain, clients::Connected, context::RpcContext, server::Shared};
 use crate::store::{
-    chain::{FollowError, Followed},
+    chain::{ChainEvent, FollowError, Followed},
     log::Stage,
 };
 use alloy::primitives::{Address, B256, Bytes, U8, U64};
@@ -303,21 +303,27 @@ impl<C: Chain> Reader<C> {
                     _ = self.closing.changed() => return,
                 };
                 match event {
-                    Ok(event) => {
-                        for told in told(event.position(), Followed::from(&event)) {
-                            if told.cursor > self.after {
-                                self.after = told.cursor;
-                                if self.events.send(told).await.is_err() {
-                                    return;
-                                }
-                            }
-                        }
-                    }
+                    Ok(event) if !self.tell(&event).await => return,
+                    Ok(_) => {}
                     Err(broadcast::error::RecvError::Lagged(_)) => break,
                     Err(broadcast::error::RecvError::Closed) => return,
                 }
             }
         }
+    }
+
+    /// Sends what just happened; whether the client is there.
+    async fn tell(&mut self, event: &ChainEvent) -> bool {
+        for told in told(event.position(), Followed::from(event)) {
+            if told.cursor <= self.after {
+                continue;
+            }
+            self.after = told.cursor;
+            if self.events.send(told).await.is_err() {
+                return false;
+            }
+        }
+        true
     }
 
     /// Sends what the log has after the last event; whether the stream goes on.

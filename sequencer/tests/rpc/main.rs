@@ -11,6 +11,7 @@ mod eth;
 mod explain;
 mod fees;
 mod fuzz;
+mod limits;
 mod logs;
 mod node;
 mod optimism;

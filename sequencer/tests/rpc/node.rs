@@ -10,7 +10,7 @@ use alloy::{
     signers::local::PrivateKeySigner,
 };
 use sequencer::{
-    rpc::{Check, Readiness, RpcContext, RpcOptions, serve},
+    rpc::{Check, ClientLimits, Readiness, RpcContext, RpcOptions, serve},
     store::StoredBlock,
     txpool::{Config, Pool},
 };
@@ -42,6 +42,10 @@ pub(crate) struct Node {
 
 impl Node {
     pub(crate) async fn start() -> Self {
+        Self::start_with(ClientLimits::default()).await
+    }
+
+    pub(crate) async fn start_with(clients: ClientLimits) -> Self {
         let [alice, bob] = [1_u8, 2].map(|n| PrivateKeySigner::from_slice(&[n; 32]).unwrap());
         let chain = MemoryChain::new(&[alice.address(), bob.address()]);
         let pool = Arc::new(Mutex::new(Pool::new(Config::default())));
@@ -55,6 +59,7 @@ impl Node {
         };
         let options = RpcOptions {
             new_transaction: new_transaction.clone(),
+            clients,
             readiness: Arc::new(move || Readiness { checks: vec![check()] }),
             ..RpcOptions::default()
         };
