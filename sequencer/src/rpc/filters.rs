@@ -27,6 +27,10 @@ type Reply = Result<Answer, RpcError>;
 
 /// Filters of all clients. When full, expired ones are dropped; if none is, the new one is refused.
 const FILTERS_MAX: usize = 10_000;
+/// Bytes of what they look for; same consequence. A thousand of the longest fit in.
+const FILTERS_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Time between two looks for expired ones: a flood of new ones must not look at all of them each time.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// A filter that is not polled for so long is gone; geth's time.
 const FILTER_TTL: Duration = Duration::from_secs(5 * 60);
 
@@ -45,37 +49,78 @@ struct Filter {
     polled: Instant,
 }
 
+impl Filter {
+    fn bytes(&self) -> usize {
+        match &self.kind {
+            Kind::Logs(filter) => filter.bytes(),
+            Kind::Blocks | Kind::Pending => 0,
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Installed {
+    filters: HashMap<u64, Filter>,
+    bytes: usize,
+    swept: Option<Instant>,
+}
+
+impl Installed {
+    fn has_room(&self, bytes: usize) -> bool {
+        self.filters.len() < FILTERS_MAX && self.bytes + bytes <= FILTERS_BYTES_MAX
+    }
+
+    fn remove(&mut self, id: u64) -> bool {
+        let removed = self.filters.remove(&id);
+        self.bytes -= removed.as_ref().map_or(0, Filter::bytes);
+        removed.is_some()
+    }
+
+    /// Drops what has expired, unless that was done just now.
+    fn sweep(&mut self, now: Instant) {
+        if self.swept.is_some_and(|swept| now.duration_since(swept) < SWEEP_INTERVAL) {
+            return;
+        }
+        self.swept = Some(now);
+        self.filters.retain(|_, filter| now.duration_since(filter.polled) < FILTER_TTL);
+        self.bytes = self.filters.values().map(Filter::bytes).sum();
+    }
+}
+
 /// The installed filters.
 #[derive(Debug, Default)]
 pub(super) struct Filters {
-    installed: Mutex<HashMap<u64, Filter>>,
+    installed: Mutex<Installed>,
     /// Ids cannot be guessed: a keyed hash of a counter.
     keys: RandomState,
 }
 
 impl Filters {
-    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Filter>> {
+    fn lock(&self) -> MutexGuard<'_, Installed> {
         self.installed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn install(&self, kind: Kind, next: u64) -> Result<U64, RpcError> {
         let now = Instant::now();
+        let filter = Filter { kind, next, polled: now };
+        let bytes = filter.bytes();
         let mut installed = self.lock();
-        if installed.len() >= FILTERS_MAX {
-            installed.retain(|_, filter| now.duration_since(filter.polled) < FILTER_TTL);
+        if !installed.has_room(bytes) {
+            installed.sweep(now);
         }
-        if installed.len() >= FILTERS_MAX {
+        if !installed.has_room(bytes) {
             return Err(Limit::Filters(FILTERS_MAX).into());
         }
-        let mut seed = installed.len() as u64;
+        let mut seed = installed.filters.len() as u64;
         let id = loop {
             let id = self.keys.hash_one((seed, now));
-            if !installed.contains_key(&id) {
+            if !installed.filters.contains_key(&id) {
                 break id;
             }
             seed += 1;
         };
-        installed.insert(id, Filter { kind, next, polled: now });
+        installed.filters.insert(id, filter);
+        installed.bytes += bytes;
         Ok(U64::from(id))
     }
 
@@ -83,9 +128,9 @@ impl Filters {
     fn poll(&self, id: U64) -> Result<Filter, RpcError> {
         let now = Instant::now();
         let mut installed = self.lock();
-        let filter = installed.get_mut(&id.to()).ok_or(RpcError::FilterNotFound)?;
+        let filter = installed.filters.get_mut(&id.to()).ok_or(RpcError::FilterNotFound)?;
         if now.duration_since(filter.polled) >= FILTER_TTL {
-            installed.remove(&id.to());
+            installed.remove(id.to());
             return Err(RpcError::FilterNotFound);
         }
         filter.polled = now;
@@ -93,7 +138,7 @@ impl Filters {
     }
 
     fn advance(&self, id: U64, next: u64) {
-        if let Some(filter) = self.lock().get_mut(&id.to()) {
+        if let Some(filter) = self.lock().filters.get_mut(&id.to()) {
             filter.next = next;
         }
     }
@@ -114,7 +159,7 @@ pub(super) fn new_pending<C: Chain>(ctx: &RpcContext<C>, _: &Params<'_>) -> Repl
 
 pub(super) fn uninstall<C: Chain>(ctx: &RpcContext<C>, params: &Params<'_>) -> Reply {
     let id: U64 = params.required(0)?;
-    json(&ctx.filters.lock().remove(&id.to()).is_some())
+    json(&ctx.filters.lock().remove(id.to()))
 }
 
 /// All logs that a log filter finds, as eth_getLogs would.

@@ -129,6 +129,14 @@ impl LogFilter {
         Ok(Self { range, addresses: Alternatives::new(addresses), topics })
     }
 
+    /// Memory that it takes, about.
+    pub(super) fn bytes(&self) -> usize {
+        fn of<T>(alternatives: &Alternatives<T>) -> usize {
+            size_of_val(&*alternatives.values) + size_of_val(&*alternatives.blooms)
+        }
+        of(&self.addresses) + self.topics.iter().map(of).sum::<usize>()
+    }
+
     /// Whether the log's own fields match.
     pub(super) fn matches(&self, log: &Log) -> bool {
         let topics = log.topics();

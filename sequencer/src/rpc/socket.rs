@@ -57,10 +57,17 @@ const GOING_AWAY: Ending = (close_code::AWAY, "server is shutting down");
 const TEXT_ONLY: Ending = (close_code::UNSUPPORTED, "JSON text expected");
 const CLOSED: Ending = (close_code::NORMAL, "");
 
+/// A filter, counted against the client's bytes.
+#[derive(Debug)]
+struct Wanted {
+    filter: LogFilter,
+    _hold: Hold,
+}
+
 #[derive(Debug)]
 enum Subscription {
     Heads,
-    Logs(LogFilter),
+    Logs(Wanted),
     Transactions {
         full: bool,
     },
@@ -71,7 +78,7 @@ enum Subscription {
         full: bool,
     },
     /// Their logs.
-    PendingLogs(LogFilter),
+    PendingLogs(Wanted),
 }
 
 /// Where a subscription's notifications come from.
@@ -324,7 +331,7 @@ impl<C: Chain> Session<C> {
         }
         let subscription = match params.required::<&str>(0)? {
             "newHeads" => Subscription::Heads,
-            "logs" => Subscription::Logs(LogFilter::parse_optional(params, 1)?),
+            "logs" => Subscription::Logs(self.wanted(params)?),
             "newPendingTransactions" => {
                 Subscription::Transactions { full: params.optional(1)?.unwrap_or(false) }
             }
@@ -332,7 +339,7 @@ impl<C: Chain> Session<C> {
             "newFlashblockTransactions" => {
                 Subscription::Executed { full: params.optional(1)?.unwrap_or(false) }
             }
-            "pendingLogs" => Subscription::PendingLogs(LogFilter::parse_optional(params, 1)?),
+            "pendingLogs" => Subscription::PendingLogs(self.wanted(params)?),
             _ => return Err(Refusal::SubscriptionKind.into()),
         };
         match subscription.source() {
@@ -353,6 +360,13 @@ impl<C: Chain> Session<C> {
         Ok(U64::from(id))
     }
 
+    fn wanted(&self, params: &Params<'_>) -> Result<Wanted, RpcError> {
+        let filter = LogFilter::parse_optional(params, 1)?;
+        let mut hold = Hold::new(self.client.clone());
+        hold.add(filter.bytes())?;
+        Ok(Wanted { filter, _hold: hold })
+    }
+
     fn unsubscribe(&mut self, params: &Params<'_>) -> Result<bool, RpcError> {
         let id: U64 = params.required(0)?;
         let removed = self.subscriptions.remove(&id.to()).is_some();
@@ -371,7 +385,9 @@ impl<C: Chain> Session<C> {
                 for (id, subscription) in &self.subscriptions {
                     match subscription {
                         Subscription::Heads => self.notify(*id, &header)?,
-                        Subscription::Logs(filter) => self.logs(*id, filter, &block, false)?,
+                        Subscription::Logs(wanted) => {
+                            self.logs(*id, &wanted.filter, &block, false)?
+                        }
                         _ => {}
                     }
                 }
@@ -379,7 +395,7 @@ impl<C: Chain> Session<C> {
             }
             BlockEvent::Removed(block) => {
                 self.subscriptions.iter().try_for_each(|(id, subscription)| match subscription {
-                    Subscription::Logs(filter) => self.logs(*id, filter, &block, true),
+                    Subscription::Logs(wanted) => self.logs(*id, &wanted.filter, &block, true),
                     _ => Ok(()),
                 })
             }
@@ -420,7 +436,9 @@ impl<C: Chain> Session<C> {
                         self.tell(*id, transaction, *full)?;
                     }
                 }
-                Subscription::PendingLogs(filter) => self.open_logs(*id, filter, &mini_block)?,
+                Subscription::PendingLogs(wanted) => {
+                    self.open_logs(*id, &wanted.filter, &mini_block)?;
+                }
                 _ => {}
             }
         }
