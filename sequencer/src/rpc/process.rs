@@ -138,12 +138,12 @@ struct Budget<'b> {
 impl Budget<'_> {
     fn spend(&mut self, class: Class) -> Result<(), Limit> {
         let units = class.cost();
-        if let Some(batch) = &mut self.batch {
-            let left = batch.units_left.checked_sub(units).ok_or(Limit::BatchCost)?;
-            if class > Class::Instant && batch.started.elapsed() > BATCH_TIME_MAX {
+        // What is instant is bounded by the length of a batch.
+        if let Some(batch) = self.batch.as_mut().filter(|_| class > Class::Instant) {
+            if batch.started.elapsed() > BATCH_TIME_MAX {
                 return Err(Limit::BatchTime);
             }
-            batch.units_left = left;
+            batch.units_left = batch.units_left.checked_sub(units).ok_or(Limit::BatchCost)?;
         }
         self.client.spend(units)
     }

@@ -158,9 +158,9 @@ async fn deep_nesting_is_an_error() {
 async fn a_bad_value_is_quoted_in_part() {
     let node = Node::start().await;
     let long = "é".repeat(1_000_000);
-    let (code, message) = node.fails("eth_getBalance", json!([long, "latest"])).await;
+    let (code, message) = node.fails("eth_getBlockByNumber", json!(["0x0", long])).await;
     assert_eq!(code, -32602);
-    assert!(message.starts_with("invalid argument 0: ") && message.ends_with("..."), "{message}");
+    assert!(message.starts_with("invalid argument 1: ") && message.ends_with("..."), "{message}");
     assert!(message.len() < 300, "{} bytes", message.len());
     let (_, message) = node.fails(&long, json!([])).await;
     assert!(message.len() < 300, "{} bytes", message.len());
