@@ -86,7 +86,7 @@ fn check_each_transaction(
     let claims = Claims::new(view, list);
     let writes = list.writes(block.transactions.len());
     let mut gas_before = 0;
-    for index in 0..block.transactions.len() {
+    for (index, writes) in writes.iter().enumerate() {
         let alone = alone(input, block, index);
         let executed = executor::execute(&claims.before(index), &alone, Mode::Sequential).unwrap();
         let (own, expected) = (executed.receipts.last().unwrap(), &block.receipts[index]);
@@ -96,7 +96,7 @@ fn check_each_transaction(
         assert_eq!((own.success, &own.logs), (expected.success, &expected.logs));
         assert_eq!(own.deposit_nonce, expected.deposit_nonce);
         gas_before = expected.cumulative_gas_used;
-        for (address, slot) in &writes[index] {
+        for (address, slot) in writes {
             let change = &executed.diff.accounts[address];
             assert!(slot.is_none_or(|slot| change.slots.contains_key(&slot)), "{address} {slot:?}");
         }

@@ -71,7 +71,7 @@ fn the_sender_pays_all_fees_and_the_vaults_get_theirs() {
     assert!(block.skipped.is_empty());
     let fees = fees_of(&chain, &block);
     let (mut l1, mut operator) = (U256::ZERO, U256::ZERO);
-    let mut paid = vec![U256::ZERO; 3];
+    let mut paid = [U256::ZERO; 3];
     for index in 2..block.transactions.len() {
         let transaction = &block.transactions[index];
         let used = block.receipts[index].cumulative_gas_used
@@ -199,7 +199,7 @@ fn an_estimate_agrees_with_what_is_charged() {
     // The state says what the next block charges: the attributes are in it.
     let input = chain.input(vec![], &[]);
     let from = signer(0);
-    let env = input.env.clone();
+    let env = input.env;
     let price_wei = u128::from(env.base_fee_wei.unwrap()) * 2;
     let plain = CallRequest {
         from: from.address(),
@@ -350,7 +350,7 @@ fn fields() -> impl Strategy<Value = Fields> {
     // Lengths about the places where the length of a list takes another byte, or has zeros.
     let length = prop_oneof![0usize..400, 0xff00usize - 300..0x1_0100, Just(0usize)];
     let input = (length, any::<u8>(), any::<bool>()).prop_map(|(length, byte, zeros)| {
-        let byte_at = |at: usize| if zeros && at % 3 == 0 { 0 } else { byte };
+        let byte_at = |at: usize| if zeros && at.is_multiple_of(3) { 0 } else { byte };
         Bytes::from((0..length).map(byte_at).collect::<Vec<_>>())
     });
     let chain_id = prop_oneof![

@@ -293,7 +293,7 @@ impl Builder {
             hash: block.hash,
             transactions: block.transactions.iter().filter(|tx| tx.as_signed().is_some()).count(),
             skipped: block.skipped.clone(),
-            counters: block.counters.clone(),
+            counters: block.counters,
             sealing: Duration::ZERO,
         };
         self.store.seal(block)?;

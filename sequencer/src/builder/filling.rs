@@ -113,7 +113,8 @@ impl<'b, 'v> Filling<'b, 'v> {
             let interval = self.builder.config.mini_block_interval;
             let rest = interval.saturating_sub(started.elapsed());
             if !rest.is_zero() {
-                std::thread::sleep(rest);
+                // Whatever comes meanwhile is executed together.
+                std::thread::park_timeout(rest);
             }
         }
     }

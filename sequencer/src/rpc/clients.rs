@@ -277,7 +277,7 @@ mod tests {
         let limits = ClientLimits { cost_per_sec: 1_000_000_000, ..ClientLimits::default() };
         let client = Client::new(limits, Arc::default());
         client.spend(capacity(limits.cost_per_sec)).unwrap();
-        std::thread::sleep(Duration::from_millis(1));
+        std::thread::park_timeout(Duration::from_millis(1));
         client.spend(1_000).unwrap();
     }
 

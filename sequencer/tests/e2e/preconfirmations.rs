@@ -95,7 +95,8 @@ async fn follow(url: String, seen: Arc<Mutex<Vec<Value>>>) {
 }
 
 fn rounds() -> u64 {
-    std::env::var("WEFT_CRASH_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(3)
+    let rounds = std::env::var_os("WEFT_CRASH_ROUNDS");
+    rounds.map_or(3, |rounds| rounds.to_str().unwrap().parse().unwrap())
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,7 +1,7 @@
 //! A chain with everything in it, recomputed from JSON-RPC alone.
 
 use crate::{
-    chain::{CHAIN_ID, LOGGER, READER, REVERTER},
+    chain::{CHAIN_ID, LOGGER, READER, REVERTER, offered},
     node::{FEE_WEI, Node, calling, raw, transfer, words},
     recomputed::{Rpc, check_proof, recompute},
 };
@@ -93,10 +93,7 @@ async fn every_kind(node: &Node) -> Address {
     send(node, raw(alice, calling(6, events, []))).await;
     send(node, raw(alice, calling(7, LOGGER, words([1, 2])))).await;
     // Signed without a chain id is refused; with a chain id whose v takes two bytes is the above.
-    let pool = node.pool.lock().unwrap();
-    let now = std::time::Instant::now();
-    let offered = pool.best(0, u64::MAX, now, &|_| U256::ZERO).cloned().collect();
-    drop(pool);
+    let offered = offered(&node.pool.lock().unwrap());
     let deposit = |name: &str, to, value: u64, input: Bytes| Deposit {
         source_hash: keccak256(name),
         from: Address::repeat_byte(0xde),

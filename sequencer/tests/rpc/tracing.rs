@@ -1,7 +1,7 @@
 //! debug_trace* and trace_*: what is traced is what happened, and a giant ends at its limit.
 
 use crate::{
-    chain::{LOGGER, READER, REVERTER, SPINNER},
+    chain::{LOGGER, READER, REVERTER, SPINNER, offered},
     node::{Node, calling, quantity, raw, transfer, word},
 };
 use alloy::{
@@ -224,10 +224,7 @@ async fn the_diffs_of_transactions_are_the_diff_of_the_block() {
     )
     .await;
     send(&node, transfer(3)).await;
-    let pool = node.pool.lock().unwrap();
-    let now = std::time::Instant::now();
-    let offered = pool.best(0, u64::MAX, now, &|_| U256::ZERO).cloned().collect();
-    drop(pool);
+    let offered = offered(&node.pool.lock().unwrap());
     let block = node.chain.mine(offered, vec![deposit()]);
     assert_eq!(block.transactions.len(), 5);
 
