@@ -25,7 +25,7 @@ use tokio::sync::{Notify, Semaphore};
 /// Bodies longer than [`super::process::INLINE_BYTES_MAX`] that are parsed, or batches of sends that
 /// are worked on, at once. More wait for their turn in the order of arrival; what they hold meanwhile
 /// is bounded by the bytes that clients may hold.
-const PARSES_MAX: usize = 8;
+const PARSES_MAX: usize = 2;
 /// WebSockets at once; an upgrade beyond it answers 503.
 pub(super) const SOCKETS_MAX: usize = 4_096;
 

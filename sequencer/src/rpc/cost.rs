@@ -7,8 +7,10 @@
 use super::{
     chain::Chain,
     jsonrpc::{Body, Request},
+    send::SEND_METHODS,
     table::Table,
 };
+use serde_json::value::RawValue;
 
 /// Units of all entries of one batch; the entries beyond it answer -32005. A thousand calls of
 /// contracts, 250 searches for logs or 50 traces fit in: half a second of a core as a rule.
@@ -55,17 +57,26 @@ pub(super) const fn of_bytes(bytes: usize) -> u64 {
     (bytes / BYTES_PER_UNIT) as u64
 }
 
+/// Whether it puts a transaction into the pool.
+pub(super) fn is_send(entry: &RawValue) -> bool {
+    Request::parse(entry).is_ok_and(|request| SEND_METHODS.contains(&&*request.method))
+}
+
 /// The class of one request. What is no request, or for no known method, is answered at once.
 fn of_request<C: Chain>(request: &Request<'_>) -> Class {
     Table::<C>::find(&request.method).map_or(Class::Instant, |method| method.class)
 }
 
-/// The highest class in a body.
+/// The highest class in a body. A batch is work of its length: it is instant only where it is sends.
 pub(super) fn of_body<C: Chain>(bytes: &[u8]) -> Class {
     let of_entry = |entry| Request::parse(entry).map_or(Class::Instant, |it| of_request::<C>(&it));
     match Body::parse(bytes) {
         Ok(Body::Single(entry)) => of_entry(entry),
         Ok(Body::Batch(entries)) => {
+            let of_entry = |entry| match is_send(entry) {
+                true => Class::Instant,
+                false => of_entry(entry).max(Class::Read),
+            };
             entries.into_iter().map(of_entry).max().unwrap_or(Class::Instant)
         }
         Err(_) => Class::Instant,

@@ -12,7 +12,7 @@ use super::{
     jsonrpc::{
         BATCH_RESPONSE_BYTES_MAX, Body, Outcome, Params, Request, method_not_found, response,
     },
-    send::{Admitting, SEND_METHODS, Waiting},
+    send::{Admitting, Waiting},
     table::{Answer, Table},
 };
 use axum::body::Bytes;
@@ -25,6 +25,9 @@ use std::{
 
 /// Longest body that is looked at on an async thread, in bytes; an instant request is far shorter.
 pub(super) const INLINE_BYTES_MAX: usize = 1_024;
+/// Longest body that is parsed at the priority of sends, in bytes: the longest transaction in hex, or a
+/// batch of a thousand ordinary ones. Parsing longer ones is work of its own.
+const SEND_BYTES_MAX: usize = 320 * 1024;
 /// How long the entries of one batch may take together. Those that are left and are not instant answer
 /// -32005: a batch has one thread, and keeps it from others meanwhile.
 const BATCH_TIME_MAX: Duration = Duration::from_secs(5);
@@ -170,7 +173,8 @@ pub(super) fn process<C: Chain>(ctx: &RpcContext<C>, client: &Client, bytes: &[u
             parts.push(Part::Text(response(id, &outcome)));
             continue;
         }
-        if !is_send(entry) {
+        // Sends that follow each other are admitted together; anything else sees what they did.
+        if !cost::is_send(entry) {
             for part in &mut parts[settled..] {
                 *part = std::mem::replace(part, Part::Silent).settle(ctx);
             }
@@ -183,11 +187,6 @@ pub(super) fn process<C: Chain>(ctx: &RpcContext<C>, client: &Client, bytes: &[u
         parts.push(part);
     }
     Processed { is_batch: true, parts }
-}
-
-/// Sends that follow each other are admitted together; anything else sees what they did.
-fn is_send(entry: &RawValue) -> bool {
-    Request::parse(entry).is_ok_and(|request| SEND_METHODS.contains(&&*request.method))
 }
 
 /// Answers on the spot when the body is one request for an instant method.
@@ -228,7 +227,17 @@ pub(super) async fn process_blocking<C: Chain>(
     if let Err(limit) = client.spend(cost::of_bytes(body.len())) {
         return Processed::error(limit.into());
     }
-    let known = (body.len() <= INLINE_BYTES_MAX).then(|| cost::of_body::<C>(&body));
+    let known = match body.len() {
+        0..=INLINE_BYTES_MAX => Some(cost::of_body::<C>(&body)),
+        0..=SEND_BYTES_MAX => None,
+        _ => {
+            let body = body.clone();
+            match ctx.lanes.run(Class::Read, move || cost::of_body::<C>(&body)).await {
+                Ok(class) => Some(class.max(Class::Read)),
+                Err(error) => return Processed::error(error),
+            }
+        }
+    };
     let class = match known.filter(|class| *class > Class::Instant) {
         Some(class) => class,
         None => match process_light(ctx, client, body.clone()).await {
