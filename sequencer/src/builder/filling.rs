@@ -11,7 +11,7 @@ use crate::{
 };
 use alloy::primitives::{Address, U256, map::B256Set};
 use batcher::format::{BLOCK_BYTES_MAX, Batch};
-use executor::{Changes, Execution, FeeSchedule, Transaction};
+use executor::{Changes, ExecuteError, Execution, FeeSchedule, Transaction};
 use std::{
     sync::{Arc, MutexGuard},
     time::Instant,
@@ -138,7 +138,7 @@ impl<'b, 'v> Filling<'b, 'v> {
         let store = &self.builder.store;
         let hurry = store.hurry();
         let started = Instant::now();
-        self.execution.extend(offer)?;
+        self.execution.extend(offer).inspect_err(|error| self.give_up(error))?;
         store.foresee(self.view, self.execution.touched());
         self.pace.note(offer.len(), started.elapsed());
         let changes = self.execution.changes()?;
@@ -155,6 +155,15 @@ impl<'b, 'v> Filling<'b, 'v> {
         drop(hurry);
         self.settle_pool(&changes, first);
         Ok(())
+    }
+
+    /// What breaks the EVM leaves the pool: the block is finished without it.
+    fn give_up(&self, error: &ExecuteError) {
+        if let ExecuteError::Evm { transaction } | ExecuteError::Panic { transaction } = error
+            && self.pool().give_up(transaction, Instant::now())
+        {
+            tracing::error!(%transaction, %error, "a transaction is dropped: it cannot be executed");
+        }
     }
 
     fn pool(&self) -> MutexGuard<'b, Pool> {

@@ -46,6 +46,9 @@ pub enum DropReason {
     /// A condition of its sender did not hold when it could have been included.
     #[error("transaction conditional rejected: {0}")]
     Conditional(Unmet),
+    /// Executing it failed, which is a defect of this node.
+    #[error("internal error: it cannot be executed here")]
+    Unexecutable,
 }
 
 /// One step in a transaction's life.

@@ -403,6 +403,12 @@ impl Pool {
         self.remove(hash, DropReason::Conditional(unmet), now).is_some()
     }
 
+    /// Drops a transaction that this node fails to execute: no block could be built with it. Returns
+    /// whether it was here.
+    pub fn give_up(&mut self, hash: &B256, now: Instant) -> bool {
+        self.remove(hash, DropReason::Unexecutable, now).is_some()
+    }
+
     /// Drops what waited longer than the configured time. Returns how many.
     pub fn expire(&mut self, now: Instant) -> usize {
         let Some(limit) = now.checked_sub(self.config.ttl) else { return 0 };
