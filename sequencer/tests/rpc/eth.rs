@@ -334,3 +334,28 @@ async fn fees_are_suggested_and_told() {
     assert_eq!(node.fails("eth_feeHistory", json!([1, "0x99"])).await.0, -32602);
     node.provider().estimate_eip1559_fees().await.unwrap();
 }
+
+#[tokio::test]
+async fn counts_and_places_are_the_same_by_number_and_by_hash() {
+    let node = Node::start().await;
+    let first = send(&node, raw(&node.alice, transfer(0))).await;
+    let second = send(&node, raw(&node.alice, transfer(1))).await;
+    let hash = node.mine().hash;
+    for (index, expected) in [("0x1", json!(first)), ("0x2", json!(second))] {
+        let by_number = "eth_getTransactionByBlockNumberAndIndex";
+        let found = node.call(by_number, json!(["0x1", index])).await;
+        assert_eq!(found["hash"], expected);
+        let by_hash = "eth_getTransactionByBlockHashAndIndex";
+        assert_eq!(node.call(by_hash, json!([hash, index])).await, found);
+        assert!(node.call(by_number, json!(["0x1", "0x3"])).await.is_null());
+    }
+    for (what, by_hash, by_number, expected) in [
+        (hash, "eth_getBlockTransactionCountByHash", "eth_getBlockTransactionCountByNumber", "0x3"),
+        (hash, "eth_getUncleCountByBlockHash", "eth_getUncleCountByBlockNumber", "0x0"),
+    ] {
+        assert_eq!(node.call(by_hash, json!([what])).await, expected);
+        assert_eq!(node.call(by_number, json!(["0x1"])).await, expected);
+        assert!(node.call(by_hash, json!([B256::repeat_byte(9)])).await.is_null());
+        assert!(node.call(by_number, json!(["0x99"])).await.is_null());
+    }
+}
