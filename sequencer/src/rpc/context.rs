@@ -5,6 +5,7 @@
 
 use super::{
     admit::{Admissions, Desk},
+    aside::Aside,
     budget::TRACES_MAX,
     chain::Chain,
     clients::ClientLimits,
@@ -107,6 +108,7 @@ pub struct RpcContext<C> {
     pub(super) feed: Arc<Feed>,
     pub(super) filters: Filters,
     pub(super) lanes: Lanes,
+    pub(super) aside: Aside,
     pub(super) parses: Semaphore,
     pub(super) sockets: Arc<Semaphore>,
     pub(super) witnesses: Semaphore,
@@ -137,6 +139,7 @@ impl<C: Chain> RpcContext<C> {
             feed,
             filters: Filters::default(),
             lanes: Lanes::start(),
+            aside: Aside::start(),
             parses: Semaphore::new(PARSES_MAX),
             sockets: Arc::new(Semaphore::new(SOCKETS_MAX)),
             witnesses: Semaphore::new(WITNESSES_MAX),

@@ -138,7 +138,8 @@ pub(super) async fn open<C: Chain>(
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     };
     upgrade.on_upgrade(move |socket| async move {
-        serve(shared, socket).await;
+        let ctx = shared.ctx.clone();
+        ctx.aside.run(serve(shared, socket)).await;
         drop((permit, connected));
     })
 }

@@ -96,7 +96,7 @@ fn next(queue: &Mutex<Receiver<Job>>) -> Option<Job> {
 }
 
 /// Makes this thread wait for those that build and serve.
-fn step_back(nice: i32) {
+pub(super) fn step_back(nice: i32) {
     // A hint to the scheduler: without it calls only take more from the others.
     if let Err(error) = rustix::process::setpriority_process(None, nice) {
         tracing::debug!(%error, "a thread for calls keeps its priority");

@@ -13,6 +13,7 @@ mod account_info;
 mod accounts;
 mod admit;
 mod ancestors;
+mod aside;
 mod block_id;
 mod blocks;
 mod body;

@@ -117,8 +117,12 @@ async fn websocket<C: Chain>(
     };
     let upgrade = upgrade.max_message_size(BODY_BYTES_MAX).max_frame_size(BODY_BYTES_MAX);
     upgrade.on_upgrade(move |socket| async move {
-        socket::run(shared.ctx, &connected.client, socket, shared.closing).await;
-        drop(permit);
+        let ctx = shared.ctx.clone();
+        let serving = async move {
+            socket::run(shared.ctx, &connected.client, socket, shared.closing).await;
+            drop(permit);
+        };
+        ctx.aside.run(serving).await;
     })
 }
 

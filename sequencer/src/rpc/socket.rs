@@ -24,6 +24,7 @@ use executor::Transaction;
 use futures::{SinkExt, StreamExt, stream::SplitSink};
 use serde_json::value::to_raw_value;
 use std::{
+    cell::{LazyCell, OnceCell},
     collections::BTreeMap,
     hash::{BuildHasher, RandomState},
     sync::{
@@ -236,6 +237,30 @@ impl Outgoing {
     }
 }
 
+/// A transaction that is in no sealed block, as JSON: whole, or its hash. Written when it is asked for.
+struct Written<'t> {
+    transaction: &'t Transaction,
+    whole: OnceCell<Option<String>>,
+    hash: OnceCell<Option<String>>,
+}
+
+impl<'t> Written<'t> {
+    const fn new(transaction: &'t Transaction) -> Self {
+        Self { transaction, whole: OnceCell::new(), hash: OnceCell::new() }
+    }
+
+    fn get(&self, full: bool) -> Option<&str> {
+        let json = if full {
+            let whole = || serde_json::to_string(&RpcTransaction::pending(self.transaction)).ok();
+            self.whole.get_or_init(whole)
+        } else {
+            let hash = || serde_json::to_string(&self.transaction.hash()).ok();
+            self.hash.get_or_init(hash)
+        };
+        json.as_deref()
+    }
+}
+
 /// Sends answers from beside the socket's own task.
 #[derive(Debug)]
 struct Replier {
@@ -424,16 +449,19 @@ impl<C: Chain> Session<C> {
     /// Tells what was executed.
     fn event(&self, event: Result<ChainEvent, broadcast::error::RecvError>) -> Result<(), Ending> {
         let ChainEvent::MiniBlock(mini_block) = event.map_err(|_| BEHIND)? else { return Ok(()) };
+        // Written once, however many subscriptions want it.
+        let flashblock = LazyCell::new(|| serde_json::to_string(&Flashblock::from(&*mini_block)));
+        let written: Vec<_> = mini_block.transactions.iter().map(Written::new).collect();
         for (id, subscription) in &self.subscriptions {
             match subscription {
                 Subscription::Flashblocks => {
-                    if let Ok(json) = serde_json::to_string(&Flashblock::from(&*mini_block)) {
-                        self.notify(*id, &json)?;
+                    if let Ok(json) = &*flashblock {
+                        self.notify(*id, json)?;
                     }
                 }
                 Subscription::Executed { full } => {
-                    for transaction in &mini_block.transactions {
-                        self.tell(*id, transaction, *full)?;
+                    for written in &written {
+                        written.get(*full).map_or(Ok(()), |json| self.notify(*id, json))?;
                     }
                 }
                 Subscription::PendingLogs(wanted) => {
@@ -455,23 +483,15 @@ impl<C: Chain> Session<C> {
         Ok(())
     }
 
-    /// A transaction that is in no sealed block, or its hash.
-    fn tell(&self, id: u64, transaction: &Transaction, full: bool) -> Result<(), Ending> {
-        let json = match full {
-            true => serde_json::to_string(&RpcTransaction::pending(transaction)),
-            false => serde_json::to_string(&transaction.hash()),
-        };
-        json.map_or(Ok(()), |json| self.notify(id, &json))
-    }
-
     fn transaction(
         &self,
         event: Result<Transaction, broadcast::error::RecvError>,
     ) -> Result<(), Ending> {
         let transaction = event.map_err(|_| BEHIND)?;
+        let written = Written::new(&transaction);
         for (id, subscription) in &self.subscriptions {
             if let Subscription::Transactions { full } = subscription {
-                self.tell(*id, &transaction, *full)?;
+                written.get(*full).map_or(Ok(()), |json| self.notify(*id, json))?;
             }
         }
         Ok(())

@@ -228,13 +228,16 @@ pub(super) async fn open<C: Chain>(
         return refused(StatusCode::GONE, &reason);
     }
     let (events, queue) = mpsc::channel(QUEUE_MAX);
-    let reader = Reader { ctx, after, events, closing };
+    let reader = Reader { ctx: ctx.clone(), after, events, closing };
+    let reading = ctx.clone();
     tokio::spawn(async move {
-        reader.run().await;
+        reading.aside.run(reader.run()).await;
         drop((permit, connected));
     });
     match upgrade {
-        Ok(upgrade) => upgrade.on_upgrade(move |socket| write(socket, queue)),
+        Ok(upgrade) => upgrade.on_upgrade(move |socket| async move {
+            ctx.aside.run(write(socket, queue)).await;
+        }),
         Err(_) => Sse::new(sse(queue)).keep_alive(KeepAlive::default()).into_response(),
     }
 }

@@ -208,9 +208,15 @@ async fn a_send_is_acknowledged_as_asked_and_everybody_is_told() {
     let mut stream = reqwest::get(format!("{url}/v1/stream")).await.unwrap();
     assert_eq!(stream.headers()["content-type"], "text/event-stream");
 
+    // Depositing has counted a nonce.
+    let count = json!([account(0).address(), "pending"]);
+    let nonce: U256 =
+        serde_json::from_value(result(&url, "eth_getTransactionCount", count).await.unwrap())
+            .unwrap();
+    let raw = |index: u64| raw(0, chain_id, nonce.to::<u64>() + index);
     // Durable: the receipt comes before the block, and the state is pending.
     let receiver = json!(Address::repeat_byte(0xee));
-    let sent = json!([raw(0, chain_id, 0)]);
+    let sent = json!([raw(0)]);
     let preconfirmed = result(&url, "eth_sendRawTransactionSync", sent).await.unwrap();
     let hash = preconfirmed["transactionHash"].clone();
     let head = result(&url, "eth_blockNumber", json!([])).await.unwrap();
@@ -228,19 +234,19 @@ async fn a_send_is_acknowledged_as_asked_and_everybody_is_told() {
     }
 
     // Sealed: the receipt has its block.
-    let sent = json!([raw(0, chain_id, 1), 20_000, { "acknowledgement": "sealed" }]);
+    let sent = json!([raw(1), 20_000, { "acknowledgement": "sealed" }]);
     let sealed = result(&url, "eth_sendRawTransactionSync", sent).await.unwrap();
     let found = result(&url, "eth_getTransactionReceipt", json!([sealed["transactionHash"]])).await;
     assert_eq!(found.unwrap(), sealed);
     let first = result(&url, "eth_getTransactionReceipt", json!([hash])).await.unwrap();
     assert_eq!(without_hash(first), without_hash(preconfirmed));
     // Safe: the hash, once the batch is on L1.
-    let sent = json!([raw(0, chain_id, 2), { "acknowledgement": "safe" }]);
+    let sent = json!([raw(2), { "acknowledgement": "safe" }]);
     let safe_hash = result(&url, "eth_sendRawTransaction", sent).await.unwrap();
     let receipt = result(&url, "eth_getTransactionReceipt", json!([safe_hash])).await.unwrap();
     let safe = result(&url, "eth_getBlockByNumber", json!(["safe", false])).await.unwrap();
     assert!(number(&safe["number"]) >= number(&receipt["blockNumber"]));
-    let unknown = json!([raw(0, chain_id, 3), { "acknowledgment": "safe" }]);
+    let unknown = json!([raw(3), { "acknowledgment": "safe" }]);
     let refused = call(&url, "eth_sendRawTransaction", unknown).await.unwrap();
     assert_eq!(refused["error"]["code"], -32602);
 
