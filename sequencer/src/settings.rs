@@ -36,7 +36,7 @@ pub struct Settings {
     #[arg(long, env = "WEFT_RPC_LISTEN", value_name = "ADDR:PORT")]
     pub rpc_listen: Option<SocketAddr>,
     /// Work that one client address may ask of JSON-RPC per second, in units of about a microsecond of
-    /// one core; 0 is no limit, for a node behind a proxy [default: 1000000].
+    /// one core; 0 is no limit, for a node behind a proxy [default: 250000].
     #[arg(long, env = "WEFT_RPC_CLIENT_COST_PER_SEC", value_name = "UNITS")]
     pub rpc_client_cost_per_sec: Option<u64>,
     /// Open connections of one client address; 0 is no limit of its own [default: 512].

@@ -47,7 +47,7 @@ pub struct ClientLimits {
 impl Default for ClientLimits {
     /// A core's worth of calls, and more connections than a tool or a browser opens.
     fn default() -> Self {
-        Self { cost_per_sec: 1_000_000, connections: 512, arrival: ARRIVAL }
+        Self { cost_per_sec: 250_000, connections: 512, arrival: ARRIVAL }
     }
 }
 

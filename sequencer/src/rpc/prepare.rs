@@ -19,6 +19,7 @@ use alloy::{
 use executor::{StateView, Transaction, call::CALL_GAS_MAX, trace::Session};
 use revm_inspectors::access_list::AccessListInspector;
 use serde::Serialize;
+use serde_json::Value;
 
 type Reply = Result<Answer, RpcError>;
 
@@ -66,7 +67,7 @@ pub(super) fn access_list<C: Chain>(ctx: &RpcContext<C>, params: &Params<'_>) ->
 #[derive(Serialize)]
 struct Filled {
     raw: Bytes,
-    tx: RpcTransaction,
+    tx: Value,
 }
 
 /// Nonce, gas limit, fees and chain id where they are missing. The signature is zero.
@@ -102,7 +103,16 @@ pub(super) fn fill<C: Chain>(ctx: &RpcContext<C>, params: &Params<'_>) -> Reply 
     request.value = Some(call.value);
     request.chain_id = Some(rules.chain_id());
     let transaction = unsigned(request)?;
-    json(&Filled { raw: transaction.raw().clone(), tx: RpcTransaction::pending(&transaction) })
+    let tx = serde_json::to_value(RpcTransaction::pending(&transaction));
+    let mut tx = tx.map_err(|error| {
+        tracing::error!(%error, "a transaction cannot be written");
+        RpcError::Internal
+    })?;
+    // As geth has it: clients send back what they are given, and both kinds of price are refused.
+    if tx.get("maxFeePerGas").is_some() {
+        tx["gasPrice"] = Value::Null;
+    }
+    json(&Filled { raw: transaction.raw().clone(), tx })
 }
 
 /// A transaction with a zero signature, of a request that has all fields.

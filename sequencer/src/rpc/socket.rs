@@ -341,7 +341,8 @@ impl<C: Chain> Session<C> {
     }
 
     fn subscription(&mut self, request: &Request<'_>) -> Outcome {
-        self.client.spend(Class::Instant.cost())?;
+        // A subscription is told many things later.
+        self.client.spend(Class::Execute.cost())?;
         let params = Params::parse(request.params, 2)?;
         let result = match &*request.method {
             "eth_subscribe" => to_raw_value(&self.subscribe(&params)?),

@@ -26,6 +26,7 @@ async fn a_filled_transaction_only_needs_a_signature() {
     assert_eq!(tx["type"], "0x2");
     assert_eq!(tx["from"], json!(alice));
     assert!(tx["blockHash"].is_null());
+    assert!(tx["gasPrice"].is_null(), "one kind of price");
     let raw: Bytes = serde_json::from_value(filled["raw"].clone()).unwrap();
     let envelope = TxEnvelope::decode_2718_exact(&raw).unwrap();
     let mut unsigned: TxEip1559 = envelope.as_eip1559().unwrap().tx().clone();
