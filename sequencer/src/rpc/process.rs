@@ -228,8 +228,8 @@ pub(super) async fn process_blocking<C: Chain>(
         return Processed::error(limit.into());
     }
     let known = match body.len() {
-        0..=INLINE_BYTES_MAX => Some(cost::of_body::<C>(&body)),
-        0..=SEND_BYTES_MAX => None,
+        bytes if bytes <= INLINE_BYTES_MAX => Some(cost::of_body::<C>(&body)),
+        bytes if bytes <= SEND_BYTES_MAX => None,
         _ => {
             let body = body.clone();
             match ctx.lanes.run(Class::Read, move || cost::of_body::<C>(&body)).await {
