@@ -96,13 +96,14 @@ impl<'b, 'v> Filling<'b, 'v> {
             let Offer { transactions, terms } = self.offer();
             if transactions.is_empty() {
                 // An ordering window may end before anything new comes.
-                let next = self.pool().next_offer_at(started);
-                let until = next.map_or(deadline, |next| next.min(deadline));
-                let woken = if until > started { pulse.wait(until) } else { Wake::Time };
-                if woken == Wake::Shutdown || (woken == Wake::Time && until == deadline) {
-                    return Ok(());
+                let closes = self.pool().next_offer_at(started);
+                let until = closes.map_or(deadline, |closes| closes.min(deadline));
+                let is_over = started >= deadline;
+                match if is_over { Wake::Time } else { pulse.wait(until) } {
+                    Wake::Transactions => continue,
+                    Wake::Time if until < deadline => continue,
+                    Wake::Time | Wake::Shutdown => return Ok(()),
                 }
-                continue;
             }
             if self.is_admissible(&transactions[0], terms.as_deref())? {
                 self.execute(&transactions)?;

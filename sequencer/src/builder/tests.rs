@@ -377,6 +377,35 @@ fn what_comes_while_a_block_is_open_is_executed_and_acknowledged_at_once() {
     assert!(store.open_block().is_none());
 }
 
+/// Counts the waits, each of which lets the time come.
+struct Counted(usize);
+
+impl Pulse for Counted {
+    fn wait(&mut self, _until: Instant) -> Wake {
+        self.0 += 1;
+        Wake::Time
+    }
+}
+
+#[test]
+fn what_no_block_can_take_is_waited_beside_not_asked_for_again_and_again() {
+    let mut site = Site::new(30_000_000, 1);
+    // Ready in the pool, and below the base fee.
+    let cheap = TxEip1559 {
+        chain_id: RollupRules::default().chain_id,
+        gas_limit: 21_000,
+        max_fee_per_gas: 1,
+        to: TxKind::Call(COUNTER),
+        ..TxEip1559::default()
+    };
+    site.add(signed(sender(0), cheap));
+    let mut waits = Counted(0);
+    let slot_end = Instant::now() + Duration::from_secs(60);
+    let sealed = site.builder.build_next(NOW_SECS + 1, slot_end, &mut waits).unwrap().unwrap();
+    assert_eq!((sealed.transactions, waits.0), (0, 1));
+    assert_eq!(site.pool.lock().unwrap().counts().ready, 1);
+}
+
 #[test]
 fn a_block_that_was_begun_is_finished_by_the_next_start() {
     let (full, refused) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));

@@ -446,14 +446,19 @@ impl Pool {
         Demand { ordering, base_fee_wei, open_window, extra_fee_wei }
     }
 
-    /// When [`Self::best`] should be asked next: at once, or when the ordering window of the first in
-    /// line closes. `None` while nothing is ready.
+    /// When [`Self::best`] may have more than it has now although nothing new comes: when the open
+    /// ordering window closes, if something came in it. Later than `now`; `None` where nothing but a
+    /// newcomer helps.
     #[must_use]
     pub fn next_offer_at(&self, now: Instant) -> Option<Instant> {
-        let (_, head) = self.index.heads().first_key_value()?;
+        // Windows never fall with the order of arrival: the newest is in the open one, or nothing is.
+        let (_, newest) = self.index.heads().last_key_value()?;
         match self.config.ordering {
-            Ordering::Fcfs => Some(now),
-            Ordering::PriorityFee => Some(self.clock.closes_at(head.window).max(now)),
+            Ordering::Fcfs => None,
+            Ordering::PriorityFee => {
+                let window = newest.window.min(self.clock.open_window(now));
+                Some(self.clock.closes_at(window)).filter(|at| *at > now)
+            }
         }
     }
 

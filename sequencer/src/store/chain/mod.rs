@@ -40,7 +40,7 @@ pub use follow::{FollowError, Followed};
 pub use kept::{FinalOutputs, Kept};
 pub use open_block::{MiniBlock, OpenBlock, Unsealed};
 pub use outputs::KeptOutput;
-pub use preconfirm::{ChainEvent, EVENTS_MAX};
+pub use preconfirm::ChainEvent;
 pub use progress::{Progress, Report};
 pub use prune::{Pruned, prune_directory};
 pub use read::{StoredBlock, TransactionAt};

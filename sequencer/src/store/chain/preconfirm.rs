@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{broadcast, watch};
 
 /// Events that a listener may be behind; one further behind is told so, and reads on from the log.
-pub const EVENTS_MAX: usize = 4_096;
+const EVENTS_MAX: usize = 4_096;
 
 /// What happened to the chain, in the order of the log's positions.
 #[derive(Clone, Debug)]
@@ -133,12 +133,6 @@ impl ChainStore {
     #[must_use]
     pub fn open_block(&self) -> Option<Arc<OpenBlock>> {
         self.0.preconfirmed.open()
-    }
-
-    /// Follows the open block. Values may be skipped.
-    #[must_use]
-    pub fn subscribe_open(&self) -> watch::Receiver<Option<Arc<OpenBlock>>> {
-        self.0.preconfirmed.open.subscribe()
     }
 
     /// Follows everything that happens to the chain from now on.
