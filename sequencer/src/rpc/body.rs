@@ -66,6 +66,9 @@ async fn collect(client: &Arc<Client>, body: Body) -> Result<(Bytes, Hold), Unre
         }
         if whole.len() + part.len() > FREE_BYTES {
             hold.add(part.len()).map_err(Unread::Limit)?;
+            if let Some(until) = client.read(part.len()) {
+                tokio::time::sleep_until(until.into()).await;
+            }
         }
         whole.extend_from_slice(&part);
         next = parts.next().await.transpose().map_err(broken)?;

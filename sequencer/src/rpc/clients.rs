@@ -27,6 +27,10 @@ const CLIENTS_MAX: usize = 16_384;
 const HELD_BYTES_MAX: usize = 512 << 20;
 /// The same for one client: two of the longest answers.
 const CLIENT_HELD_BYTES_MAX: usize = 160 << 20;
+/// Bytes of long bodies and messages that are read from one client per second, after as many at once;
+/// a client that sends faster is read later. More than the transactions of a full chain, and a
+/// hundredth of a core.
+const LONG_BYTES_PER_SEC: u64 = 16 << 20;
 /// Bodies, answers and queues up to here are not counted: a send is never refused for what others
 /// hold. With the bound on connections it is a bound on its own.
 pub(super) const FREE_BYTES: usize = 64 * 1024;
@@ -63,6 +67,8 @@ struct Bucket {
 pub(super) struct Client {
     cost_per_sec: u64,
     bucket: Mutex<Bucket>,
+    /// When the long bytes that have come are read, at their rate.
+    read_until: Mutex<Instant>,
     connections: AtomicUsize,
     held_bytes: AtomicUsize,
     all_held_bytes: Arc<AtomicUsize>,
@@ -77,7 +83,8 @@ impl Client {
         let cost_per_sec = limits.cost_per_sec;
         let bucket = Mutex::new(Bucket { units: capacity(cost_per_sec), filled: Instant::now() });
         let (connections, held_bytes) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        Self { cost_per_sec, bucket, connections, held_bytes, all_held_bytes }
+        let read_until = Mutex::new(Instant::now());
+        Self { cost_per_sec, bucket, read_until, connections, held_bytes, all_held_bytes }
     }
 
     /// One without bounds: this process itself.
@@ -105,6 +112,19 @@ impl Client {
         Err(Limit::ClientCost {
             millis: (missing.saturating_mul(1_000) / self.cost_per_sec).max(1),
         })
+    }
+
+    /// Counts bytes of something long that came, and says when more may be read; `None` for at once.
+    pub(super) fn read(&self, bytes: usize) -> Option<Instant> {
+        if self.cost_per_sec == 0 {
+            return None;
+        }
+        let now = Instant::now();
+        let micros = bytes as u64 * 1_000_000 / LONG_BYTES_PER_SEC;
+        let mut until = lock(&self.read_until);
+        *until = (*until).max(now) + Duration::from_micros(micros);
+        // What is allowed at once is a second's worth.
+        until.checked_sub(Duration::from_secs(1)).filter(|at| *at > now)
     }
 
     /// Whether nothing would be lost by forgetting it.
@@ -279,6 +299,16 @@ mod tests {
         client.spend(capacity(limits.cost_per_sec)).unwrap();
         std::thread::park_timeout(Duration::from_millis(1));
         client.spend(1_000).unwrap();
+    }
+
+    #[test]
+    fn long_bytes_are_read_at_a_rate_after_the_first() {
+        let client = Client::new(ClientLimits::default(), Arc::default());
+        let second = LONG_BYTES_PER_SEC as usize;
+        assert_eq!(client.read(second / 2), None);
+        let later = Instant::now() + Duration::from_secs(1);
+        assert!(client.read(2 * second).unwrap() > later, "a second and a half from here");
+        assert_eq!(Client::trusted().read(100 * second), None);
     }
 
     #[test]

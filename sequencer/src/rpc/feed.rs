@@ -9,6 +9,7 @@ use super::{
     context::RpcContext,
     error::{Limit, RpcError},
     format,
+    relay::{Listener, Relay},
     send::{Included, Level},
 };
 use crate::store::chain::{ChainEvent, MiniBlock, StoredBlock};
@@ -24,6 +25,8 @@ use tokio::sync::{broadcast, oneshot, watch};
 const BLOCK_EVENTS_MAX: usize = 256;
 /// The same for announced transactions.
 const ANNOUNCED_EVENTS_MAX: usize = 16_384;
+/// The same for what happens to the chain.
+const CHAIN_EVENTS_MAX: usize = 4_096;
 /// Announced hashes kept for polled filters; a filter polled too rarely misses the older ones.
 const ANNOUNCED_MAX: usize = 16_384;
 /// Requests that wait for receipts at once; more are refused.
@@ -61,8 +64,9 @@ struct Waiter {
 /// The hub.
 #[derive(Debug)]
 pub(super) struct Feed {
-    blocks: broadcast::Sender<BlockEvent>,
-    transactions: broadcast::Sender<Transaction>,
+    blocks: Relay<BlockEvent>,
+    transactions: Relay<Transaction>,
+    events: Relay<ChainEvent>,
     announced: Mutex<Announced>,
     waiters: Mutex<Waiters>,
 }
@@ -70,19 +74,25 @@ pub(super) struct Feed {
 impl Feed {
     pub(super) fn new() -> Self {
         Self {
-            blocks: broadcast::Sender::new(BLOCK_EVENTS_MAX),
-            transactions: broadcast::Sender::new(ANNOUNCED_EVENTS_MAX),
+            blocks: Relay::new(BLOCK_EVENTS_MAX),
+            transactions: Relay::new(ANNOUNCED_EVENTS_MAX),
+            events: Relay::new(CHAIN_EVENTS_MAX),
             announced: Mutex::default(),
             waiters: Mutex::default(),
         }
     }
 
-    pub(super) fn blocks(&self) -> broadcast::Receiver<BlockEvent> {
-        self.blocks.subscribe()
+    pub(super) fn blocks(&self) -> Listener<BlockEvent> {
+        self.blocks.listen()
     }
 
-    pub(super) fn transactions(&self) -> broadcast::Receiver<Transaction> {
-        self.transactions.subscribe()
+    pub(super) fn transactions(&self) -> Listener<Transaction> {
+        self.transactions.listen()
+    }
+
+    /// What happens to the chain.
+    pub(super) fn events(&self) -> Listener<ChainEvent> {
+        self.events.listen()
     }
 
     fn announcements(&self) -> MutexGuard<'_, Announced> {
@@ -102,8 +112,7 @@ impl Feed {
         announced.hashes.push_back(transaction.hash());
         announced.count += 1;
         drop(announced);
-        // An error means that nobody listens.
-        let _ = self.transactions.send(transaction);
+        self.transactions.tell(transaction);
     }
 
     /// How many transactions were announced.
@@ -151,7 +160,7 @@ impl Feed {
     }
 
     fn is_followed(&self) -> bool {
-        self.blocks.receiver_count() > 0 || !self.waiters().is_empty()
+        self.blocks.is_heard() || !self.waiters().is_empty()
     }
 
     /// Answers those who wait for what a mini-block has.
@@ -188,7 +197,7 @@ impl Feed {
         drop(waiters);
         let header = format::header(&block.header, block.hash, None);
         match serde_json::to_string(&header) {
-            Ok(json) => drop(self.blocks.send(BlockEvent::Added(block.clone(), json.into()))),
+            Ok(json) => self.blocks.tell(BlockEvent::Added(block.clone(), json.into())),
             Err(error) => tracing::error!(%error, "a header cannot be written"),
         }
     }
@@ -240,11 +249,27 @@ impl Follower {
             }
             self.next = number;
             if let Some(removed) = self.tail.pop_back() {
-                drop(ctx.feed.blocks.send(BlockEvent::Removed(removed)));
+                ctx.feed.blocks.tell(BlockEvent::Removed(removed));
             }
         }
         self.next = self.next.min(head + 1);
         Ok(())
+    }
+}
+
+/// Hands events on to those who listen, until the node closes. To be run on threads
+/// that step back.
+pub(super) async fn relay<C: Chain>(ctx: Arc<RpcContext<C>>, mut closing: watch::Receiver<bool>) {
+    let feed = &ctx.feed;
+    let own = futures::future::join(feed.blocks.run(), feed.transactions.run());
+    let events = async {
+        if let Some(events) = ctx.chain.subscribe_events() {
+            feed.events.hand_on(events).await;
+        }
+    };
+    tokio::select! {
+        _ = futures::future::join(own, events) => {}
+        _ = closing.changed() => {}
     }
 }
 

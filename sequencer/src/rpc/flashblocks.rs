@@ -4,7 +4,7 @@
 //! Roots and hash are zero: a mini-block has none (a Flashblock's are of a block that will never be).
 //! Live only; what happened before is in the stream (`stream.rs`).
 
-use super::{chain::Chain, clients::Connected, server::Shared};
+use super::{chain::Chain, clients::Connected, relay::Missed, server::Shared};
 use crate::store::chain::{ChainEvent, MiniBlock};
 use alloy::primitives::{Address, B64, B256, Bloom, Bytes, Log, U8, U64, U256, logs_bloom};
 use axum::{
@@ -19,7 +19,6 @@ use axum::{
 use futures::{SinkExt, StreamExt};
 use serde::Serialize;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
-use tokio::sync::broadcast;
 
 /// How long a client may leave a message unread before it is let go.
 const SEND_TIMEOUT: Duration = Duration::from_secs(10);
@@ -145,7 +144,7 @@ pub(super) async fn open<C: Chain>(
 }
 
 async fn serve<C: Chain>(mut shared: Shared<C>, socket: WebSocket) {
-    let Some(mut events) = shared.ctx.chain.subscribe_events() else { return };
+    let mut events = shared.ctx.feed.events();
     let (mut sink, mut incoming) = socket.split();
     // From the beginning of the open block, so that the first one has a base.
     let open = shared.ctx.chain.open_block();
@@ -165,13 +164,10 @@ async fn serve<C: Chain>(mut shared: Shared<C>, socket: WebSocket) {
             }
         }
         tokio::select! {
-            event = events.recv() => match event {
+            event = events.next() => match event {
                 Ok(ChainEvent::MiniBlock(mini_block)) => waiting.push(mini_block),
                 Ok(_) => {}
-                Err(broadcast::error::RecvError::Lagged(_)) => {
-                    break (close_code::POLICY, "client reads too slowly");
-                }
-                Err(broadcast::error::RecvError::Closed) => return,
+                Err(Missed) => break (close_code::POLICY, "client reads too slowly"),
             },
             message = incoming.next() => match message {
                 Some(Ok(Message::Close(_)) | Err(_)) | None => return,

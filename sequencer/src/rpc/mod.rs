@@ -50,6 +50,7 @@ mod pool;
 mod prepare;
 mod process;
 mod raw;
+mod relay;
 mod replay;
 mod send;
 mod server;

@@ -68,6 +68,26 @@ impl Processed {
         Self { is_batch: false, parts: vec![part] }
     }
 
+    /// Writes a batch's answer where nothing in it has to be waited for: the longest are work.
+    fn written(self) -> Self {
+        let is_there = |part: &Part| matches!(part, Part::Text(_) | Part::Silent);
+        if !self.is_batch || !self.parts.iter().all(is_there) {
+            return self;
+        }
+        let mut texts = self.parts.into_iter().filter_map(|part| match part {
+            Part::Text(text) => Some(text),
+            _ => None,
+        });
+        let Some(first) = texts.next() else { return Self::single(Part::Silent) };
+        let mut whole = format!("[{first}");
+        for text in texts {
+            whole.push(',');
+            whole.push_str(&text);
+        }
+        whole.push(']');
+        Self::single(Part::Text(whole))
+    }
+
     /// Waits on this thread for the admission of what was sent.
     pub(super) fn settled<C: Chain>(self, ctx: &RpcContext<C>) -> Self {
         let parts = self.parts.into_iter().map(|part| part.settle(ctx)).collect();
@@ -186,7 +206,7 @@ pub(super) fn process<C: Chain>(ctx: &RpcContext<C>, client: &Client, bytes: &[u
         }
         parts.push(part);
     }
-    Processed { is_batch: true, parts }
+    Processed { is_batch: true, parts }.written()
 }
 
 /// Answers on the spot when the body is one request for an instant method.

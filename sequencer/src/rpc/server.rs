@@ -10,7 +10,7 @@ use super::{
     connections,
     context::RpcContext,
     error::{Limit, RpcError},
-    feed::{acknowledge, follow},
+    feed::{acknowledge, follow, relay},
     flashblocks,
     jsonrpc::response,
     process::answer,
@@ -64,6 +64,10 @@ pub async fn serve<C: Chain>(
     let limits = ctx.options.clients;
     let following = tokio::spawn(follow(ctx.clone(), closing.clone()));
     let acknowledging = tokio::spawn(acknowledge(ctx.clone(), closing.clone()));
+    let (relayed, until) = (ctx.clone(), closing.clone());
+    let relaying = tokio::spawn(async move {
+        relayed.aside.run(relay(relayed.clone(), until)).await;
+    });
     let app = Router::new()
         .route("/", post(http::<C>).get(websocket::<C>))
         .route("/health", get(|| async { "ok" }))
@@ -81,6 +85,7 @@ pub async fn serve<C: Chain>(
     connections::accept(listener, app, limits, closing).await;
     following.abort();
     acknowledging.abort();
+    relaying.abort();
 }
 
 /// Not for streams of events: each is to be seen when it happens.

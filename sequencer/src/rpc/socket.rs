@@ -6,7 +6,7 @@
 
 use super::{
     chain::Chain,
-    clients::{Client, Hold},
+    clients::{Client, FREE_BYTES, Hold},
     context::RpcContext,
     cost::Class,
     error::{Limit, Refusal, RpcError},
@@ -16,6 +16,7 @@ use super::{
     jsonrpc::{Body, Outcome, Params, Request, notification, response},
     logs::LogFilter,
     process::{Processed, answer, process_blocking},
+    relay::{Listener, Missed},
 };
 use crate::store::chain::{ChainEvent, MiniBlock, StoredBlock};
 use alloy::primitives::U64;
@@ -33,7 +34,7 @@ use std::{
     },
     time::Duration,
 };
-use tokio::sync::{Notify, Semaphore, broadcast, mpsc, oneshot, watch};
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 
 /// Outgoing messages that wait for the client. When full the socket is closed as too slow.
 const OUTGOING_MAX: usize = 4_096;
@@ -110,9 +111,9 @@ struct Session<C> {
     /// Told when an answer found no room in time.
     too_slow: Arc<Notify>,
     subscriptions: BTreeMap<u64, Subscription>,
-    blocks: Option<broadcast::Receiver<BlockEvent>>,
-    transactions: Option<broadcast::Receiver<Transaction>>,
-    events: Option<broadcast::Receiver<ChainEvent>>,
+    blocks: Option<Listener<BlockEvent>>,
+    transactions: Option<Listener<Transaction>>,
+    events: Option<Listener<ChainEvent>>,
     keys: RandomState,
     ids: u64,
 }
@@ -165,11 +166,9 @@ pub(super) async fn run<C: Chain>(
 }
 
 /// The next event; never, while nobody subscribed.
-async fn next<T: Clone>(
-    events: &mut Option<broadcast::Receiver<T>>,
-) -> Result<T, broadcast::error::RecvError> {
+async fn next<T: Clone>(events: &mut Option<Listener<T>>) -> Result<T, Missed> {
     match events {
-        Some(events) => events.recv().await,
+        Some(events) => events.next().await,
         None => std::future::pending().await,
     }
 }
@@ -300,6 +299,11 @@ impl<C: Chain> Session<C> {
             Message::Binary(_) => return Err(TEXT_ONLY),
             Message::Close(_) => return Err(CLOSED),
         };
+        if text.len() > FREE_BYTES
+            && let Some(until) = self.client.read(text.len())
+        {
+            tokio::time::sleep_until(until.into()).await;
+        }
         let is_send = match Body::parse(text.as_bytes()) {
             Ok(Body::Single(entry)) => match Request::parse(entry) {
                 Ok(request) => match &*request.method {
@@ -375,10 +379,9 @@ impl<C: Chain> Session<C> {
             Source::Blocks => {
                 self.blocks.get_or_insert_with(|| self.ctx.feed.blocks());
             }
-            Source::Events if self.events.is_none() => {
-                self.events = self.ctx.chain.subscribe_events();
+            Source::Events => {
+                self.events.get_or_insert_with(|| self.ctx.feed.events());
             }
-            Source::Events => {}
         }
         self.ids += 1;
         let id = self.keys.hash_one(self.ids);
@@ -405,7 +408,7 @@ impl<C: Chain> Session<C> {
         Ok(removed)
     }
 
-    fn block(&self, event: Result<BlockEvent, broadcast::error::RecvError>) -> Result<(), Ending> {
+    fn block(&self, event: Result<BlockEvent, Missed>) -> Result<(), Ending> {
         match event.map_err(|_| BEHIND)? {
             BlockEvent::Added(block, header) => {
                 for (id, subscription) in &self.subscriptions {
@@ -448,7 +451,7 @@ impl<C: Chain> Session<C> {
     }
 
     /// Tells what was executed.
-    fn event(&self, event: Result<ChainEvent, broadcast::error::RecvError>) -> Result<(), Ending> {
+    fn event(&self, event: Result<ChainEvent, Missed>) -> Result<(), Ending> {
         let ChainEvent::MiniBlock(mini_block) = event.map_err(|_| BEHIND)? else { return Ok(()) };
         // Written once, however many subscriptions want it.
         let flashblock = LazyCell::new(|| serde_json::to_string(&Flashblock::from(&*mini_block)));
@@ -484,10 +487,7 @@ impl<C: Chain> Session<C> {
         Ok(())
     }
 
-    fn transaction(
-        &self,
-        event: Result<Transaction, broadcast::error::RecvError>,
-    ) -> Result<(), Ending> {
+    fn transaction(&self, event: Result<Transaction, Missed>) -> Result<(), Ending> {
         let transaction = event.map_err(|_| BEHIND)?;
         let written = Written::new(&transaction);
         for (id, subscription) in &self.subscriptions {

@@ -7,7 +7,7 @@
 //! is read to at its own pace, from the order log where need be. Not a subscription to state: that
 //! is eth_subscribe.
 
-use super::{chain::Chain, clients::Connected, context::RpcContext, server::Shared};
+use super::{chain::Chain, clients::Connected, context::RpcContext, relay::Missed, server::Shared};
 use crate::store::{
     chain::{ChainEvent, FollowError, Followed},
     log::Stage,
@@ -35,7 +35,7 @@ use serde_json::json;
 use std::{convert::Infallible, sync::Arc, time::Duration};
 use tokio::{
     runtime::Handle,
-    sync::{broadcast, mpsc, watch},
+    sync::{mpsc, watch},
 };
 
 /// Streams at once; one more answers 503. Each takes a task and one batch of events.
@@ -295,21 +295,20 @@ impl<C: Chain> Reader<C> {
     async fn run(mut self) {
         for _ in 0..LAGS_MAX {
             // In this order: what happens while the log is read is waiting then.
-            let Some(mut live) = self.ctx.chain.subscribe_events() else { return };
+            let mut live = self.ctx.feed.events();
             if !self.read_log().await {
                 return;
             }
             loop {
                 let event = tokio::select! {
-                    event = live.recv() => event,
+                    event = live.next() => event,
                     () = self.events.closed() => return,
                     _ = self.closing.changed() => return,
                 };
                 match event {
                     Ok(event) if !self.tell(&event).await => return,
                     Ok(_) => {}
-                    Err(broadcast::error::RecvError::Lagged(_)) => break,
-                    Err(broadcast::error::RecvError::Closed) => return,
+                    Err(Missed) => break,
                 }
             }
         }

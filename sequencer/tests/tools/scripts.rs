@@ -54,7 +54,10 @@ pub(crate) fn run(command: &mut Command, input: &str) -> Output {
     });
     let output = child.wait_with_output().unwrap();
     drop(done);
-    assert!(!guard.join().unwrap(), "{what}: no end within {PROGRAM_MAX:?}");
+    if guard.join().unwrap() {
+        let said = [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text));
+        panic!("{what}: no end within {PROGRAM_MAX:?}, after {}", said.join("\n"));
+    }
     output
 }
 

@@ -87,7 +87,11 @@ impl ChainStore {
                 view.open = Some(open);
                 return Ok(view);
             }
-            // Sealed in between.
+            // It is sealed, and this is the state after it; that it is closed is yet to be said.
+            if open.parent.number < view.block.number {
+                return Ok(view);
+            }
+            // Opened since, on a block that this view has not.
             view = self.view()?;
         }
         Err(ChainStoreError::Contended)

@@ -5,6 +5,8 @@ import { deployCounter, failure, input, l2Chain, l2Wallet, viem, watched } from 
 const counter = await deployCounter();
 const transport = viem.webSocket(input.l2.replace("http", "ws"), { reconnect: false });
 const socket = viem.createPublicClient({ chain: l2Chain, transport });
+// viem opens another socket for whoever asks while the first is being opened, and closes only one.
+await socket.getChainId();
 const blocks = watched(
   (onBlock, onError) => socket.watchBlocks({ onBlock, onError }),
   (seen) => seen.length === 3,

@@ -55,11 +55,7 @@ const timeout = 60_000;
 const receipt = await l2.sendRawTransactionSync({ serializedTransaction, timeout });
 assert.equal(receipt.status, "success");
 // It comes before the block is sealed, whose hash nobody knows until then.
-let again;
-while (!again) {
-  again = await l2.getTransactionReceipt({ hash: receipt.transactionHash }).catch(() => undefined);
-  await new Promise((resolve) => setTimeout(resolve, 50));
-}
+const again = await l2.waitForTransactionReceipt({ hash: receipt.transactionHash });
 assert.deepEqual({ ...receipt, blockHash: again.blockHash }, again, "and nothing else changes");
 const synchronous = await l2Wallet.sendTransactionSync({ to, value: 1n, timeout });
 assert.equal(synchronous.status, "success");
