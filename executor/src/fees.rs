@@ -298,6 +298,13 @@ impl FeeSchedule {
         self.l1_fee_wei(raw).saturating_add(self.operator_fee_wei(gas_limit))
     }
 
+    /// [`Self::extra_fee_wei`] of a signed transaction; zero where no fees are in force.
+    #[must_use]
+    pub fn extra_fee_under(fees: Option<&Self>, transaction: &Transaction) -> U256 {
+        let (raw, gas_limit) = (transaction.raw(), transaction.gas_limit());
+        fees.map_or(U256::ZERO, |fees| fees.extra_fee_wei(raw, gas_limit))
+    }
+
     /// [`Self::extra_fee_wei`] where the L1 data fee is known.
     pub(crate) fn extra_wei(&self, l1_wei: U256, gas: u64) -> U256 {
         l1_wei.saturating_add(self.operator_fee_wei(gas))

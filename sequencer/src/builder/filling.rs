@@ -9,7 +9,7 @@ use crate::{
     store::ChainView,
     txpool::{Pool, Terms},
 };
-use alloy::primitives::{Address, U256, map::B256Set};
+use alloy::primitives::{Address, map::B256Set};
 use batcher::format::{BLOCK_BYTES_MAX, Batch};
 use executor::{Changes, ExecuteError, Execution, FeeSchedule, Transaction};
 use std::{
@@ -176,10 +176,9 @@ impl<'b, 'v> Filling<'b, 'v> {
         let mut bytes = self.bytes;
         let count = BLOCK_TRANSACTIONS_MAX.saturating_sub(self.execution.included().0.len());
         let pool = self.pool();
-        let extra_fee_wei = |transaction: &Transaction| {
-            let (raw, gas_limit) = (transaction.raw(), transaction.gas_limit());
-            self.fees.map_or(U256::ZERO, |fees| fees.extra_fee_wei(raw, gas_limit))
-        };
+        let fees = self.fees.as_ref();
+        let extra_fee_wei =
+            |transaction: &Transaction| FeeSchedule::extra_fee_under(fees, transaction);
         let mut transactions: Vec<_> = pool
             .best(self.base_fee_wei, self.execution.gas_left(), Instant::now(), &extra_fee_wei)
             .filter(|transaction| !self.refused.contains(&transaction.hash()))

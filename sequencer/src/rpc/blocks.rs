@@ -12,7 +12,7 @@ use super::{
 use crate::store::chain::StoredBlock;
 use alloy::{
     eips::{BlockId, BlockNumberOrTag},
-    primitives::{B256, U64, U256},
+    primitives::{B256, U64},
 };
 use executor::{BlockEnv, FeeSchedule, Transaction};
 use std::time::Instant;
@@ -40,10 +40,8 @@ fn pending<C: Chain>(ctx: &RpcContext<C>) -> Result<(BlockEnv, Vec<Transaction>)
     let env = ctx.chain.pending_env()?;
     let base_fee_wei = env.base_fee_wei.unwrap_or(0);
     let fees = FeeSchedule::of_state(ctx.chain.rules(), &pending_view(ctx)?)?;
-    let extra_fee_wei = |transaction: &Transaction| {
-        let (raw, gas_limit) = (transaction.raw(), transaction.gas_limit());
-        fees.map_or(U256::ZERO, |fees| fees.extra_fee_wei(raw, gas_limit))
-    };
+    let extra_fee_wei =
+        |transaction: &Transaction| FeeSchedule::extra_fee_under(fees.as_ref(), transaction);
     let pool = ctx.pool();
     let best = pool
         .best(base_fee_wei, env.gas_limit, Instant::now(), &extra_fee_wei)

@@ -82,10 +82,8 @@ pub(super) fn explain<C: Chain>(
     let base_fee_wei = ctx.chain.pending_env()?.base_fee_wei.unwrap_or(0);
     // The pool first: what is mined between the two looks is then found in a block.
     let fees = FeeSchedule::of_state(ctx.chain.rules(), &pending_view(ctx)?)?;
-    let extra_fee_wei = |transaction: &Transaction| {
-        let (raw, gas_limit) = (transaction.raw(), transaction.gas_limit());
-        fees.map_or(U256::ZERO, |fees| fees.extra_fee_wei(raw, gas_limit))
-    };
+    let extra_fee_wei =
+        |transaction: &Transaction| FeeSchedule::extra_fee_under(fees.as_ref(), transaction);
     let explanation = ctx.pool().explain(&hash, base_fee_wei, Instant::now(), &extra_fee_wei);
     let included = included(ctx, hash)?;
     let Explanation { place, sender, events } = explanation;

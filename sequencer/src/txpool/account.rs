@@ -19,9 +19,7 @@ pub struct AccountState {
 impl AccountState {
     /// What a transaction of this account can cost beside gas limit x price + value, in wei.
     pub(super) fn extra_fee_wei(&self, transaction: &Transaction) -> U256 {
-        let extra =
-            |fees: FeeSchedule| fees.extra_fee_wei(transaction.raw(), transaction.gas_limit());
-        self.fees.map_or(U256::ZERO, extra)
+        FeeSchedule::extra_fee_under(self.fees.as_ref(), transaction)
     }
 
     /// Reads it; `fees` are those of the state ([`FeeSchedule::of_state`]).
