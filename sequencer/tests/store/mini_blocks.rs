@@ -6,7 +6,7 @@ use crate::{
     log_files::{Call, ENOSPC, Fault, FaultyFiles, Rule},
     rollup_chain::{caller, genesis, next_block, writer},
 };
-use alloy::primitives::U256;
+use alloy::primitives::{B256, U256};
 use executor::{BlockEnv, Changes, ExecutedBlock, Execution, Mode, Options, StateView};
 use sequencer::store::{
     ChainStore, ChainStoreError,
@@ -114,6 +114,38 @@ fn a_block_that_breaks_its_word_is_refused_until_that_is_retracted() {
     store.commit(&block).unwrap();
     drop(store);
     check(directory.path());
+}
+
+#[test]
+fn every_part_of_the_word_counts_before_a_restart_and_after_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path());
+    let block = next(&store);
+    begin(&store, &block, &[2, 3]);
+    let breaks: [fn(&mut ExecutedBlock); 5] = [
+        |block| block.header.timestamp += 1,
+        |block| block.header.mix_hash = B256::repeat_byte(9),
+        |block| block.transactions.truncate(2),
+        |block| block.transactions.swap(1, 2),
+        |block| block.receipts[2].cumulative_gas_used += 1,
+    ];
+    let refuses = |store: &ChainStore| {
+        for (index, change) in breaks.iter().enumerate() {
+            let mut broken = block.clone();
+            change(&mut broken);
+            let error = store.commit(&broken).unwrap_err();
+            let differs = matches!(error, ChainStoreError::DiffersFromMiniBlocks { number: 1 });
+            assert!(differs, "{index}: {error}");
+        }
+    };
+    refuses(&store);
+    drop(store);
+    let store = open(directory.path());
+    refuses(&store);
+    store.commit(&block).unwrap();
+    drop(store);
+    check(directory.path());
+    open(directory.path());
 }
 
 #[test]

@@ -9,7 +9,7 @@ use alloy::primitives::{
     Address, B256, U256,
     map::{AddressMap, B256Map, HashMap},
 };
-use executor::{Account, BlockEnv, Changes, Receipt, Transaction};
+use executor::{Account, BlockEnv, Changes, Header, Receipt, Transaction};
 use revm::bytecode::Bytecode;
 use std::sync::Arc;
 
@@ -87,7 +87,16 @@ impl Unsealed {
     /// Transactions in order.
     #[must_use]
     pub fn transactions(&self) -> Vec<Transaction> {
-        self.records.iter().flat_map(|(_, record)| &record.transactions).cloned().collect()
+        self.said().cloned().collect()
+    }
+
+    fn said(&self) -> impl Iterator<Item = &Transaction> {
+        self.records.iter().flat_map(|(_, record)| &record.transactions)
+    }
+
+    /// Whether a sealed block is what was said of it.
+    pub(super) fn is_kept_by(&self, block: Contents<'_>) -> bool {
+        keeps_word(block, self.opening, self.said(), self.receipts())
     }
 
     pub(super) fn receipts(&self) -> impl Iterator<Item = &Receipt> {
@@ -179,8 +188,11 @@ impl OpenBlock {
         self.mini_blocks.iter().flat_map(|mini_block| &mini_block.transactions)
     }
 
-    pub(super) fn receipts(&self) -> impl Iterator<Item = &Receipt> {
-        self.mini_blocks.iter().flat_map(|mini_block| &mini_block.receipts)
+    /// Whether a sealed block is what was said of it.
+    pub(super) fn is_kept_by(&self, block: Contents<'_>) -> bool {
+        let receipts = self.mini_blocks.iter().flat_map(|mini_block| &mini_block.receipts);
+        // Nothing is said before the first mini-block.
+        self.is_empty() || keeps_word(block, opening(&self.env), self.transactions(), receipts)
     }
 
     /// Where a transaction is: its mini-block, and its place there.
@@ -192,8 +204,7 @@ impl OpenBlock {
 
     /// Its first mini-block says what the block is.
     pub(super) fn opening(&self) -> Option<Opening> {
-        let BlockEnv { parent_hash, timestamp, prevrandao, .. } = *self.env;
-        self.is_empty().then_some(Opening { parent_hash, timestamp, prevrandao })
+        self.is_empty().then(|| opening(&self.env))
     }
 
     /// The block with one more mini-block, and what that left.
@@ -258,3 +269,30 @@ impl OpenBlock {
 
 /// Transactions, and one receipt each.
 pub(super) type Parts = (Vec<Transaction>, Vec<Receipt>);
+
+/// What of a sealed block its mini-blocks have said: header, transactions and receipts.
+pub(super) type Contents<'b> = (&'b Header, &'b [Transaction], &'b [Receipt]);
+
+fn opening(env: &BlockEnv) -> Opening {
+    let BlockEnv { parent_hash, timestamp, prevrandao, .. } = *env;
+    Opening { parent_hash, timestamp, prevrandao }
+}
+
+/// Whether a sealed block keeps the word of its mini-blocks, which people act on before it is there:
+/// it is the block that they opened, and begins with their transactions and receipts.
+fn keeps_word<'a>(
+    (header, transactions, receipts): Contents<'_>,
+    opening: Opening,
+    said: impl Iterator<Item = &'a Transaction>,
+    said_receipts: impl Iterator<Item = &'a Receipt>,
+) -> bool {
+    fn begins<'a, T: PartialEq + 'a>(all: &[T], mut first: impl Iterator<Item = &'a T>) -> bool {
+        let mut all = all.iter();
+        first.all(|item| all.next() == Some(item))
+    }
+    header.parent_hash == opening.parent_hash
+        && header.timestamp == opening.timestamp
+        && header.mix_hash == opening.prevrandao
+        && begins(transactions, said)
+        && begins(receipts, said_receipts)
+}

@@ -105,26 +105,13 @@ impl Preconfirmed {
         self.open.borrow().clone()
     }
 
-    /// Whether a sealed block is what was said of it before: its first transactions and receipts are
-    /// those of the mini-blocks, in the same environment.
+    /// Whether a sealed block is what was said of it before.
     pub(super) fn agrees(&self, block: &ExecutedBlock) -> bool {
-        fn begins<'a, T: PartialEq + 'a>(all: &[T], first: impl Iterator<Item = &'a T>) -> bool {
-            let mut all = all.iter();
-            first.into_iter().all(|item| all.next() == Some(item))
-        }
-        let agrees = |env: &BlockEnv| {
-            block.header.timestamp == env.timestamp && block.header.mix_hash == env.prevrandao
-        };
+        let contents = (&block.header, &block.transactions[..], &block.receipts[..]);
         if let Some(open) = self.open() {
-            return open.is_empty()
-                || agrees(&open.env)
-                    && begins(&block.transactions, open.transactions())
-                    && begins(&block.receipts, open.receipts());
+            return open.is_kept_by(contents);
         }
-        let Some(unsealed) = self.unsealed().clone() else { return true };
-        block.header.timestamp == unsealed.opening.timestamp
-            && begins(&block.transactions, unsealed.transactions().iter())
-            && begins(&block.receipts, unsealed.receipts())
+        self.unsealed().as_ref().is_none_or(|unsealed| unsealed.is_kept_by(contents))
     }
 }
 

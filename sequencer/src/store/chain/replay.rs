@@ -73,15 +73,6 @@ impl<'a> Replay<'a> {
         Ok(())
     }
 
-    /// A sealed block begins with what its mini-blocks said.
-    fn keeps_word(&self, block: &BlockRecord) -> bool {
-        self.unsealed.as_ref().is_none_or(|unsealed| {
-            block.header.timestamp == unsealed.opening.timestamp
-                && block.transactions.starts_with(&unsealed.transactions())
-                && unsealed.receipts().zip(&block.receipts).all(|(said, sealed)| said == sealed)
-        })
-    }
-
     fn head(&self) -> Head {
         self.blocks.last().map_or(self.folded.0, |block| block.head())
     }
@@ -97,10 +88,10 @@ impl<'a> Replay<'a> {
         if header.number != number || number != head.number + 1 || header.parent_hash != head.hash {
             return Err(Corruption::LogOrder { number, position, head: head.number }.into());
         }
-        if !self.keeps_word(&block) {
+        let contents = (header, &block.transactions[..], &block.receipts[..]);
+        if self.unsealed.take().is_some_and(|unsealed| !unsealed.is_kept_by(contents)) {
             return Err(Corruption::LogMiniBlocks { number, position }.into());
         }
-        self.unsealed = None;
         let root = header.state_root;
         let message_passer_root = self.roots.prepare(root, &block.diff)?;
         let message_passer_root =

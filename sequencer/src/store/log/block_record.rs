@@ -103,12 +103,7 @@ impl BlockRecord {
     /// # Errors
     /// [`BlockRecordError`] when the bytes are anything else.
     pub fn decode(bytes: &[u8]) -> Result<Self, BlockRecordError> {
-        let mut input = Input(bytes);
-        match input.byte() {
-            Some(VERSION) => {}
-            Some(version) => return Err(BlockRecordError::Version(version)),
-            None => return Err(BlockRecordError::Undecodable("version")),
-        }
+        let mut input = after_version(bytes, VERSION)?;
         let part = BlockRecordError::Undecodable;
         let header = header(&mut input).ok_or(part("header"))?;
         let transactions = transactions(&mut input).ok_or(part("transaction"))?;
@@ -121,6 +116,16 @@ impl BlockRecord {
         let hash = header.hash_slow();
         let diff = StateDiff { accounts, codes };
         Ok(Self { header, hash, transactions, receipts, diff })
+    }
+}
+
+/// What follows a record's version, which must be the known one.
+pub(super) fn after_version(bytes: &[u8], known: u8) -> Result<Input<'_>, BlockRecordError> {
+    let mut input = Input(bytes);
+    match input.byte() {
+        Some(version) if version == known => Ok(input),
+        Some(version) => Err(BlockRecordError::Version(version)),
+        None => Err(BlockRecordError::Undecodable("version")),
     }
 }
 

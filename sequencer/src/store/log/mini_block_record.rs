@@ -13,7 +13,9 @@
 //! executes the transactions again and compares the receipts.
 
 use super::{
-    block_record::{BlockRecordError, put_receipts, put_transactions, receipts, transactions},
+    block_record::{
+        BlockRecordError, after_version, put_receipts, put_transactions, receipts, transactions,
+    },
     bytes::{Input, put_u64},
 };
 use alloy::primitives::B256;
@@ -74,12 +76,7 @@ impl MiniBlockRecord {
     /// # Errors
     /// [`BlockRecordError`] when the bytes are anything else.
     pub fn decode(bytes: &[u8]) -> Result<Self, BlockRecordError> {
-        let mut input = Input(bytes);
-        match input.byte() {
-            Some(VERSION) => {}
-            Some(version) => return Err(BlockRecordError::Version(version)),
-            None => return Err(BlockRecordError::Undecodable("version")),
-        }
+        let mut input = after_version(bytes, VERSION)?;
         let part = BlockRecordError::Undecodable;
         let first_index = input.array().map(u32::from_le_bytes).ok_or(part("index"))?;
         let opening = match first_index {

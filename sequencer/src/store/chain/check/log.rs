@@ -208,10 +208,8 @@ impl<K: Access> Replay<'_, K> {
         let root = transactions_root(&block.transactions);
         same_hash("the transactions root", header.transactions_root, root)?;
         receipts_agree(header, &block.receipts)?;
-        if let Some(unsealed) = self.unsealed.take()
-            && !(block.transactions.starts_with(&unsealed.transactions())
-                && unsealed.receipts().zip(&block.receipts).all(|(said, sealed)| said == sealed))
-        {
+        let contents = (header, &block.transactions[..], &block.receipts[..]);
+        if self.unsealed.take().is_some_and(|unsealed| !unsealed.is_kept_by(contents)) {
             return Err(Problem::Stray("it differs from its mini-blocks").into());
         }
         self.changes(&block.diff)?;
