@@ -176,7 +176,10 @@ impl<C: Chain> Desk<C> {
                 return Err(count);
             }
         };
-        let Ok(fees) = FeeSchedule::of_state(self.chain.rules(), &view) else { return Err(count) };
+        let fees = FeeSchedule::of_state(self.chain.rules(), &view).map_err(|error| {
+            tracing::error!(%error, "the fees of the state could not be read");
+            count
+        })?;
         let known = recovered.into_iter().map(|submission| {
             let submission = submission?;
             let terms = submission.terms.as_ref();
