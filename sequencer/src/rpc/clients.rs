@@ -304,7 +304,7 @@ mod tests {
     #[test]
     fn long_bytes_are_read_at_a_rate_after_the_first() {
         let client = Client::new(ClientLimits::default(), Arc::default());
-        let second = LONG_BYTES_PER_SEC as usize;
+        let second = usize::try_from(LONG_BYTES_PER_SEC).unwrap();
         assert_eq!(client.read(second / 2), None);
         let later = Instant::now() + Duration::from_secs(1);
         assert!(client.read(2 * second).unwrap() > later, "a second and a half from here");
