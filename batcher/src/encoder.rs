@@ -8,8 +8,8 @@
 use crate::{
     derive::assembler::OpenChannel,
     format::{
-        BLOCK_BYTES_MAX, BLOCKS_MAX, Batch, CONTENT_BYTES_MAX, Channel, ChannelId, Frame,
-        TRANSACTIONS_MAX, channel::ChannelLimit, compress::Quality, frame::cut,
+        BLOCK_BYTES_MAX, BLOCKS_MAX, Batch, CONTENT_BYTES_MAX, CONTENT_HEAD_BYTES_MAX, Channel,
+        ChannelId, Frame, TRANSACTIONS_MAX, channel::ChannelLimit, compress::Quality, frame::cut,
     },
 };
 use alloy::primitives::{B256, Bytes};
@@ -231,7 +231,7 @@ impl Encoder {
             parent: self.tip,
             opened_at_secs: now_secs,
             batches: Vec::new(),
-            content_bytes: 0,
+            content_bytes: CONTENT_HEAD_BYTES_MAX,
             transactions: 0,
         });
         building.batches.push(batch);

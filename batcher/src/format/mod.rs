@@ -10,25 +10,34 @@
 
 pub mod batch;
 pub mod blob;
+mod calldata;
 pub mod channel;
+mod columns;
 pub mod compress;
 pub mod frame;
+mod number;
+mod table;
+mod transaction;
 pub mod varint;
 
 pub use batch::Batch;
 pub use channel::{Channel, ChannelId};
 pub use frame::Frame;
+pub use table::History;
 
-/// Version byte of a channel: row-wise batches under brotli.
+/// Version byte of a channel: batches as columns.
 pub const CHANNEL_VERSION: u8 = 1;
 /// Version byte of a frame.
 pub const FRAME_VERSION: u8 = 1;
 /// Codec byte of a channel: one brotli stream (RFC 7932, no large windows).
 pub const CODEC_BROTLI: u8 = 1;
 
-/// Most bytes of a channel's content, uncompressed. A reader on a small machine holds a channel in
-/// memory; more is refused before it is decompressed.
+/// Most bytes of a channel's columns, uncompressed and without signatures. A reader on a small machine
+/// holds a channel in memory; more is refused before it is decompressed.
 pub const CONTENT_BYTES_MAX: usize = 32 << 20;
+/// Most bytes of a channel's transactions together, as they come out: what a table names by its place
+/// is longer than the place.
+pub const RAW_BYTES_MAX: usize = CONTENT_BYTES_MAX;
 /// Most bytes of a whole channel, as reassembled from its frames: incompressible content of the
 /// largest size, brotli's overhead on it and the header. A frame that would exceed it ends the
 /// channel, which is dropped.
@@ -40,9 +49,11 @@ pub const FRAMES_MAX: u16 = 1_024;
 pub const BLOCKS_MAX: u32 = 65_535;
 /// Most transactions of a channel. The encoder closes a channel before it.
 pub const TRANSACTIONS_MAX: u32 = 1 << 20;
+/// Most bytes of the columns' lengths before them.
+pub const CONTENT_HEAD_BYTES_MAX: usize = 256;
 /// Most bytes that one L2 block may take in a channel: the block builder must stay below it, for a
-/// larger block could not be posted. Leaves room for the block's own numbers.
-pub const BLOCK_BYTES_MAX: usize = CONTENT_BYTES_MAX - 64;
+/// larger block could not be posted.
+pub const BLOCK_BYTES_MAX: usize = CONTENT_BYTES_MAX - CONTENT_HEAD_BYTES_MAX;
 /// Most bytes of a frame posted as calldata. geth's pool takes transactions of at most 128 KiB; this
 /// leaves room for the call and the signature.
 pub const CALLDATA_FRAME_BYTES_MAX: usize = 100_000;
@@ -99,6 +110,21 @@ pub enum Malformed {
     /// More than [`CHANNEL_BYTES_MAX`] bytes, or more than [`FRAMES_MAX`] frames.
     #[error("channel too long")]
     ChannelTooLong,
+    /// A number that is not in its form, or too large for its field.
+    #[error("number not in its form")]
+    Number,
+    /// A place of a table that has nothing.
+    #[error("nothing in this place of a table")]
+    Place,
+    /// A transaction of a kind that the columns do not have.
+    #[error("unknown kind of transaction")]
+    Kind,
+    /// An access list or a list of authorizations that does not decode.
+    #[error("list of a transaction")]
+    List,
+    /// The channel continues another than the accepted channel before it.
+    #[error("continues another history")]
+    History,
     /// The blobs are not the packing of any bytes.
     #[error("blob packing")]
     BlobPacking,

@@ -1,0 +1,227 @@
+//! Tables of what was said before: addresses, selectors, words. What is in one is named by its place.
+//!
+//! A channel begins with empty tables, or with those that the accepted channel before it left
+//! ([`History`]). Both sides fill them alike. Owns places, bounds and what is carried over; knows no
+//! transaction.
+
+use super::{
+    Malformed,
+    columns::{Column, Columns, Cursors},
+};
+use alloy::primitives::{B64, Keccak256};
+use std::{cmp::Ordering, collections::HashMap, sync::Arc};
+
+/// Places of a table: what a low and a high byte can name, less the code for "new". A full table stays
+/// as it is, and what is new is said in full each time.
+const PLACES_MAX: usize = 0xffff;
+/// Entries that a table carries over to the next channel: those used last. Half of all places, so
+/// that the next channel has room for what is new in it.
+const CARRIED_MAX: usize = 0x7fff;
+
+/// What has a place, and when it was last used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Entry<const N: usize> {
+    value: [u8; N],
+    /// Times it was said in this channel, and one if it was there before.
+    uses: u32,
+    /// Number of the channel in which it was said last.
+    channel: u32,
+}
+
+/// A table.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Table<const N: usize> {
+    entries: Vec<Entry<N>>,
+    /// Places by value; kept by whoever writes.
+    places: HashMap<[u8; N], usize>,
+    channel: u32,
+}
+
+impl<const N: usize> Table<N> {
+    fn continuing(carried: &[Entry<N>], channel: u32, writes: bool) -> Self {
+        let mut entries = carried.to_vec();
+        // It was worth its place before: once more is enough.
+        entries.iter_mut().for_each(|entry| entry.uses = 1);
+        let places = entries.iter().enumerate().map(|(place, entry)| (entry.value, place));
+        let places = if writes { places.collect() } else { HashMap::new() };
+        Self { entries, places, channel }
+    }
+
+    /// The place of a value; it was said once more.
+    pub(super) fn find(&mut self, value: &[u8; N]) -> Option<usize> {
+        let place = *self.places.get(value)?;
+        self.touch(place);
+        Some(place)
+    }
+
+    fn touch(&mut self, place: usize) {
+        if let Some(entry) = self.entries.get_mut(place) {
+            entry.uses = entry.uses.saturating_add(1);
+            entry.channel = self.channel;
+        }
+    }
+
+    /// What is in a place; it was said once more.
+    pub(super) fn get(&mut self, place: usize) -> Result<[u8; N], Malformed> {
+        let value = self.entries.get(place).ok_or(Malformed::Place)?.value;
+        self.touch(place);
+        Ok(value)
+    }
+
+    /// Gives a value that was read the next place, if there is one.
+    pub(super) fn learn(&mut self, value: [u8; N]) {
+        if self.entries.len() < PLACES_MAX {
+            self.entries.push(Entry { value, uses: 1, channel: self.channel });
+        }
+    }
+
+    /// Gives a value that was written the next place, if there is one.
+    pub(super) fn add(&mut self, value: [u8; N]) {
+        if self.entries.len() < PLACES_MAX {
+            self.places.insert(value, self.entries.len());
+        }
+        self.learn(value);
+    }
+
+    /// Says a value: its place and one, or zero and the value itself.
+    pub(super) fn put(&mut self, columns: &mut Columns, to: [Column; 3], value: [u8; N]) {
+        let [low, high, new] = to;
+        match self.find(&value) {
+            Some(place) => put_place(columns, [low, high], place + 1),
+            None => {
+                put_place(columns, [low, high], 0);
+                columns.bytes(new, &value);
+                self.add(value);
+            }
+        }
+    }
+
+    /// Reads what [`Self::put`] wrote.
+    pub(super) fn read(
+        &mut self,
+        cursors: &mut Cursors<'_>,
+        from: [Column; 3],
+    ) -> Result<[u8; N], Malformed> {
+        let [low, high, new] = from;
+        match get_place(cursors, [low, high])?.checked_sub(1) {
+            Some(place) => self.get(place),
+            None => {
+                let value = cursors.array(new)?;
+                self.learn(value);
+                Ok(value)
+            }
+        }
+    }
+
+    /// What the next channel begins with: `uses_min` is how often a value has to be said before it is
+    /// worth a place there.
+    fn carried(mut self, uses_min: u32) -> Vec<Entry<N>> {
+        self.entries.retain(|entry| entry.channel < self.channel || entry.uses >= uses_min);
+        if let Some(over) = self.entries.len().checked_sub(CARRIED_MAX + 1) {
+            let mut ages: Vec<u32> = self.entries.iter().map(|entry| entry.channel).collect();
+            ages.sort_unstable();
+            let youngest = ages[over];
+            let mut of_its_age = over + 1 - ages.partition_point(|age| *age < youngest);
+            // Those of the same age go in the order of their places.
+            self.entries.retain(|entry| match entry.channel.cmp(&youngest) {
+                Ordering::Less => false,
+                Ordering::Equal => {
+                    of_its_age.checked_sub(1).map(|left| of_its_age = left).is_none()
+                }
+                Ordering::Greater => true,
+            });
+        }
+        self.entries
+    }
+}
+
+/// Writes a place: its low byte and its high byte apart, because the high ones are alike.
+pub(super) fn put_place(columns: &mut Columns, [low, high]: [Column; 2], place: usize) {
+    let [low_byte, high_byte, ..] = place.to_le_bytes();
+    columns.byte(low, low_byte);
+    columns.byte(high, high_byte);
+}
+
+/// Reads a place.
+pub(super) fn get_place(
+    cursors: &mut Cursors<'_>,
+    [low, high]: [Column; 2],
+) -> Result<usize, Malformed> {
+    Ok(usize::from(u16::from_le_bytes([cursors.byte(low)?, cursors.byte(high)?])))
+}
+
+/// The tables of one channel.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Tables {
+    pub(super) addresses: Table<20>,
+    pub(super) selectors: Table<4>,
+    pub(super) words: Table<32>,
+}
+
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Carried {
+    channels: u32,
+    addresses: Vec<Entry<20>>,
+    selectors: Vec<Entry<4>>,
+    words: Vec<Entry<32>>,
+}
+
+/// What a channel may take as said already: the tables that accepted channels left, as long as each
+/// continued the one before. Cloning is cheap.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct History(Arc<Carried>);
+
+impl History {
+    /// Whether nothing was said yet: a channel that begins with this is *fresh*.
+    #[must_use]
+    pub fn is_fresh(&self) -> bool {
+        self.0.channels == 0
+    }
+
+    /// Channels since the last fresh one, that included.
+    #[must_use]
+    pub fn channels(&self) -> u32 {
+        self.0.channels
+    }
+
+    /// First bytes of the keccak-256 of all entries: two histories with the same are the same.
+    #[must_use]
+    pub fn digest(&self) -> B64 {
+        let mut hasher = Keccak256::new();
+        hasher.update(self.0.channels.to_be_bytes());
+        digest_table(&mut hasher, &self.0.addresses);
+        digest_table(&mut hasher, &self.0.selectors);
+        digest_table(&mut hasher, &self.0.words);
+        B64::from_slice(&hasher.finalize()[..8])
+    }
+
+    /// The tables of a channel that continues this.
+    pub(super) fn tables(&self, writes: bool) -> Tables {
+        let channel = self.0.channels.saturating_add(1);
+        Tables {
+            addresses: Table::continuing(&self.0.addresses, channel, writes),
+            selectors: Table::continuing(&self.0.selectors, channel, writes),
+            words: Table::continuing(&self.0.words, channel, writes),
+        }
+    }
+
+    /// What a channel leaves, by its tables at its end.
+    pub(super) fn after(tables: Tables) -> Self {
+        let channels = tables.addresses.channel;
+        Self(Arc::new(Carried {
+            channels,
+            addresses: tables.addresses.carried(1),
+            selectors: tables.selectors.carried(1),
+            // Most words are amounts, said once and never again.
+            words: tables.words.carried(2),
+        }))
+    }
+}
+
+fn digest_table<const N: usize>(hasher: &mut Keccak256, entries: &[Entry<N>]) {
+    hasher.update((entries.len() as u64).to_be_bytes());
+    for entry in entries {
+        hasher.update(entry.value);
+        hasher.update(entry.channel.to_be_bytes());
+    }
+}
