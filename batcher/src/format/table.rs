@@ -22,8 +22,6 @@ const CARRIED_MAX: usize = 0x7fff;
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Entry<const N: usize> {
     value: [u8; N],
-    /// Times it was said in this channel, and one if it was there before.
-    uses: u32,
     /// Number of the channel in which it was said last.
     channel: u32,
 }
@@ -39,15 +37,13 @@ pub(super) struct Table<const N: usize> {
 
 impl<const N: usize> Table<N> {
     fn continuing(carried: &[Entry<N>], channel: u32, writes: bool) -> Self {
-        let mut entries = carried.to_vec();
-        // It was worth its place before: once more is enough.
-        entries.iter_mut().for_each(|entry| entry.uses = 1);
+        let entries = carried.to_vec();
         let places = entries.iter().enumerate().map(|(place, entry)| (entry.value, place));
         let places = if writes { places.collect() } else { HashMap::new() };
         Self { entries, places, channel }
     }
 
-    /// The place of a value; it was said once more.
+    /// The place of a value; it was said again.
     pub(super) fn find(&mut self, value: &[u8; N]) -> Option<usize> {
         let place = *self.places.get(value)?;
         self.touch(place);
@@ -56,12 +52,11 @@ impl<const N: usize> Table<N> {
 
     fn touch(&mut self, place: usize) {
         if let Some(entry) = self.entries.get_mut(place) {
-            entry.uses = entry.uses.saturating_add(1);
             entry.channel = self.channel;
         }
     }
 
-    /// What is in a place; it was said once more.
+    /// What is in a place; it was said again.
     pub(super) fn get(&mut self, place: usize) -> Result<[u8; N], Malformed> {
         let value = self.entries.get(place).ok_or(Malformed::Place)?.value;
         self.touch(place);
@@ -71,7 +66,7 @@ impl<const N: usize> Table<N> {
     /// Gives a value that was read the next place, if there is one.
     pub(super) fn learn(&mut self, value: [u8; N]) {
         if self.entries.len() < PLACES_MAX {
-            self.entries.push(Entry { value, uses: 1, channel: self.channel });
+            self.entries.push(Entry { value, channel: self.channel });
         }
     }
 
@@ -113,10 +108,8 @@ impl<const N: usize> Table<N> {
         }
     }
 
-    /// What the next channel begins with: `uses_min` is how often a value has to be said before it is
-    /// worth a place there.
-    fn carried(mut self, uses_min: u32) -> Vec<Entry<N>> {
-        self.entries.retain(|entry| entry.channel < self.channel || entry.uses >= uses_min);
+    /// What the next channel begins with.
+    fn carried(mut self) -> Vec<Entry<N>> {
         if let Some(over) = self.entries.len().checked_sub(CARRIED_MAX + 1) {
             let mut ages: Vec<u32> = self.entries.iter().map(|entry| entry.channel).collect();
             ages.sort_unstable();
@@ -210,10 +203,9 @@ impl History {
         let channels = tables.addresses.channel;
         Self(Arc::new(Carried {
             channels,
-            addresses: tables.addresses.carried(1),
-            selectors: tables.selectors.carried(1),
-            // Most words are amounts, said once and never again.
-            words: tables.words.carried(2),
+            addresses: tables.addresses.carried(),
+            selectors: tables.selectors.carried(),
+            words: tables.words.carried(),
         }))
     }
 }
