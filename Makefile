@@ -13,18 +13,19 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup run build test test-contracts lint bench bench-executor bench-state bench-abuse clean check-tools toolchain postgres hardhat
+.PHONY: help setup run build test test-contracts lint bench bench-executor bench-state bench-batch bench-abuse clean check-tools toolchain postgres hardhat
 
 WEFT_DATA ?= ../shared/data
 override WEFT_DATA := $(abspath $(WEFT_DATA))
 WEFT_SKIP_LOG := $(CURDIR)/target/skipped.log
 export WEFT_DATA WEFT_SKIP_LOG
 
-# Arguments for `make run` and the benchmarks (STORE_ARGS for the store's, ABUSE_ARGS for the floods), and flags for every cargo
-# build (.ci/run passes --locked).
+# Arguments for `make run` and the benchmarks (STORE_ARGS for the store's, BATCH_ARGS for the
+# batches', ABUSE_ARGS for the floods), and flags for every cargo build (.ci/run passes --locked).
 RUN_ARGS ?=
 BENCH_ARGS ?=
 STORE_ARGS ?=
+BATCH_ARGS ?=
 ABUSE_ARGS ?=
 CARGO_FLAGS ?=
 
@@ -85,7 +86,7 @@ lint: setup ## Check formatting, clippy and the documentation; a warning is an e
 	cargo clippy --workspace --all-targets $(CARGO_FLAGS) -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps $(CARGO_FLAGS)
 
-bench: bench-executor bench-state ## Run every benchmark
+bench: bench-executor bench-state bench-batch ## Run every benchmark
 
 bench-executor: check-tools toolchain ## Measure the executor in every mode (BENCH_ARGS="--help" says what can be chosen)
 	cargo run --release $(CARGO_FLAGS) -p executor --example bench -- $(BENCH_ARGS)
@@ -93,6 +94,9 @@ bench-executor: check-tools toolchain ## Measure the executor in every mode (BEN
 bench-state: check-tools toolchain ## Measure the state root (BENCH_ARGS="--help"), then the store (STORE_ARGS="--help")
 	cargo run --release $(CARGO_FLAGS) -p executor --example bench_state -- $(BENCH_ARGS)
 	cargo run --release $(CARGO_FLAGS) -p sequencer --example bench_store -- $(STORE_ARGS)
+
+bench-batch: check-tools toolchain ## Measure bytes and time per transaction in a batch (BATCH_ARGS="--help")
+	cargo run --release $(CARGO_FLAGS) -p batcher --example bench_batch -- $(BATCH_ARGS)
 
 bench-abuse: check-tools toolchain $(NODE_STAMP) ## Measure sends beside floods of JSON-RPC from 200 sockets (ABUSE_ARGS="--help")
 	cargo build --release $(CARGO_FLAGS) --bin sequencer
