@@ -1,14 +1,17 @@
 //! The ways to write blocks that are compared. To add one, add a value to [`CODECS`] and the
 //! [`Coder`] that its `open` makes.
 
-use crate::{data::DataSet, span};
+use crate::{
+    data::{Block, DataSet},
+    span,
+};
 use alloy::{
     consensus::TxEnvelope,
     eips::Decodable2718,
     primitives::{B256, Bytes},
 };
 use anyhow::{Context, Result, ensure};
-use batcher::format::{Channel, compress::Quality};
+use batcher::format::{Channel, History, compress::Quality};
 use brotli::enc::BrotliEncoderParams;
 
 /// Blocks of raw transactions, as every codec must give them back.
@@ -44,6 +47,7 @@ pub(crate) trait Coder {
 }
 
 const WHOLE: &[Part] = &[Part::Whole];
+const HALF: &[Part] = &[Part::SecondHalf];
 const BOTH: &[Part] = &[Part::Whole, Part::SecondHalf];
 
 /// Name of the codec that the others are compared with.
@@ -53,6 +57,7 @@ pub(crate) const REFERENCE: &str = "span-br10";
 pub(crate) const CODECS: &[Codec] = &[
     Codec { name: "ours", quality: 10, parts: BOTH, open: ours },
     Codec { name: "ours", quality: 5, parts: BOTH, open: ours },
+    Codec { name: "ours-history", quality: 10, parts: HALF, open: ours_after },
     Codec { name: REFERENCE, quality: 10, parts: BOTH, open: span },
     Codec { name: "raw-br11", quality: 11, parts: WHOLE, open: raw },
 ];
@@ -66,27 +71,44 @@ impl Codec {
 /// What the node posts.
 struct Ours {
     channel: Channel,
+    /// What the channels before it left.
+    history: History,
     quality: Quality,
 }
 
-fn ours(data: &DataSet, quality: u8) -> Result<Box<dyn Coder>> {
-    let first_block = data.blocks.first().context("no blocks")?.number;
-    let channel = Channel {
-        chain_id: data.chain_id,
-        first_block,
+fn channel(chain_id: u64, blocks: &[Block]) -> Result<Channel> {
+    Ok(Channel {
+        chain_id,
+        first_block: blocks.first().context("no blocks")?.number,
         parent_hash: B256::repeat_byte(0x77),
-        batches: data.blocks.iter().map(crate::data::Block::batch).collect(),
+        batches: blocks.iter().map(Block::batch).collect(),
+    })
+}
+
+fn ours(data: &DataSet, quality: u8) -> Result<Box<dyn Coder>> {
+    let channel = channel(data.chain_id, &data.blocks)?;
+    Ok(Box::new(Ours { channel, history: History::default(), quality: Quality::new(quality) }))
+}
+
+fn ours_after(data: &DataSet, quality: u8) -> Result<Box<dyn Coder>> {
+    let history = match &*data.before {
+        [] => History::default(),
+        before => {
+            let before = channel(data.chain_id, before)?;
+            before.encode_after(&History::default(), Quality::FAST)?.1
+        }
     };
-    Ok(Box::new(Ours { channel, quality: Quality::new(quality) }))
+    let channel = channel(data.chain_id, &data.blocks)?;
+    Ok(Box::new(Ours { channel, history, quality: Quality::new(quality) }))
 }
 
 impl Coder for Ours {
     fn encode(&self) -> Result<Vec<u8>> {
-        Ok(self.channel.encode(self.quality)?)
+        Ok(self.channel.encode_after(&self.history, self.quality)?.0)
     }
 
     fn decode(&self, encoded: &[u8]) -> Result<Transactions> {
-        let channel = Channel::decode(encoded)?;
+        let (channel, _) = Channel::decode_after(encoded, &self.history)?;
         // The rest of it, too: times and origins are paid for.
         ensure!(channel == self.channel, "another channel comes back");
         Ok(channel.batches.into_iter().map(|batch| batch.transactions).collect())
@@ -95,7 +117,7 @@ impl Coder for Ours {
 
 /// OP's span batch.
 struct Span {
-    blocks: Vec<crate::data::Block>,
+    blocks: Vec<Block>,
     chain_id: u64,
     quality: u8,
 }

@@ -29,7 +29,6 @@ pub(crate) struct DataSet {
     pub(crate) name: String,
     pub(crate) chain_id: u64,
     /// Blocks that L1 had before, for a codec with history; not encoded.
-    #[allow(dead_code, reason = "no codec of today has history")]
     pub(crate) before: Vec<Block>,
     pub(crate) blocks: Vec<Block>,
     /// Transactions with blobs, which are in no block here.

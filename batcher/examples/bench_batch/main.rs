@@ -45,6 +45,7 @@ data
 
 codecs
   ours         the channel as the node posts it, header and checksum included
+  ours-history the same, continuing the channel that carried the first half
   span-br10    the layout of OP's span batch under brotli 10. It carries no timestamps: there they
                follow from a fixed block time.
   raw-br11     the transactions one after the other under brotli 11: no format at all. What splits
