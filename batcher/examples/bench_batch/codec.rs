@@ -13,6 +13,7 @@ use alloy::{
 use anyhow::{Context, Result, ensure};
 use batcher::format::{Channel, History, compress::Quality};
 use brotli::enc::BrotliEncoderParams;
+use executor::Transaction;
 
 /// Blocks of raw transactions, as every codec must give them back.
 pub(crate) type Transactions = Vec<Vec<Bytes>>;
@@ -95,7 +96,10 @@ fn ours_after(data: &DataSet, quality: u8) -> Result<Box<dyn Coder>> {
         [] => History::default(),
         before => {
             let before = channel(data.chain_id, before)?;
-            before.encode_after(&History::default(), Quality::FAST)?.1
+            let (_, history) = before.encode_after(&History::default(), Quality::FAST)?;
+            let all = before.batches.iter().flat_map(|batch| &batch.transactions);
+            let senders = all.map(|raw| Ok(Transaction::decode_signed(raw.clone())?.sender()));
+            history.with_senders(senders.collect::<Result<Vec<_>>>()?)
         }
     };
     let channel = channel(data.chain_id, &data.blocks)?;

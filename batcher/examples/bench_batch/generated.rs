@@ -27,7 +27,7 @@ const BLOCK_SEC: u64 = 2;
 const FIRST_TIMESTAMP: u64 = 1_750_000_000;
 /// People there are, for each transaction. Sending and receiving is skewed: an eighth of them do half
 /// of it.
-const PEOPLE_PER_TRANSACTION: usize = 3;
+const PEOPLE_PER_TRANSACTION: usize = 1;
 const TOKENS: u64 = 8;
 const POOLS: u64 = 20;
 /// Wei of a gwei.

@@ -100,7 +100,8 @@ pub(super) fn get(cursors: &mut Cursors<'_>, tables: &mut Tables) -> Result<Vec<
 fn is_words(body: &[u8]) -> bool {
     let (words, _) = body.as_chunks::<WORD>();
     let padded = words.iter().filter(|word| word[0] == 0 || word[WORD - 1] == 0).count();
-    !words.is_empty() && padded * 3 >= words.len()
+    !words.is_empty()
+        && if words.len() > 512 { padded * 4 >= words.len() * 3 } else { padded * 3 >= words.len() }
 }
 
 fn get_flag(cursors: &mut Cursors<'_>, column: Column) -> Result<bool, Malformed> {

@@ -8,7 +8,7 @@ use super::{
     Malformed,
     columns::{Column, Columns, Cursors},
 };
-use alloy::primitives::{B64, Keccak256};
+use alloy::primitives::{Address, B64, Keccak256};
 use std::{cmp::Ordering, collections::HashMap, sync::Arc};
 
 /// Places of a table: what a low and a high byte can name, less the code for "new". A full table stays
@@ -186,6 +186,25 @@ impl History {
         digest_table(&mut hasher, &self.0.selectors);
         digest_table(&mut hasher, &self.0.words);
         B64::from_slice(&hasher.finalize()[..8])
+    }
+
+    /// With the senders of the channel that left this, in the order of its transactions. They are not in
+    /// its bytes, but whoever executes it knows them, and who has sent is likely to receive.
+    #[must_use]
+    pub fn with_senders(&self, senders: impl IntoIterator<Item = Address>) -> Self {
+        let Carried { channels, addresses, selectors, words } = &*self.0;
+        let mut table = Table::continuing(addresses, *channels, true);
+        for sender in senders {
+            if table.find(&sender.0).is_none() {
+                table.add(sender.into_array());
+            }
+        }
+        Self(Arc::new(Carried {
+            channels: *channels,
+            addresses: table.carried(),
+            selectors: selectors.clone(),
+            words: words.clone(),
+        }))
     }
 
     /// The tables of a channel that continues this.
