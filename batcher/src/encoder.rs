@@ -91,8 +91,12 @@ pub struct EncoderConfig {
     /// Age in seconds of a channel's first block, by the caller's clock, at which it closes: the
     /// longest that a block waits to be posted when there is little traffic.
     pub age_secs_max: u64,
-    /// Compression.
+    /// Compression of what is posted as it comes.
     pub quality: Quality,
+    /// Compression while more than `backlog_blocks_max` blocks wait to be taken.
+    pub backlog_quality: Quality,
+    /// Blocks that may wait before speed counts more than size.
+    pub backlog_blocks_max: u64,
 }
 
 /// A block is not taken.
@@ -162,6 +166,8 @@ pub struct Encoder {
     config: EncoderConfig,
     /// Last block taken.
     tip: BlockId,
+    /// Height of the chain that blocks are offered from, as last heard.
+    head: u64,
     building: Option<Building>,
     /// Unconfirmed frames in order; the first `taken` have been handed out.
     queue: VecDeque<Submission>,
@@ -177,6 +183,7 @@ impl Encoder {
         Self {
             config,
             tip,
+            head: tip.number,
             building: None,
             queue: VecDeque::new(),
             taken: 0,
@@ -189,6 +196,23 @@ impl Encoder {
     #[must_use]
     pub fn tip(&self) -> BlockId {
         self.tip
+    }
+
+    /// Hears how high the chain is that blocks are offered from: how far this is behind decides how hard
+    /// it compresses. A channel that was posted in part and is encoded again, after a restart, may get
+    /// other bytes for it; then what is on L1 of it is given up.
+    pub fn observe_head(&mut self, number: u64) {
+        self.head = number;
+    }
+
+    /// How hard the next channel is compressed.
+    #[must_use]
+    pub fn quality(&self) -> Quality {
+        let waiting = self.head.saturating_sub(self.tip.number);
+        match waiting > self.config.backlog_blocks_max {
+            true => self.config.backlog_quality,
+            false => self.config.quality,
+        }
     }
 
     /// Unconfirmed frames.
@@ -285,7 +309,7 @@ impl Encoder {
 
     /// The frames of a channel, once they are seen to read back.
     fn encode(&self, channel: &Channel) -> Option<Vec<Frame>> {
-        let bytes = channel.encode(self.config.quality).map_err(|ChannelLimit(_)| ()).ok()?;
+        let bytes = channel.encode(self.quality()).map_err(|ChannelLimit(_)| ()).ok()?;
         if Channel::decode(&bytes).ok()? != *channel {
             return None;
         }

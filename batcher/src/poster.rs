@@ -37,6 +37,10 @@ const CALLDATA_BYTE_GAS: u64 = 40;
 /// Blocks offered to the encoder in one step: bounds a step's work after a long pause.
 const BLOCKS_PER_STEP_MAX: u32 = 4_096;
 
+/// Blocks that may wait for the encoder before it compresses for speed. A minute of blocks; a poster
+/// that keeps up takes a few at a time.
+const BACKLOG_BLOCKS_MAX: u64 = 240;
+
 /// What carries the frames.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum DataAvailability {
@@ -68,7 +72,9 @@ impl DataAvailability {
             target_bytes: frame_bytes_max / 100 * 95,
             blocks_max: crate::format::BLOCKS_MAX,
             age_secs_max,
-            quality: Quality::default(),
+            quality: Quality::DENSE,
+            backlog_quality: Quality::FAST,
+            backlog_blocks_max: BACKLOG_BLOCKS_MAX,
         }
     }
 }
@@ -110,6 +116,9 @@ pub enum PostError {
     /// While encoding.
     #[error(transparent)]
     Encode(#[from] EncodeError),
+    /// The encoder panicked.
+    #[error("the encoder stopped")]
+    EncoderStopped,
     /// The L2 chain is built on an L1 block that was reorganised out: the node has to rebuild.
     #[error("L2 block {0} has an L1 origin that is not canonical")]
     StaleOrigin(u64),
@@ -172,6 +181,7 @@ impl PostError {
             | Self::StaleOrigin(_)
             | Self::Encode(EncodeError::NotNext { .. }) => Action::Reset,
             Self::Track(TrackError::DeepReorg(_))
+            | Self::EncoderStopped
             | Self::NotSequencer { .. }
             | Self::Encode(
                 EncodeError::NoAttributes(_)
@@ -346,7 +356,12 @@ impl Poster {
                 break;
             }
             let Some(block) = self.source.block(number).await? else { break };
-            match self.encoder.add_block(&block, now_secs) {
+            let height = head.number;
+            let added = self.encode(move |encoder| {
+                encoder.observe_head(height);
+                encoder.add_block(&block, now_secs)
+            });
+            match added.await? {
                 Ok(()) => {}
                 Err(EncodeError::Full) => break,
                 Err(error @ EncodeError::NotNext { .. }) => {
@@ -358,7 +373,23 @@ impl Poster {
                 Err(error) => return Err(error.into()),
             }
         }
-        Ok(self.encoder.step(now_secs)?)
+        Ok(self.encode(move |encoder| encoder.step(now_secs)).await??)
+    }
+
+    /// Lets the encoder work on a thread where it holds nobody up: a channel takes up to a second.
+    async fn encode<T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce(&mut Encoder) -> T + Send + 'static,
+    ) -> Result<T, PostError> {
+        let idle = Encoder::new(self.config.encoder, self.tracker.safe_head().block);
+        let mut encoder = std::mem::replace(&mut self.encoder, idle);
+        let working = tokio::task::spawn_blocking(move || {
+            let done = work(&mut encoder);
+            (encoder, done)
+        });
+        let (encoder, done) = working.await.map_err(|_| PostError::EncoderStopped)?;
+        self.encoder = encoder;
+        Ok(done)
     }
 
     async fn post(&mut self, append: AppendPurpose) -> Result<Progress, PostError> {

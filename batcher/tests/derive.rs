@@ -70,7 +70,9 @@ fn encode(blocks: &[SourceBlock], frame_bytes_max: usize, blocks_max: u32) -> Ve
         target_bytes: 1 << 20,
         blocks_max,
         age_secs_max: 1 << 30,
-        quality: Quality::FAST,
+        quality: Quality::DENSE,
+        backlog_quality: Quality::FAST,
+        backlog_blocks_max: 2,
     };
     let mut encoder = Encoder::new(config, blocks[0].id());
     let mut frames = Vec::new();

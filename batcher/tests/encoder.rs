@@ -14,7 +14,9 @@ fn config() -> EncoderConfig {
         target_bytes: 3_800,
         blocks_max: 5,
         age_secs_max: 60,
-        quality: Quality::FAST,
+        quality: Quality::DENSE,
+        backlog_quality: Quality::FAST,
+        backlog_blocks_max: 2,
     }
 }
 
@@ -47,6 +49,22 @@ fn a_channel_closes_by_block_count() {
     assert_eq!(encoder.next_submission(), None);
     encoder.add_block(&blocks[6], 0).unwrap();
     assert_eq!(encoder.building_blocks(), 1);
+}
+
+#[test]
+fn a_backlog_is_compressed_for_speed() {
+    let blocks = blocks(10, 3);
+    let mut encoder = encoder(&blocks);
+    let mut sizes = Vec::new();
+    for (block, head) in blocks[1..].iter().zip([12, 12, 12, 12, 12, 10, 10, 10, 10, 10]) {
+        encoder.observe_head(head);
+        encoder.add_block(block, 0).unwrap();
+        let behind = head - block.header.number > 2;
+        let quality = if behind { Quality::FAST } else { Quality::DENSE };
+        assert_eq!(encoder.quality(), quality, "{}", block.header.number);
+        sizes.extend(encoder.next_submission().map(|submission| submission.frame.len()));
+    }
+    assert_eq!(sizes.len(), 2);
 }
 
 #[test]

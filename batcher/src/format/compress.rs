@@ -18,21 +18,16 @@ const PIECE_BYTES: usize = 64 << 10;
 pub struct Quality(u8);
 
 impl Quality {
-    /// 48 MB/s on one core: the default.
+    /// Some 30 times as fast as [`Self::DENSE`]; for a backlog.
     pub const FAST: Self = Self(5);
-    /// 1.1 MB/s on one core, some 5 to 10 % smaller.
+    /// 1 to 3 % smaller as posted, signatures included: 5,000 to 60,000 transactions a second on one
+    /// core. Nothing is gained above it.
     pub const DENSE: Self = Self(10);
 
     /// Brotli quality `level`, capped at its highest, 11.
     #[must_use]
     pub fn new(level: u8) -> Self {
         Self(level.min(11))
-    }
-}
-
-impl Default for Quality {
-    fn default() -> Self {
-        Self::FAST
     }
 }
 
