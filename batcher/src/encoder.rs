@@ -6,6 +6,7 @@
 //! [`Encoder::confirm`] and [`Encoder::requeue`].
 
 use crate::{
+    carrier::target_bytes,
     derive::assembler::OpenChannel,
     format::{
         BLOCK_BYTES_MAX, BLOCKS_MAX, Batch, CONTENT_BYTES_MAX, CONTENT_HEAD_BYTES_MAX, Channel,
@@ -203,6 +204,12 @@ impl Encoder {
     /// other bytes for it; then what is on L1 of it is given up.
     pub fn observe_head(&mut self, number: u64) {
         self.head = number;
+    }
+
+    /// Channels that close from now on fill frames of another length: what carries them has changed.
+    pub fn fill_frames_of(&mut self, frame_bytes_max: usize) {
+        self.config.frame_bytes_max = frame_bytes_max;
+        self.config.target_bytes = target_bytes(frame_bytes_max);
     }
 
     /// How hard the next channel is compressed.

@@ -9,8 +9,11 @@
 //! Does not seal blocks and does not propose outputs.
 
 use crate::{
+    carrier::{
+        APPEND_BLOBS_GAS, APPEND_CALLDATA_GAS, CALLDATA_BYTE_GAS, Carrier, DataAvailability,
+    },
     encoder::{BlockId, EncodeError, Encoder, EncoderConfig, SourceBlock, Submission},
-    format::{CALLDATA_FRAME_BYTES_MAX, blob, compress::Quality},
+    format::blob,
     l1::{InboxPosition, L1Error},
     source::{BlockSource, SourceError},
     tracker::{SafeHead, TrackError, Tracker},
@@ -28,56 +31,8 @@ use std::{
 };
 use tokio::sync::watch;
 
-/// Gas of an append with six blobs, measured at most 95,890, with room for dearer storage.
-const APPEND_BLOBS_GAS: u64 = 250_000;
-/// Gas of an append as calldata besides its bytes.
-const APPEND_CALLDATA_GAS: u64 = 250_000;
-/// Highest price of a calldata byte (EIP-7623), in gas.
-const CALLDATA_BYTE_GAS: u64 = 40;
 /// Blocks offered to the encoder in one step: bounds a step's work after a long pause.
 const BLOCKS_PER_STEP_MAX: u32 = 4_096;
-
-/// Blocks that may wait for the encoder before it compresses for speed. A minute of blocks; a poster
-/// that keeps up takes a few at a time.
-const BACKLOG_BLOCKS_MAX: u64 = 240;
-
-/// What carries the frames.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum DataAvailability {
-    /// Blobs (EIP-4844).
-    #[default]
-    Blob,
-    /// Calldata of the appending transaction.
-    Calldata,
-}
-
-impl DataAvailability {
-    /// Most bytes of one frame.
-    #[must_use]
-    pub fn frame_bytes_max(self) -> usize {
-        match self {
-            Self::Blob => blob::BLOB_FRAME_BYTES_MAX,
-            Self::Calldata => CALLDATA_FRAME_BYTES_MAX,
-        }
-    }
-
-    /// Encoder settings that fill the carrier: a channel is one frame unless it compresses worse
-    /// than the one before, and no block waits longer than `age_secs_max`.
-    #[must_use]
-    pub fn encoder_config(self, chain_id: u64, age_secs_max: u64) -> EncoderConfig {
-        let frame_bytes_max = self.frame_bytes_max();
-        EncoderConfig {
-            chain_id,
-            frame_bytes_max,
-            target_bytes: frame_bytes_max / 100 * 95,
-            blocks_max: crate::format::BLOCKS_MAX,
-            age_secs_max,
-            quality: Quality::DENSE,
-            backlog_quality: Quality::FAST,
-            backlog_blocks_max: BACKLOG_BLOCKS_MAX,
-        }
-    }
-}
 
 /// How blocks are posted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -161,7 +116,9 @@ impl TxError {
     pub fn action(&self) -> Action {
         match self {
             Self::L1(error) => error.action(),
-            Self::FeesAboveCaps | Self::Signer(_) | Self::StillOpen => Action::Retry,
+            Self::FeesAboveCaps | Self::Unfunded(_) | Self::Signer(_) | Self::StillOpen => {
+                Action::Retry
+            }
             Self::Store(_) | Self::Refused(_) => Action::Halt,
         }
     }
@@ -243,7 +200,7 @@ impl Poster {
     /// The first [`PostError`] whose action is [`Action::Halt`].
     pub async fn run(mut self, shutdown: impl Future<Output = ()>) -> Result<(), PostError> {
         let steps = async {
-            if self.config.availability == DataAvailability::Blob {
+            if self.config.availability != DataAvailability::Calldata {
                 crate::kzg::load().await.map_err(TxError::from)?;
             }
             loop {
@@ -350,6 +307,11 @@ impl Poster {
     /// Offers the node's blocks to the encoder.
     async fn feed(&mut self, now_secs: u64) -> Result<(), PostError> {
         let head = self.source.head().await?;
+        if self.config.availability == DataAvailability::Cheaper {
+            let market = self.tx.market().await.map_err(TxError::from)?;
+            let carrier = self.config.availability.carrier_of_full(&market);
+            self.encoder.fill_frames_of(carrier.frame_bytes_max());
+        }
         for _ in 0..BLOCKS_PER_STEP_MAX {
             let number = self.encoder.tip().number + 1;
             if number > head.number {
@@ -405,7 +367,7 @@ impl Poster {
         if state.sequencer != account {
             return Err(PostError::NotSequencer { inbox: state.sequencer, account });
         }
-        let call = self.call(&append);
+        let call = self.call(&append).await?;
         let (batch_id, bytes) = (append.parent.next_batch, append.frame.len());
         // Until the manager is done with it, the transaction may be in flight.
         self.is_settled = false;
@@ -442,10 +404,18 @@ impl Poster {
         }
     }
 
-    fn call(&self, append: &AppendPurpose) -> Call {
+    async fn call(&self, append: &AppendPurpose) -> Result<Call, PostError> {
         let (to, acc, frame) = (self.config.inbox, append.parent.acc, append.frame.clone());
-        match self.config.availability {
-            DataAvailability::Blob => {
+        let carrier = match self.config.availability {
+            DataAvailability::Blob => Carrier::Blob,
+            DataAvailability::Calldata => Carrier::Calldata,
+            cheaper => {
+                let market = self.tx.market().await.map_err(TxError::from)?;
+                cheaper.carrier(frame.len(), &market)
+            }
+        };
+        Ok(match carrier {
+            Carrier::Blob => {
                 let count = blob::blob_count(frame.len());
                 let call = Inbox::appendBlobsCall {
                     parentAcc: acc,
@@ -455,12 +425,12 @@ impl Poster {
                 let input = call.abi_encode().into();
                 Call { to, input, blob_payload: Some(frame), gas_limit: APPEND_BLOBS_GAS }
             }
-            DataAvailability::Calldata => {
+            Carrier::Calldata => {
                 let gas_limit = APPEND_CALLDATA_GAS + CALLDATA_BYTE_GAS * frame.len() as u64;
                 let input = Inbox::appendCalldataCall { parentAcc: acc, data: frame }.abi_encode();
                 Call { to, input: input.into(), blob_payload: None, gas_limit }
             }
-        }
+        })
     }
 }
 

@@ -3,12 +3,12 @@
 use crate::support::world::World;
 use alloy::{eips::BlockNumberOrTag, eips::eip4844::Blob, primitives::B256};
 use batcher::{
+    carrier::DataAvailability,
     encoder::BlockId,
     l1::{
         BlobArchive, BlobRequest, BlobSource, FirstOf, InboxPosition, InboxReader, L1Error,
         beacon::BeaconBlobs, blobs::BlobError,
     },
-    poster::DataAvailability,
 };
 use std::sync::Arc;
 

@@ -6,16 +6,17 @@ use crate::support::{
 };
 use alloy::{
     primitives::{Bytes, U256},
-    providers::ProviderBuilder,
+    providers::{Provider, ProviderBuilder},
     rpc::types::TransactionRequest,
 };
 use batcher::{
+    carrier::DataAvailability,
     format::BLOCKS_MAX,
     l1::InboxPosition,
-    poster::{Action, DataAvailability, PostError, Progress},
+    poster::{Action, PostError, Progress},
     proposer::Proposal,
     tracker::{SafeHead, TrackerStart},
-    txmgr::{Purpose, Status},
+    txmgr::{Purpose, Status, TxError},
 };
 use contracts::{Inbox, Outputs, Portal};
 
@@ -313,4 +314,48 @@ async fn a_plain_transfer_between_appends_does_not_disturb() {
     world.settle(&mut poster).await;
     assert_eq!(world.sequencer_nonce().await, 3);
     world.assert_all_derivable().await;
+}
+
+#[tokio::test]
+async fn the_cheaper_carrier_is_taken() {
+    let Some(world) = World::new().await else { return };
+    let mut poster = world.poster(DataAvailability::Cheaper);
+    let mut types = Vec::new();
+    // At a gwei a whole blob costs less than some bytes of calldata; at a wei it does not.
+    for base_fee_wei in [1_000_000_000u64, 1] {
+        world.seal(1, 20).await;
+        let set = "anvil_setNextBlockBaseFeePerGas";
+        let _: serde_json::Value =
+            world.provider.raw_request(set.into(), [U256::from(base_fee_wei)]).await.unwrap();
+        let _: serde_json::Value =
+            world.provider.raw_request("anvil_mine".into(), [1]).await.unwrap();
+        let done = world.settle(&mut poster).await;
+        let [Progress::Posted(inclusion)] = done[..] else { panic!("{done:?}") };
+        let sent = world.provider.get_transaction_by_hash(inclusion.tx_hash).await.unwrap();
+        types.push(sent.unwrap().inner.tx_type() as u8);
+    }
+    assert_eq!(types, [3, 2]);
+    world.assert_all_derivable().await;
+}
+
+#[tokio::test]
+async fn an_empty_wallet_waits_to_be_refilled() {
+    let Some(world) = World::new().await else { return };
+    world.seal(1, 50).await;
+    let mut poster = world.poster(DataAvailability::Calldata);
+    let set_balance = async |wei: U256| {
+        let params = (account(1).address(), wei);
+        let _: serde_json::Value =
+            world.provider.raw_request("anvil_setBalance".into(), params).await.unwrap();
+    };
+    set_balance(U256::ZERO).await;
+    for _ in 0..2 {
+        let error = world.post(&mut poster).await.unwrap_err();
+        assert!(matches!(error, PostError::Tx(TxError::Unfunded(_))), "{error}");
+        assert_eq!(error.action(), Action::Retry);
+    }
+    set_balance(U256::from(10).pow(U256::from(18))).await;
+    world.settle(&mut poster).await;
+    world.assert_all_derivable().await;
+    assert_eq!((world.position().await.next_batch, world.sequencer_nonce().await), (1, 1));
 }

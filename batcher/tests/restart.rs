@@ -2,8 +2,8 @@
 
 use crate::support::world::World;
 use batcher::{
+    carrier::DataAvailability,
     l1::InboxPosition,
-    poster::DataAvailability,
     txmgr::{MemoryStore, Record, RecordId, StoreError, SubmissionStore},
 };
 use std::sync::{

@@ -193,6 +193,8 @@ pub enum BatchData {
     Blob,
     /// In calldata.
     Calldata,
+    /// In what costs less by L1's fees when a batch is sent.
+    Cheaper,
 }
 
 /// Complete settings of a node.

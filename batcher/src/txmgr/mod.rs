@@ -74,13 +74,16 @@ pub enum TxError {
     /// Retry later: the signer does not answer. Nothing was stored or sent.
     #[error("signer: {0}")]
     Signer(#[from] alloy::signers::Error),
+    /// Retry later: the account cannot pay. What was stored stays open, and is sent when it can.
+    #[error("account {0} cannot pay for its L1 transaction")]
+    Unfunded(Address),
     /// Resume first: an earlier transaction of this account is still open.
     #[error("an earlier transaction of the account is still open")]
     StillOpen,
     /// Halt: what was sent cannot be recorded.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// Halt: the endpoint refuses the transaction for what it is (funds, gas, type).
+    /// Halt: the endpoint refuses the transaction for what it is (gas, type).
     #[error("L1 refuses the transaction: {0}")]
     Refused(alloy::transports::TransportError),
 }
@@ -266,6 +269,7 @@ impl TxManager {
                     tracing::warn!(%error, nonce = record.nonce, "L1 did not take a transaction");
                     return Ok(());
                 }
+                Refusal::Unfunded => return Err(TxError::Unfunded(self.account())),
                 Refusal::Final => return Err(TxError::Refused(error)),
             },
         }
@@ -302,7 +306,11 @@ impl TxManager {
         retry(async || self.provider.get_transaction_count(account).latest().await).await
     }
 
-    async fn market(&self) -> Result<Market, L1Error> {
+    /// What L1 asks for now.
+    ///
+    /// # Errors
+    /// [`L1Error`] when no endpoint answers.
+    pub async fn market(&self) -> Result<Market, L1Error> {
         let fees = retry(async || self.provider.estimate_eip1559_fees().await).await?;
         let history = |blocks, tag| async move {
             retry(async || self.provider.get_fee_history(blocks, tag, &[]).await).await
@@ -336,6 +344,8 @@ enum Refusal {
     Known,
     /// The pool or the nonce is in the way, or the endpoint cannot be reached: look again.
     Transient,
+    /// The account has too little.
+    Unfunded,
     /// The transaction itself is not acceptable.
     Final,
 }
@@ -347,7 +357,9 @@ fn classify(error: &alloy::transports::TransportError) -> Refusal {
     let says = |words: &[&str]| words.iter().any(|word| message.contains(word));
     if says(&["already known", "already imported", "alreadyknown"]) {
         Refusal::Known
-    } else if says(&["insufficient funds", "intrinsic gas", "exceeds block gas", "not supported"]) {
+    } else if says(&["insufficient funds"]) {
+        Refusal::Unfunded
+    } else if says(&["intrinsic gas", "exceeds block gas", "not supported"]) {
         Refusal::Final
     } else {
         Refusal::Transient
@@ -369,7 +381,8 @@ mod tests {
         assert_eq!(refusal("transaction already imported"), Refusal::Known);
         assert_eq!(refusal("nonce too low"), Refusal::Transient);
         assert_eq!(refusal("replacement transaction underpriced"), Refusal::Transient);
-        assert_eq!(refusal("Insufficient funds for gas * price + value"), Refusal::Final);
+        assert_eq!(refusal("Insufficient funds for gas * price + value"), Refusal::Unfunded);
+        assert_eq!(refusal("intrinsic gas too low"), Refusal::Final);
         assert_eq!(refusal("txpool is full"), Refusal::Transient);
     }
 }

@@ -12,10 +12,11 @@ use alloy::{
     rpc::types::anvil::ReorgOptions,
 };
 use batcher::{
+    carrier::DataAvailability,
     derive::{Derivation, Outcome, Step},
     encoder::{EncoderConfig, SourceBlock},
     l1::{AnvilBlobs, BlobFeeSchedule, FirstOf, InboxPosition, InboxReader, L1BlockReader},
-    poster::{DataAvailability, Heads, PostError, Poster, PosterConfig, Progress},
+    poster::{Heads, PostError, Poster, PosterConfig, Progress},
     proposer::{Proposer, ProposerConfig},
     tracker::{Tracker, TrackerStart},
     txmgr::{MemoryStore, SubmissionStore, TxConfig, TxManager},

@@ -8,7 +8,8 @@ use crate::{
     store::Ledger,
 };
 use batcher::{
-    poster::{DataAvailability, Heads, PostError, Poster, PosterConfig},
+    carrier::DataAvailability,
+    poster::{Heads, PostError, Poster, PosterConfig},
     proposer::{Proposer, ProposerConfig},
     source::BlockSource,
     tracker::{TrackError, Tracker, TrackerStart},
@@ -68,6 +69,7 @@ impl Inputs {
         let availability = match self.config.batch_data {
             BatchData::Blob => DataAvailability::Blob,
             BatchData::Calldata => DataAvailability::Calldata,
+            BatchData::Cheaper => DataAvailability::Cheaper,
         };
         let chain_id = self.genesis.rules.chain_id;
         let config = PosterConfig {
