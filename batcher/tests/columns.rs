@@ -155,8 +155,10 @@ fn encoded(kind: u8, fields: Fields, signature: &Signature) -> Bytes {
         .eip2718_encode(signature, &mut out),
         4 => {
             let authorization = Authorization { chain_id: value, address: call, nonce };
-            let authorization_list =
-                vec![authorization.into_signed(*signature); nonce as usize % 3];
+            let authorization_list = vec![
+                authorization.into_signed(*signature);
+                usize::from(nonce.to_le_bytes()[0]) % 3
+            ];
             TxEip7702 {
                 chain_id,
                 nonce,
