@@ -4,11 +4,19 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "these are tests")]
 
 mod columns;
+mod corpus;
 mod derive;
 mod encoder;
 mod format;
+#[allow(dead_code, reason = "long runs are the example's")]
+mod fuzz;
 mod l1;
 mod posting;
 mod restart;
 mod support;
 mod txmgr;
+mod vectors;
+
+/// For the bounds on what decoding takes; each thread counts for itself.
+#[global_allocator]
+static ALLOCATOR: fuzz::Counting = fuzz::Counting;

@@ -147,11 +147,18 @@ fn put_list(columns: &mut Columns, [length, payload]: [Column; 2], list: &impl E
     columns.bytes(payload, rlp);
 }
 
+/// The length of a part of a transaction. No part is longer than the whole may be; a list of the longest
+/// column would take many times its bytes before the whole is looked at.
+fn length_of(cursors: &mut Cursors<'_>, column: Column) -> Result<usize, Malformed> {
+    let length = usize::try_from(cursors.varint(column)?).ok();
+    length.filter(|length| *length <= TRANSACTION_BYTES_MAX).ok_or(Malformed::TransactionTooLong)
+}
+
 fn get_list<L: Decodable + Default>(
     cursors: &mut Cursors<'_>,
     [length, payload]: [Column; 2],
 ) -> Result<L, Malformed> {
-    let length = usize::try_from(cursors.varint(length)?).map_err(|_| Malformed::Truncated)?;
+    let length = length_of(cursors, length)?;
     let mut rlp = cursors.bytes(payload, length)?;
     if rlp.is_empty() {
         return Ok(L::default());
@@ -212,8 +219,7 @@ pub(super) fn get(
 ) -> Result<Bytes, Malformed> {
     let kind = cursors.byte(Column::Kind)?;
     let raw: Bytes = if kind == RAW {
-        let length = cursors.varint(Column::RawLength)?;
-        let length = usize::try_from(length).map_err(|_| Malformed::TransactionTooLong)?;
+        let length = length_of(cursors, Column::RawLength)?;
         cursors.bytes(Column::Raw, length)?.to_vec().into()
     } else {
         let (packed, rest) = signatures.split_first_chunk().ok_or(Malformed::Truncated)?;
