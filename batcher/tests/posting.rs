@@ -6,7 +6,7 @@ use crate::support::{
 };
 use alloy::{
     primitives::{Bytes, U256},
-    providers::{Provider, ProviderBuilder},
+    providers::{Provider, ProviderBuilder, ext::AnvilApi},
     rpc::types::TransactionRequest,
 };
 use batcher::{
@@ -358,4 +358,33 @@ async fn an_empty_wallet_waits_to_be_refilled() {
     world.settle(&mut poster).await;
     world.assert_all_derivable().await;
     assert_eq!((world.position().await.next_batch, world.sequencer_nonce().await), (1, 1));
+}
+
+/// A transaction that was confirmed goes, and the one after it, still in the pool, waits for its nonce.
+#[tokio::test]
+async fn what_waits_behind_a_dropped_transaction_does_not_wait_for_ever() {
+    let Some(world) = World::new().await else { return };
+    for _ in 0..2 {
+        world.seal(1, 50).await;
+    }
+    let mut encoder = DataAvailability::Calldata.encoder_config(420_420, 60);
+    encoder.blocks_max = 1;
+    let start = || world.poster_of(DataAvailability::Calldata, encoder, world.store.clone()).0;
+    let mut poster = start();
+    while !matches!(world.post(&mut poster).await.unwrap(), Progress::Posted(_)) {}
+    assert_eq!(world.sequencer_nonce().await, 1);
+    world.provider.anvil_set_auto_mine(false).await.unwrap();
+    let sending = async { while world.post(&mut poster).await.is_ok() {} };
+    let stopped = tokio::time::timeout(std::time::Duration::from_millis(500), sending).await;
+    assert!(stopped.is_err(), "the second waits for a block");
+    world.reorg(1).await;
+    assert_eq!((world.sequencer_nonce().await, world.position().await.next_batch), (0, 0));
+
+    world.provider.anvil_set_auto_mine(true).await.unwrap();
+    let mut poster = start();
+    let settled =
+        tokio::time::timeout(std::time::Duration::from_secs(60), world.settle(&mut poster));
+    settled.await.unwrap();
+    world.assert_all_derivable().await;
+    assert_eq!(world.position().await.next_batch, 2);
 }

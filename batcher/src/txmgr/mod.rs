@@ -101,7 +101,7 @@ pub enum Sent {
     Confirmed(Inclusion),
     /// Included and reverted.
     Reverted(Inclusion),
-    /// Another transaction took the nonce; this one can never be included.
+    /// Another transaction took the nonce, or L1 dropped one before it: this one is not waited for.
     Lost,
 }
 
@@ -223,8 +223,13 @@ impl TxManager {
     /// What L1 says about the record; `None` while it is still to be waited for.
     async fn look(&self, record: &Record) -> Result<Option<Sent>, TxError> {
         // The nonce is read first: if it is used up afterwards no receipt can be missing for long.
-        let nonce_is_used = self.next_nonce().await? > record.nonce;
-        if !nonce_is_used {
+        let next_nonce = self.next_nonce().await?;
+        if next_nonce < record.nonce {
+            // L1 dropped an earlier transaction that was confirmed, and this one waits for it. Its sender
+            // sees from L1 what is missing and sends that; should both get there, one is refused.
+            return Ok(Some(Sent::Lost));
+        }
+        if next_nonce == record.nonce {
             return Ok(None);
         }
         for attempt in record.attempts.iter().rev() {
