@@ -22,6 +22,9 @@ const BLOB_GAS: u128 = 131_072;
 /// Blocks that may wait for the encoder before it compresses for speed. A minute of blocks; a poster
 /// that keeps up takes a few at a time.
 const BACKLOG_BLOCKS_MAX: u64 = 240;
+/// Channels from one fresh one to the next. A start reads so many again, an hour's worth when there is
+/// little traffic; a fresh one is a few per cent larger than one that continues, so more gain nothing.
+const CONTINUED_MAX: u32 = 64;
 
 /// What carries one frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,6 +130,7 @@ impl DataAvailability {
             quality: Quality::DENSE,
             backlog_quality: Quality::FAST,
             backlog_blocks_max: BACKLOG_BLOCKS_MAX,
+            continued_max: CONTINUED_MAX,
         }
     }
 }

@@ -1,8 +1,8 @@
 //! The encoder: a state machine from L2 blocks to frames. Synchronous and pure: time comes in as an
 //! argument, blocks are offered in order, frames are taken in order.
 //!
-//! Owns which blocks form a channel and when it closes. The same blocks offered at the same times
-//! give the same frames. Does not know L1: whether a frame arrived is reported with
+//! Owns which blocks form a channel, when it closes and what it continues. The same blocks offered at
+//! the same times give the same frames. Does not know L1: whether a frame arrived is reported with
 //! [`Encoder::confirm`] and [`Encoder::requeue`].
 
 use crate::{
@@ -10,10 +10,11 @@ use crate::{
     derive::assembler::OpenChannel,
     format::{
         BLOCK_BYTES_MAX, BLOCKS_MAX, Batch, CONTENT_BYTES_MAX, CONTENT_HEAD_BYTES_MAX, Channel,
-        ChannelId, Frame, TRANSACTIONS_MAX, channel::ChannelLimit, compress::Quality, frame::cut,
+        ChannelId, Frame, History, TRANSACTIONS_MAX, channel::ChannelLimit, compress::Quality,
+        frame::cut,
     },
 };
-use alloy::primitives::{B256, Bytes};
+use alloy::primitives::{Address, B64, B256, Bytes};
 use executor::{ExecutedBlock, Header, L1Attributes, Transaction};
 use std::collections::VecDeque;
 
@@ -98,6 +99,9 @@ pub struct EncoderConfig {
     pub backlog_quality: Quality,
     /// Blocks that may wait before speed counts more than size.
     pub backlog_blocks_max: u64,
+    /// Channels in a row that each continue the one before, the first of them fresh; 1 continues none.
+    /// Whoever starts to derive reads L1 from a fresh channel on.
+    pub continued_max: u32,
 }
 
 /// A block is not taken.
@@ -145,6 +149,8 @@ pub struct Submission {
     pub parent: BlockId,
     /// Last block of the channel.
     pub last_block: BlockId,
+    /// Digest of what the channel continues; `None` when it is fresh.
+    pub continues: Option<B64>,
     /// The encoded frame.
     pub frame: Bytes,
 }
@@ -154,6 +160,8 @@ struct Building {
     parent: BlockId,
     opened_at_secs: u64,
     batches: Vec<Batch>,
+    /// Of all its transactions, in order.
+    senders: Vec<Address>,
     content_bytes: usize,
     transactions: usize,
 }
@@ -175,10 +183,12 @@ pub struct Encoder {
     taken: usize,
     next_id: FrameId,
     ratio_permille: usize,
+    /// What the last channel in the queue leaves; without one, the last on L1.
+    history: History,
 }
 
 impl Encoder {
-    /// Starts after the block `tip`.
+    /// Starts after the block `tip`, with a fresh channel.
     #[must_use]
     pub fn new(config: EncoderConfig, tip: BlockId) -> Self {
         Self {
@@ -190,6 +200,7 @@ impl Encoder {
             taken: 0,
             next_id: 0,
             ratio_permille: FIRST_RATIO_PERMILLE,
+            history: History::default(),
         }
     }
 
@@ -262,10 +273,13 @@ impl Encoder {
             parent: self.tip,
             opened_at_secs: now_secs,
             batches: Vec::new(),
+            senders: Vec::new(),
             content_bytes: CONTENT_HEAD_BYTES_MAX,
             transactions: 0,
         });
         building.batches.push(batch);
+        let signed = block.transactions.iter().filter(|tx| tx.as_signed().is_some());
+        building.senders.extend(signed.map(Transaction::sender));
         building.content_bytes += bytes;
         building.transactions += count;
         self.tip = block.id();
@@ -293,10 +307,15 @@ impl Encoder {
     /// [`EncodeError::ReadBack`].
     pub fn close(&mut self) -> Result<(), EncodeError> {
         let Some(building) = self.building.take() else { return Ok(()) };
-        let Building { parent, batches, content_bytes, .. } = building;
+        let Building { parent, batches, senders, content_bytes, .. } = building;
         let (chain_id, first_block) = (self.config.chain_id, parent.number + 1);
         let channel = Channel { chain_id, first_block, parent_hash: parent.hash, batches };
-        let frames = self.encode(&channel).ok_or(EncodeError::ReadBack(first_block))?;
+        if self.history.channels() >= self.config.continued_max {
+            self.history = History::default();
+        }
+        let continues = (!self.history.is_fresh()).then(|| self.history.digest());
+        let (frames, left) = self.encode(&channel).ok_or(EncodeError::ReadBack(first_block))?;
+        self.history = if senders.is_empty() { left } else { left.with_senders(senders) };
         let bytes: usize = frames.iter().map(|frame| frame.data.len()).sum();
         self.ratio_permille = (bytes * 1000 / content_bytes.max(1)).clamp(1, 1000);
         for frame in frames {
@@ -307,6 +326,7 @@ impl Encoder {
                 is_last: frame.is_last,
                 parent,
                 last_block: self.tip,
+                continues,
                 frame: frame.encode(),
             });
             self.next_id += 1;
@@ -314,13 +334,15 @@ impl Encoder {
         Ok(())
     }
 
-    /// The frames of a channel, once they are seen to read back.
-    fn encode(&self, channel: &Channel) -> Option<Vec<Frame>> {
-        let bytes = channel.encode(self.quality()).map_err(|ChannelLimit(_)| ()).ok()?;
-        if Channel::decode(&bytes).ok()? != *channel {
+    /// The frames of a channel, once they are seen to read back, and what it leaves.
+    fn encode(&self, channel: &Channel) -> Option<(Vec<Frame>, History)> {
+        let encoded = channel.encode_after(&self.history, self.quality());
+        let (bytes, left) = encoded.map_err(|ChannelLimit(_)| ()).ok()?;
+        let (read, left_read) = Channel::decode_after(&bytes, &self.history).ok()?;
+        if read != *channel || left_read != left {
             return None;
         }
-        cut(&bytes.into(), self.config.frame_bytes_max)
+        Some((cut(&bytes.into(), self.config.frame_bytes_max)?, left))
     }
 
     /// The next frame to be appended, in order. It stays queued until it is confirmed.
@@ -345,30 +367,36 @@ impl Encoder {
         }
     }
 
-    /// Forgets every frame and block; the next block offered follows `tip`.
-    pub fn reset(&mut self, tip: BlockId) {
+    /// Forgets every frame and block; the next block offered follows `tip`, in a channel that may
+    /// continue `history`: what the accepted channel up to there left.
+    pub fn reset(&mut self, tip: BlockId, history: History) {
         self.tip = tip;
+        self.history = history;
         self.building = None;
         self.queue.clear();
         self.taken = 0;
     }
 
-    /// Brings the encoder in line with what L1 has: everything up to the block `safe`, and the
-    /// frames of `open` before its next index. Frames that are there already are forgotten, the
-    /// first one handed out next continues L1. Where nothing here does, the encoder is reset to
-    /// `safe`.
-    pub fn align(&mut self, safe: BlockId, open: Option<OpenChannel>) {
+    /// Brings the encoder in line with what L1 has: everything up to the block `safe`, the history that
+    /// this left, and the frames of `open` before its next index. Frames that are there already are
+    /// forgotten, the first one handed out next continues L1. Where nothing here does, the encoder is
+    /// reset to `safe`.
+    pub fn align(&mut self, safe: BlockId, history: &History, open: Option<OpenChannel>) {
         let continues =
             |s: &Submission| open.is_some_and(|o| s.channel == o.id && s.index == o.next_index);
-        let begins = |s: &Submission| s.index == 0 && s.parent == safe;
+        let begins = |s: &Submission| {
+            let reads = s.continues.is_none_or(|digest| digest == history.digest());
+            s.index == 0 && s.parent == safe && reads
+        };
         let position = self.queue.iter().position(continues);
         self.taken = 0;
         if let Some(position) = position.or_else(|| self.queue.iter().position(begins)) {
             self.queue.drain(..position);
         } else if self.building.as_ref().map_or(self.tip, |building| building.parent) == safe {
             self.queue.clear();
+            self.history = history.clone();
         } else {
-            self.reset(safe);
+            self.reset(safe, history.clone());
         }
     }
 

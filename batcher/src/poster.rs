@@ -16,7 +16,7 @@ use crate::{
     format::blob,
     l1::{InboxPosition, L1Error},
     source::{BlockSource, SourceError},
-    tracker::{SafeHead, TrackError, Tracker},
+    tracker::{Heads, TrackError, Tracker},
     txmgr::{AppendPurpose, Call, Inclusion, Purpose, Sent, TxError, TxManager},
 };
 use alloy::{
@@ -45,15 +45,6 @@ pub struct PosterConfig {
     pub encoder: EncoderConfig,
     /// Wait between two steps with nothing to do.
     pub poll: Duration,
-}
-
-/// The heads that L1 determines.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Heads {
-    /// Derivable from L1 as it is now.
-    pub safe: SafeHead,
-    /// Derivable from finalized L1.
-    pub finalized: SafeHead,
 }
 
 /// Posting failed; [`PostError::action`] says what follows.
@@ -188,8 +179,7 @@ impl Poster {
         source: Arc<dyn BlockSource>,
     ) -> (Self, watch::Receiver<Heads>) {
         let encoder = Encoder::new(config.encoder, tracker.safe_head().block);
-        let (safe, finalized) = (tracker.safe_head(), tracker.finalized_head());
-        let (heads, receiver) = watch::channel(Heads { safe, finalized });
+        let (heads, receiver) = watch::channel(tracker.heads());
         (Self { config, tracker, encoder, tx, source, heads, is_settled: false }, receiver)
     }
 
@@ -247,7 +237,7 @@ impl Poster {
                 other => other,
             });
         }
-        self.encoder.align(safe.block, self.tracker.open_channel());
+        self.encoder.align(safe.block, &self.tracker.history(), self.tracker.open_channel());
         self.drop_lost_blocks(safe.block).await?;
         self.feed(now_secs).await?;
         let Some(submission) = self.encoder.next_submission() else { return Ok(Progress::Idle) };
@@ -265,8 +255,7 @@ impl Poster {
         if let Some(finalized) = finalized {
             self.tracker.finalize(finalized.number);
         }
-        let heads =
-            Heads { safe: self.tracker.safe_head(), finalized: self.tracker.finalized_head() };
+        let heads = self.tracker.heads();
         let changed = self.heads.send_if_modified(|old| {
             let changed = *old != heads;
             *old = heads;
@@ -299,7 +288,7 @@ impl Poster {
         let tip = self.encoder.tip();
         if tip != safe && self.source.block(tip.number).await?.is_none_or(|b| b.hash != tip.hash) {
             tracing::warn!(tip = tip.number, safe = safe.number, "L2 was reorganised");
-            self.encoder.reset(safe);
+            self.encoder.reset(safe, self.tracker.history());
         }
         Ok(())
     }
@@ -329,7 +318,7 @@ impl Poster {
                 Err(error @ EncodeError::NotNext { .. }) => {
                     // The node's chain changes while it is read.
                     let safe = self.tracker.safe_head().block;
-                    self.encoder.reset(safe);
+                    self.encoder.reset(safe, self.tracker.history());
                     return Err(error.into());
                 }
                 Err(error) => return Err(error.into()),

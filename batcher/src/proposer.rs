@@ -7,8 +7,9 @@
 use crate::{
     encoder::BlockId,
     l1::L1Error,
-    poster::{Action, Heads},
+    poster::Action,
     source::{BlockSource, SourceError},
+    tracker::Heads,
     txmgr::{Call, Inclusion, Purpose, Sent, TxError, TxManager},
 };
 use alloy::{

@@ -1,8 +1,9 @@
 //! What of the L2 chain is on L1: follows the Inbox through derivation and compares every derived
 //! block with the node's own, so that the safe head is what any other node would derive.
 //!
-//! Owns the safe and finalized heads and the way back after an L1 reorg. It executes nothing: a
-//! derived input that is the node's block has the node's header. It posts nothing.
+//! Owns the safe and finalized heads, the way back after an L1 reorg, and where a later run may start.
+//! It executes nothing: a derived input that is the node's block has the node's header. It posts
+//! nothing.
 
 use crate::{
     derive::{
@@ -10,6 +11,7 @@ use crate::{
         assembler::OpenChannel, rules::Epoch,
     },
     encoder::{BlockId, SourceBlock},
+    format::History,
     l1::{InboxPosition, InboxReader, L1Block, L1BlockReader, L1Error, Missing, PostedAppend},
     source::{BlockSource, SourceError},
 };
@@ -25,6 +27,9 @@ const SYNC_BLOCKS_MAX: u64 = 1_000;
 /// Appends that an L1 reorg can undo. When full the oldest is forgotten; a deeper reorg is
 /// [`TrackError::DeepReorg`]. More than L1 leaves unfinalized unless it stops finalizing for days.
 const CHECKPOINTS_MAX: usize = 4_096;
+/// Newest checkpoints that keep what the next channel may continue, up to two MiB each. A reorg of
+/// more appends is followed from the oldest checkpoint on: its channels are read again.
+const HISTORIES_KEPT: usize = 16;
 
 /// An L2 head as L1 has it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,15 +42,29 @@ pub struct SafeHead {
     pub position: InboxPosition,
 }
 
-/// Where tracking starts: genesis, or a finalized head of an earlier run.
+/// The heads that L1 determines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Heads {
+    /// Derivable from L1 as it is now. Not below the finalized one.
+    pub safe: SafeHead,
+    /// Derivable from finalized L1.
+    pub finalized: SafeHead,
+    /// From where a later run may track on: final, no channel open at it, and the channel after it
+    /// continues no other. Not above the finalized one.
+    pub start: SafeHead,
+}
+
+/// Where tracking starts: genesis, or the [`Heads::start`] of an earlier run.
 #[derive(Clone, Debug)]
 pub struct TrackerStart {
-    /// L2 head with no channel open behind it.
+    /// L2 head with no channel open behind it; the next accepted channel is fresh.
     pub head: Head,
     /// The Inbox at that point.
     pub position: InboxPosition,
     /// L1 block at which the Inbox was there, on every chain that L1 can still become.
     pub l1_block: BlockId,
+    /// The finalized head, which an earlier run may have seen further on.
+    pub finalized: SafeHead,
 }
 
 impl TrackerStart {
@@ -55,22 +74,25 @@ impl TrackerStart {
     pub fn genesis(genesis: &Genesis, header: Header, hash: alloy::primitives::B256) -> Self {
         let l1_block = BlockId { number: genesis.l1.origin_number, hash: genesis.l1.origin_hash };
         let epoch = Epoch::genesis(genesis);
+        let block = BlockId { number: header.number, hash };
         let head = Head { header, hash, epoch };
-        Self { head, position: InboxPosition::default(), l1_block }
+        let position = InboxPosition::default();
+        Self { head, position, l1_block, finalized: SafeHead { block, l1_block, position } }
     }
 
-    /// From the finalized head of an earlier run and its block, so that a start does not read all of
-    /// L1. `None` when the block is another one, or the genesis block.
+    /// From the heads of an earlier run and the block where they say to start, so that not all of L1
+    /// is read. `None` when the block is another one, or the genesis block.
     #[must_use]
-    pub fn finalized(finalized: SafeHead, block: &SourceBlock) -> Option<Self> {
-        let attributes = block.attributes().filter(|_| block.id() == finalized.block)?;
+    pub fn resume(heads: &Heads, block: &SourceBlock) -> Option<Self> {
+        let Heads { start, finalized, .. } = *heads;
+        let attributes = block.attributes().filter(|_| block.id() == start.block)?;
         let epoch = Epoch {
             number: attributes.number,
             hash: attributes.hash,
             sequence_number: attributes.sequence_number,
         };
         let head = Head { header: block.header.clone(), hash: block.hash, epoch };
-        Some(Self { head, position: finalized.position, l1_block: finalized.l1_block })
+        Some(Self { head, position: start.position, l1_block: start.l1_block, finalized })
     }
 }
 
@@ -99,6 +121,10 @@ struct Checkpoint {
     derivation: Derivation,
     l1_block: BlockId,
     position: InboxPosition,
+    /// The append completed an accepted channel that continues no other.
+    ends_fresh: bool,
+    /// Derivation can go on from here: it has what the next channel may continue.
+    has_history: bool,
 }
 
 impl Checkpoint {
@@ -133,8 +159,12 @@ pub struct Tracker {
     inbox: InboxReader,
     blocks: L1BlockReader,
     source: Arc<dyn BlockSource>,
-    /// State after each append, oldest first; never empty.
+    /// State after each append, oldest first; never empty. Derivation can go on from the oldest.
     checkpoints: VecDeque<Checkpoint>,
+    start: SafeHead,
+    finalized: SafeHead,
+    /// The finalized head was seen to be on L1.
+    is_started: bool,
     /// L1 block up to which the Inbox was read.
     scanned: BlockId,
 }
@@ -149,10 +179,20 @@ impl Tracker {
         blocks: L1BlockReader,
         source: Arc<dyn BlockSource>,
     ) -> Self {
-        let TrackerStart { head, position, l1_block } = start;
+        let TrackerStart { head, position, l1_block, finalized } = start;
         let derivation = Derivation::new(rules, head);
-        let first = Checkpoint { derivation, l1_block, position };
-        Self { inbox, blocks, source, checkpoints: [first].into(), scanned: l1_block }
+        let first =
+            Checkpoint { derivation, l1_block, position, ends_fresh: false, has_history: true };
+        Self {
+            inbox,
+            blocks,
+            source,
+            start: first.safe_head(),
+            checkpoints: [first].into(),
+            finalized,
+            is_started: false,
+            scanned: l1_block,
+        }
     }
 
     /// The reader of the Inbox.
@@ -167,11 +207,26 @@ impl Tracker {
         self.checkpoints.back().map(Checkpoint::safe_head).unwrap_or_default()
     }
 
-    /// The oldest head that is remembered: final, once [`Self::finalize`] was told so. No channel is
-    /// open at it.
+    /// The newest head that is final: as [`Self::finalize`] was told, or an earlier run was. No channel
+    /// is open at it.
     #[must_use]
     pub fn finalized_head(&self) -> SafeHead {
-        self.checkpoints.front().map(Checkpoint::safe_head).unwrap_or_default()
+        self.finalized
+    }
+
+    /// All heads.
+    #[must_use]
+    pub fn heads(&self) -> Heads {
+        let (safe, finalized) = (self.safe_head(), self.finalized);
+        // After a start they are behind for as long as L1 is read again.
+        let is_behind = safe.position.next_batch < finalized.position.next_batch;
+        Heads { safe: if is_behind { finalized } else { safe }, finalized, start: self.start }
+    }
+
+    /// What the next channel may continue.
+    #[must_use]
+    pub fn history(&self) -> History {
+        self.checkpoints.back().map(|last| last.derivation.history().clone()).unwrap_or_default()
     }
 
     /// The channel that waits on L1 for more frames.
@@ -200,6 +255,7 @@ impl Tracker {
             Ok(()) => {
                 self.scanned = to;
                 self.forget_oldest();
+                self.forget_histories(0);
                 Ok(last == latest.number)
             }
             Err(error) => {
@@ -211,21 +267,31 @@ impl Tracker {
 
     async fn read(&mut self, from: u64, to: BlockId) -> Result<(), TrackError> {
         let mut loaded = Loaded::default();
+        let known = self.checkpoints.len();
         let position = self.safe_head().position;
         for posted in self.inbox.appends(position, from, to.number).await? {
             self.take(posted, &mut loaded).await?;
+            // Those of before are still needed when this is not brought to an end.
+            self.forget_histories(known);
         }
         // All of it was read from one chain only if its end still stands.
         if self.is_canonical(to).await? { Ok(()) } else { Err(L1Error::Reorged.into()) }
     }
 
     async fn rewind(&mut self) -> Result<(), TrackError> {
-        if self.is_canonical(self.scanned).await? {
+        if self.is_started && self.is_canonical(self.scanned).await? {
+            return Ok(());
+        }
+        let finalized = self.finalized.l1_block;
+        if !self.is_canonical(finalized).await? {
+            return Err(TrackError::DeepReorg(finalized.number));
+        }
+        if !std::mem::replace(&mut self.is_started, true) {
             return Ok(());
         }
         while let Some(last) = self.checkpoints.back() {
-            let l1_block = last.l1_block;
-            if self.is_canonical(l1_block).await? {
+            let (l1_block, has_history) = (last.l1_block, last.has_history);
+            if has_history && self.is_canonical(l1_block).await? {
                 tracing::warn!(?l1_block, "L1 was reorganised, going back");
                 // All appends of a block are read together, so this one's are.
                 self.scanned = l1_block;
@@ -243,9 +309,12 @@ impl Tracker {
         let Some(last) = self.checkpoints.back() else { return Ok(()) };
         let mut derivation = last.derivation.clone();
         let Append { id, .. } = posted.append;
+        let mut ends_fresh = false;
         for outcome in derivation.push_append(&posted.append) {
-            if let Outcome::Dropped(reason) = outcome {
-                report_dropped(id, reason);
+            match outcome {
+                Outcome::Dropped(reason) => report_dropped(id, reason),
+                Outcome::Ready { is_fresh, .. } => ends_fresh = is_fresh,
+                Outcome::Continued => {}
             }
         }
         loop {
@@ -260,7 +329,9 @@ impl Tracker {
             }
         }
         let (l1_block, position) = (posted.l1_block, posted.position());
-        self.checkpoints.push_back(Checkpoint { derivation, l1_block, position });
+        let has_history = true;
+        let checkpoint = Checkpoint { derivation, l1_block, position, ends_fresh, has_history };
+        self.checkpoints.push_back(checkpoint);
         Ok(())
     }
 
@@ -278,21 +349,47 @@ impl Tracker {
         advanced.map_err(|_| TrackError::Diverged(number))
     }
 
-    /// Takes everything up to L1 block `number` for final and forgets how to go back before it.
-    /// What is kept first has no channel open: frames that wait for their channel's last one move
-    /// no head, so they are kept until it is there.
+    /// Takes everything up to L1 block `number` for final and forgets how to go back before it. The
+    /// finalized head has no channel open: frames that wait for their channel's last one move no head.
+    /// What is kept first is the last before a fresh channel: a later run can start there.
     pub fn finalize(&mut self, number: u64) {
-        let is_base = |c: &Checkpoint| c.l1_block.number <= number && c.is_closed();
-        if let Some(base) = self.checkpoints.iter().rposition(is_base) {
+        let is_final = |c: &Checkpoint| c.l1_block.number <= number;
+        let finalized = self.checkpoints.iter().rfind(|c| is_final(c) && c.is_closed());
+        if let Some(finalized) = finalized.map(Checkpoint::safe_head)
+            && finalized.position.next_batch > self.finalized.position.next_batch
+        {
+            self.finalized = finalized;
+        }
+        let fresh = self.checkpoints.iter().rposition(|c| is_final(c) && c.ends_fresh);
+        let mut before = self.checkpoints.range(..fresh.unwrap_or(0));
+        if let Some(base) = before.rposition(Checkpoint::is_closed) {
             self.checkpoints.drain(..base);
+            if let Some(first) = self.checkpoints.front_mut() {
+                first.derivation.forget_history();
+                first.has_history = true;
+                self.start = first.safe_head();
+            }
         }
     }
 
+    /// A later run starts where it would have without this.
     fn forget_oldest(&mut self) {
         let surplus = self.checkpoints.len().saturating_sub(CHECKPOINTS_MAX);
         if surplus > 0 {
-            let kept = self.checkpoints.iter().skip(surplus).position(Checkpoint::is_closed);
-            self.checkpoints.drain(..kept.map_or(0, |closed| surplus + closed));
+            let is_base = |c: &Checkpoint| c.is_closed() && c.has_history;
+            let kept = self.checkpoints.iter().skip(surplus).position(is_base);
+            self.checkpoints.drain(..kept.map_or(0, |base| surplus + base));
+        }
+    }
+
+    /// Lets go of histories between the oldest checkpoint and the newest ones, from the `first`-th on.
+    fn forget_histories(&mut self, first: usize) {
+        let last = self.checkpoints.len().saturating_sub(HISTORIES_KEPT);
+        let (first, last) = (first.max(1).min(last), last);
+        for checkpoint in self.checkpoints.range_mut(first..last) {
+            if std::mem::take(&mut checkpoint.has_history) {
+                checkpoint.derivation.forget_history();
+            }
         }
     }
 

@@ -73,6 +73,7 @@ fn encode(blocks: &[SourceBlock], frame_bytes_max: usize, blocks_max: u32) -> Ve
         quality: Quality::DENSE,
         backlog_quality: Quality::FAST,
         backlog_blocks_max: 2,
+        continued_max: 3,
     };
     let mut encoder = Encoder::new(config, blocks[0].id());
     let mut frames = Vec::new();

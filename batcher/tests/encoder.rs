@@ -4,7 +4,7 @@ use crate::support::chain::{Chain, FakeL1, genesis};
 use batcher::{
     derive::assembler::OpenChannel,
     encoder::{BlockId, EncodeError, Encoder, EncoderConfig, FRAMES_QUEUED_MAX, SourceBlock},
-    format::compress::Quality,
+    format::{History, compress::Quality},
 };
 
 fn config() -> EncoderConfig {
@@ -17,6 +17,7 @@ fn config() -> EncoderConfig {
         quality: Quality::DENSE,
         backlog_quality: Quality::FAST,
         backlog_blocks_max: 2,
+        continued_max: 1,
     }
 }
 
@@ -134,7 +135,7 @@ fn ids_are_not_used_again_after_a_reset() {
         encoder.next_submission().unwrap()
     };
     let before = post(&mut encoder);
-    encoder.reset(blocks[0].id());
+    encoder.reset(blocks[0].id(), History::default());
     assert_eq!((encoder.queued(), encoder.building_blocks()), (0, 0));
     let after = post(&mut encoder);
     assert!(after.id > before.id);
@@ -183,20 +184,21 @@ fn aligning_keeps_what_still_continues_l1() {
     let split = all.iter().position(|frame| frame.index == 1).unwrap();
     let open = OpenChannel { id: all[split].channel, next_index: 1 };
 
+    let fresh = History::default();
     let mut middle = encoder.clone();
-    middle.align(all[split].parent, Some(open));
+    middle.align(all[split].parent, &fresh, Some(open));
     assert_eq!(middle.next_submission().as_ref(), Some(&all[split]));
 
     let mut later = encoder.clone();
     let second = all.iter().find(|frame| frame.index == 0 && frame.parent != blocks[0].id());
-    later.align(second.unwrap().parent, None);
+    later.align(second.unwrap().parent, &fresh, None);
     assert_eq!(later.next_submission().as_ref(), second);
 
     let mut done = encoder.clone();
-    done.align(blocks[8].id(), None);
+    done.align(blocks[8].id(), &fresh, None);
     assert_eq!((done.next_submission(), done.tip()), (None, blocks[8].id()));
 
     let elsewhere = BlockId { number: 3, hash: blocks[1].hash };
-    encoder.align(elsewhere, None);
+    encoder.align(elsewhere, &fresh, None);
     assert_eq!((encoder.queued(), encoder.tip()), (0, elsewhere));
 }

@@ -15,7 +15,7 @@ use batcher::{
     l1::InboxPosition,
     poster::{Action, PostError, Progress},
     proposer::Proposal,
-    tracker::{SafeHead, TrackerStart},
+    tracker::{Heads, SafeHead, TrackerStart},
     txmgr::{Purpose, Status, TxError},
 };
 use contracts::{Inbox, Outputs, Portal};
@@ -223,6 +223,7 @@ async fn tracking_goes_on_from_a_finalized_head_also_within_a_channel() {
     let Some(world) = World::new().await else { return };
     let mut encoder = DataAvailability::Calldata.encoder_config(420_420, 60);
     encoder.frame_bytes_max = 1_000;
+    encoder.continued_max = 1;
     let (mut poster, heads) =
         world.poster_of(DataAvailability::Calldata, encoder, world.store.clone());
     let first = world.seal(1, 0).await;
@@ -235,8 +236,17 @@ async fn tracking_goes_on_from_a_finalized_head_also_within_a_channel() {
     let finalized = heads.borrow().finalized;
     assert_eq!((finalized.block, finalized.position.next_batch), (first.id(), 1));
     world.settle(&mut poster).await;
-    assert_eq!(TrackerStart::finalized(finalized, &last).map(|_| ()), None);
-    let mut tracker = world.tracker(TrackerStart::finalized(finalized, &first).unwrap());
+    world.mine(2).await;
+    world.settle(&mut poster).await;
+    let kept = *heads.borrow();
+    assert_eq!((kept.start, kept.finalized.block), (finalized, last.id()));
+    assert_eq!(TrackerStart::resume(&kept, &last).map(|_| ()), None);
+    let mut tracker = world.tracker(TrackerStart::resume(&kept, &first).unwrap());
+    // Nothing is taken back by reading again.
+    assert_eq!(
+        (tracker.heads(), tracker.safe_head()),
+        (Heads { safe: kept.finalized, ..kept }, finalized)
+    );
     assert!(tracker.sync().await.unwrap());
     assert_eq!(tracker.safe_head().block, last.id());
     let safe = heads.borrow().safe;
@@ -244,7 +254,8 @@ async fn tracking_goes_on_from_a_finalized_head_also_within_a_channel() {
     // The same where the next append is of the L1 block at which tracking starts.
     let appends = tracker.inbox().appends(finalized.position, 0, safe.l1_block.number);
     let shared = SafeHead { l1_block: appends.await.unwrap()[0].l1_block, ..finalized };
-    let mut tracker = world.tracker(TrackerStart::finalized(shared, &first).unwrap());
+    let shared = Heads { start: shared, ..kept };
+    let mut tracker = world.tracker(TrackerStart::resume(&shared, &first).unwrap());
     assert!(tracker.sync().await.unwrap());
     assert_eq!(tracker.safe_head(), safe);
 }

@@ -119,7 +119,7 @@ async fn measure_sends(signer: &PrivateKeySigner) -> Result<()> {
     let directory = tempfile::tempdir()?;
     let genesis = genesis(signer.address());
     let store = ChainStore::open(&directory.path().join("chain"), &genesis)?;
-    let (_l1, heads) = watch::channel(batcher::poster::Heads::default());
+    let (_l1, heads) = watch::channel(batcher::tracker::Heads::default());
     let chain = NodeChain::new(&genesis, store, heads, Duration::from_secs(1));
     let pool = Arc::new(Mutex::new(Pool::new(Config::default())));
     let (journal, _) = Journal::open(&directory.path().join("pool.journal"))?;

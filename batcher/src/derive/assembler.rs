@@ -2,10 +2,10 @@
 //! other without gaps, and anything else ends the channel that was open.
 //!
 //! Owns the one open channel and the bound on its size. Does not decode what it assembles further
-//! than to the batches, and knows no L2 block.
+//! than to the batches; knows no L2 block, and not which channel leaves its tables to the next.
 
 use crate::format::{
-    CHANNEL_BYTES_MAX, Channel, ChannelId, FRAMES_MAX, Frame, Malformed, channel::id_of,
+    CHANNEL_BYTES_MAX, Channel, ChannelId, FRAMES_MAX, Frame, History, Malformed, channel::id_of,
 };
 use alloy::primitives::Bytes;
 
@@ -14,8 +14,8 @@ use alloy::primitives::Bytes;
 pub enum Assembly {
     /// The frame was added to the open channel, which needs more.
     Continued,
-    /// The frame completed its channel.
-    Complete(Channel),
+    /// The frame completed its channel. With the tables that it leaves if it is accepted.
+    Complete(Channel, History),
     /// The frame, and with it its channel, is lost.
     Lost(FrameFault),
 }
@@ -64,9 +64,9 @@ impl Assembler {
         self.0.take().is_some()
     }
 
-    /// Takes the next append's payload. The second value says whether a channel that was open is
-    /// given up because this append does not continue it.
-    pub fn push(&mut self, payload: &Bytes) -> (Assembly, bool) {
+    /// Takes the next append's payload; a channel that it completes may continue `history`. The second
+    /// value says whether a channel that was open is given up because this append does not continue it.
+    pub fn push(&mut self, payload: &Bytes, history: &History) -> (Assembly, bool) {
         let frame = match Frame::decode(payload) {
             Ok(frame) => frame,
             Err(malformed) => return (Assembly::Lost(malformed.into()), self.close()),
@@ -82,10 +82,10 @@ impl Assembler {
             }
             self.0 = Some(Open { id: frame.channel, next_index: 0, data: Vec::new(), bytes: 0 });
         }
-        (self.extend(frame), gave_up)
+        (self.extend(frame, history), gave_up)
     }
 
-    fn extend(&mut self, frame: Frame) -> Assembly {
+    fn extend(&mut self, frame: Frame, history: &History) -> Assembly {
         let Some(mut open) = self.0.take() else {
             return Assembly::Lost(FrameFault::OutOfOrder);
         };
@@ -95,8 +95,8 @@ impl Assembler {
         }
         open.data.push(frame.data);
         if frame.is_last {
-            return match complete(&open) {
-                Ok(channel) => Assembly::Complete(channel),
+            return match complete(&open, history) {
+                Ok((channel, left)) => Assembly::Complete(channel, left),
                 Err(malformed) => Assembly::Lost(malformed.into()),
             };
         }
@@ -110,10 +110,10 @@ impl Assembler {
     }
 }
 
-fn complete(open: &Open) -> Result<Channel, Malformed> {
+fn complete(open: &Open, history: &History) -> Result<(Channel, History), Malformed> {
     let bytes = open.data.concat();
     if id_of(&bytes) != open.id {
         return Err(Malformed::ChannelId);
     }
-    Channel::decode(&bytes)
+    Channel::decode_after(&bytes, history)
 }

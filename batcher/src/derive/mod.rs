@@ -1,16 +1,16 @@
 //! Derivation: from the Inbox's appends and the L1 chain to the inputs of L2 blocks. Pure; the
 //! caller brings payloads and L1 blocks, executes what comes out and hands the header back.
 //!
-//! Owns the order of L2 blocks and every reason for which a posted batch is empty. Such a batch is
-//! an outcome, never an error: every node drops the same ones. Does not execute, and does not read
-//! L1: L1 reorgs are the caller's, who keeps a clone of the state for each append and goes back to
-//! it.
+//! Owns the order of L2 blocks, every reason for which a posted batch is empty, and the tables that
+//! one accepted channel leaves to the next. An empty batch is an outcome, never an error: every node
+//! drops the same ones. Does not execute, and does not read L1: L1 reorgs are the caller's, who keeps
+//! a clone of the state for each append and goes back to it.
 
 pub mod assembler;
 pub mod rules;
 
-use crate::format::{Batch, Channel, Malformed};
-use alloy::primitives::{B256, Bytes};
+use crate::format::{Batch, Channel, History, Malformed};
+use alloy::primitives::{Address, B256, Bytes};
 use assembler::{Assembler, Assembly, FrameFault, OpenChannel};
 use executor::{
     BlockInput, ChainRules, Deposit, Genesis, Header, L1Origin, RollupRules, Transaction,
@@ -92,6 +92,9 @@ pub enum Outcome {
     Ready {
         /// Blocks of the channel.
         blocks: usize,
+        /// Whether it took nothing as said before: derivation may start before it without having
+        /// seen the channels of before.
+        is_fresh: bool,
     },
     /// The append, or the channel that was open, is empty.
     Dropped(DropReason),
@@ -146,10 +149,19 @@ struct Ready {
     append_id: u64,
     l1_block: u64,
     batches: VecDeque<Batch>,
+    /// Who sent what its blocks so far hold.
+    senders: Vec<Address>,
+}
+
+/// The block that was yielded.
+#[derive(Clone, Debug)]
+struct Waiting {
+    epoch: Epoch,
+    senders: Vec<Address>,
 }
 
 /// The state of derivation. Cloning is cheap while no channel is open or half consumed, which is
-/// when a caller keeps clones.
+/// when a caller keeps clones; what they hold beside it is their [`History`], up to two MiB each.
 #[derive(Clone, Debug)]
 pub struct Derivation {
     rules: Arc<ChainRules>,
@@ -157,12 +169,14 @@ pub struct Derivation {
     head: Head,
     assembler: Assembler,
     ready: Option<Ready>,
-    waiting: Option<Epoch>,
+    waiting: Option<Waiting>,
+    /// What the last accepted channel left.
+    history: History,
 }
 
 impl Derivation {
-    /// Starts after `head`, with no channel open: after the genesis block, or after the last block
-    /// of a channel.
+    /// Starts after `head`, with no channel open and nothing said before: after the genesis block, or
+    /// after the last block of a channel after which the next accepted one is fresh.
     #[must_use]
     pub fn new(rollup: RollupRules, head: Head) -> Self {
         Self {
@@ -172,6 +186,7 @@ impl Derivation {
             assembler: Assembler::default(),
             ready: None,
             waiting: None,
+            history: History::default(),
         }
     }
 
@@ -194,11 +209,22 @@ impl Derivation {
         self.assembler.open()
     }
 
+    /// What the next channel may continue. Of use once [`Self::next_block`] is drained.
+    #[must_use]
+    pub fn history(&self) -> &History {
+        &self.history
+    }
+
+    /// Lets go of what the next channel may continue, which the caller keeps elsewhere or does not
+    /// need: from here only a fresh channel is accepted next.
+    pub fn forget_history(&mut self) {
+        self.history = History::default();
+    }
+
     /// Takes the next append, in the Inbox's order. Blocks still pending of the channel before are
     /// lost, so the caller drains [`Self::next_block`] first.
     pub fn push_append(&mut self, append: &Append) -> Vec<Outcome> {
-        self.ready = None;
-        self.waiting = None;
+        self.end_channel();
         let payload = match &append.payload {
             Ok(payload) => payload,
             Err(malformed) => {
@@ -207,17 +233,17 @@ impl Derivation {
                 return outcomes(abandoned, dropped);
             }
         };
-        let (assembly, abandoned) = self.assembler.push(payload);
+        let (assembly, abandoned) = self.assembler.push(payload, &self.history);
         let outcome = match assembly {
             Assembly::Continued => Outcome::Continued,
             Assembly::Lost(FrameFault::OutOfOrder) => Outcome::Dropped(DropReason::FrameOutOfOrder),
             Assembly::Lost(FrameFault::Malformed(malformed)) => Outcome::Dropped(malformed.into()),
-            Assembly::Complete(channel) => self.accept(append, channel),
+            Assembly::Complete(channel, left) => self.accept(append, channel, left),
         };
         outcomes(abandoned, outcome)
     }
 
-    fn accept(&mut self, append: &Append, channel: Channel) -> Outcome {
+    fn accept(&mut self, append: &Append, channel: Channel, left: History) -> Outcome {
         let Channel { chain_id, first_block, parent_hash, batches } = channel;
         if chain_id != self.rollup.chain_id {
             return Outcome::Dropped(DropReason::ChainId);
@@ -230,8 +256,21 @@ impl Derivation {
         }
         let blocks = batches.len();
         let (append_id, l1_block) = (append.id, append.l1_block);
-        self.ready = Some(Ready { append_id, l1_block, batches: batches.into() });
-        Outcome::Ready { blocks }
+        let is_fresh = left.channels() == 1;
+        self.history = left;
+        self.ready =
+            Some(Ready { append_id, l1_block, batches: batches.into(), senders: Vec::new() });
+        Outcome::Ready { blocks, is_fresh }
+    }
+
+    /// The channel is at its end: its tables get the senders of those of its blocks that were derived.
+    /// A batch that is dropped takes no part, nor does what follows it.
+    fn end_channel(&mut self) {
+        self.waiting = None;
+        let Some(ready) = self.ready.take() else { return };
+        if !ready.senders.is_empty() {
+            self.history = self.history.with_senders(ready.senders);
+        }
     }
 
     /// The next block of the channel, on the L1 chain that `l1` offers. Until [`Self::advance`] is
@@ -239,19 +278,21 @@ impl Derivation {
     pub fn next_block(&mut self, l1: &impl L1Lookup) -> Step {
         let Some(ready) = &self.ready else { return Step::Idle };
         let Some(batch) = ready.batches.front() else {
-            self.ready = None;
+            self.end_channel();
             return Step::Idle;
         };
         let append_id = ready.append_id;
         match self.derive(batch, ready.l1_block, l1) {
             Ok((input, epoch)) => {
-                self.waiting = Some(epoch);
+                let signed = input.transactions.iter().filter(|tx| tx.as_signed().is_some());
+                let senders = signed.map(Transaction::sender).collect();
+                self.waiting = Some(Waiting { epoch, senders });
                 Step::Block(Box::new(Derived { input, epoch, append_id }))
             }
             Err(Stop::NeedL1(number)) => Step::NeedL1(number),
             Err(Stop::Reorged) => Step::Reorged,
             Err(Stop::Drop(reason)) => {
-                self.ready = None;
+                self.end_channel();
                 Step::Dropped { append_id, reason }
             }
         }
@@ -304,17 +345,17 @@ impl Derivation {
     /// # Errors
     /// [`AdvanceError`] when no block waits for its header, or the header is of another one.
     pub fn advance(&mut self, header: Header, hash: B256) -> Result<(), AdvanceError> {
-        let epoch = self.waiting.ok_or(AdvanceError::NotWaiting)?;
+        let waiting = self.waiting.as_ref().ok_or(AdvanceError::NotWaiting)?;
         let follows = header.number.checked_sub(1) == Some(self.head.header.number);
         if !follows || header.parent_hash != self.head.hash {
             return Err(AdvanceError::OtherBlock);
         }
-        self.waiting = None;
-        self.head = Head { header, hash, epoch };
-        if let Some(ready) = &mut self.ready {
+        self.head = Head { header, hash, epoch: waiting.epoch };
+        if let (Some(ready), Some(waiting)) = (&mut self.ready, self.waiting.take()) {
             ready.batches.pop_front();
+            ready.senders.extend(waiting.senders);
             if ready.batches.is_empty() {
-                self.ready = None;
+                self.end_channel();
             }
         }
         Ok(())

@@ -93,7 +93,7 @@ impl Channel {
         out.extend_from_slice(&counts.signatures.to_be_bytes());
         out.extend_from_slice(&counts.content_bytes.to_be_bytes());
         out.extend_from_slice(checksum(&content.columns, &content.signatures).as_slice());
-        out.extend_from_slice(digest(history).as_slice());
+        out.extend_from_slice(history.digest().as_slice());
         out.extend_from_slice(&content.signatures);
         out.extend_from_slice(&compressed);
         if out.len() > CHANNEL_BYTES_MAX {
@@ -140,7 +140,7 @@ impl Channel {
             CONTINUES => return Err(Malformed::History),
             _ => return Err(Malformed::Flag),
         };
-        if digest(history) != B64::from(continued) {
+        if history.digest() != B64::from(continued) {
             return Err(Malformed::History);
         }
         let signatures = counts.signatures as usize * SIGNATURE_BYTES;
@@ -157,11 +157,6 @@ impl Channel {
         let channel = Self { chain_id, first_block, parent_hash: parent_hash.into(), batches };
         Ok((channel, left))
     }
-}
-
-/// Of a fresh history: zeros.
-fn digest(history: &History) -> B64 {
-    if history.is_fresh() { B64::ZERO } else { history.digest() }
 }
 
 /// What does not fit is above every limit.

@@ -9,7 +9,11 @@ use super::{
     columns::{Column, Columns, Cursors},
 };
 use alloy::primitives::{Address, B64, Keccak256};
-use std::{cmp::Ordering, collections::HashMap, sync::Arc};
+use std::{
+    cmp::Ordering,
+    collections::HashMap,
+    sync::{Arc, OnceLock},
+};
 
 /// Places of a table: what a low and a high byte can name, less the code for "new". A full table stays
 /// as it is, and what is new is said in full each time.
@@ -159,73 +163,101 @@ struct Carried {
     words: Vec<Entry<32>>,
 }
 
+impl Carried {
+    fn digest(&self) -> B64 {
+        if self.channels == 0 {
+            return B64::ZERO;
+        }
+        let mut hasher = Keccak256::new();
+        hasher.update(self.channels.to_be_bytes());
+        digest_table(&mut hasher, &self.addresses);
+        digest_table(&mut hasher, &self.selectors);
+        digest_table(&mut hasher, &self.words);
+        B64::from_slice(&hasher.finalize()[..8])
+    }
+}
+
 /// What a channel may take as said already: the tables that accepted channels left, as long as each
 /// continued the one before. Cloning is cheap.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct History(Arc<Carried>);
+#[derive(Clone, Debug, Default)]
+pub struct History {
+    carried: Arc<Carried>,
+    /// Computed when it is first asked for.
+    digest: Arc<OnceLock<B64>>,
+}
+
+impl PartialEq for History {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.carried, &other.carried) || self.carried == other.carried
+    }
+}
+
+impl Eq for History {}
+
+impl From<Carried> for History {
+    fn from(carried: Carried) -> Self {
+        Self { carried: Arc::new(carried), digest: Arc::default() }
+    }
+}
 
 impl History {
     /// Whether nothing was said yet: a channel that begins with this is *fresh*.
     #[must_use]
     pub fn is_fresh(&self) -> bool {
-        self.0.channels == 0
+        self.carried.channels == 0
     }
 
     /// Channels since the last fresh one, that included.
     #[must_use]
     pub fn channels(&self) -> u32 {
-        self.0.channels
+        self.carried.channels
     }
 
-    /// First bytes of the keccak-256 of all entries: two histories with the same are the same.
+    /// First bytes of the keccak-256 of all entries: two histories with the same are the same. Zeros
+    /// when nothing was said yet.
     #[must_use]
     pub fn digest(&self) -> B64 {
-        let mut hasher = Keccak256::new();
-        hasher.update(self.0.channels.to_be_bytes());
-        digest_table(&mut hasher, &self.0.addresses);
-        digest_table(&mut hasher, &self.0.selectors);
-        digest_table(&mut hasher, &self.0.words);
-        B64::from_slice(&hasher.finalize()[..8])
+        *self.digest.get_or_init(|| self.carried.digest())
     }
 
     /// With the senders of the channel that left this, in the order of its transactions. They are not in
     /// its bytes, but whoever executes it knows them, and who has sent is likely to receive.
     #[must_use]
     pub fn with_senders(&self, senders: impl IntoIterator<Item = Address>) -> Self {
-        let Carried { channels, addresses, selectors, words } = &*self.0;
+        let Carried { channels, addresses, selectors, words } = &*self.carried;
         let mut table = Table::continuing(addresses, *channels, true);
         for sender in senders {
             if table.find(&sender.0).is_none() {
                 table.add(sender.into_array());
             }
         }
-        Self(Arc::new(Carried {
+        Self::from(Carried {
             channels: *channels,
             addresses: table.carried(),
             selectors: selectors.clone(),
             words: words.clone(),
-        }))
+        })
     }
 
     /// The tables of a channel that continues this.
     pub(super) fn tables(&self, writes: bool) -> Tables {
-        let channel = self.0.channels.saturating_add(1);
+        let channel = self.carried.channels.saturating_add(1);
         Tables {
-            addresses: Table::continuing(&self.0.addresses, channel, writes),
-            selectors: Table::continuing(&self.0.selectors, channel, writes),
-            words: Table::continuing(&self.0.words, channel, writes),
+            addresses: Table::continuing(&self.carried.addresses, channel, writes),
+            selectors: Table::continuing(&self.carried.selectors, channel, writes),
+            words: Table::continuing(&self.carried.words, channel, writes),
         }
     }
 
     /// What a channel leaves, by its tables at its end.
     pub(super) fn after(tables: Tables) -> Self {
         let channels = tables.addresses.channel;
-        Self(Arc::new(Carried {
+        Self::from(Carried {
             channels,
             addresses: tables.addresses.carried(),
             selectors: tables.selectors.carried(),
             words: tables.words.carried(),
-        }))
+        })
     }
 }
 

@@ -14,7 +14,7 @@ use alloy::primitives::{B256, Bytes};
 use batcher::{
     derive::{Append, Derivation, DropReason, Outcome, Step, assembler::OpenChannel},
     format::{
-        CHANNEL_BYTES_MAX, Channel, FRAMES_MAX, Frame, Malformed,
+        CHANNEL_BYTES_MAX, Channel, FRAMES_MAX, Frame, History, Malformed,
         channel::id_of,
         frame::{FRAME_HEADER_BYTES, cut},
     },
@@ -170,7 +170,11 @@ pub(super) fn check(world: &World, input: &[u8]) -> Result<Seen, String> {
 struct Model {
     /// Frames of the open channel, in order.
     frames: Vec<Frame>,
+    history: History,
 }
+
+/// What derivation never answers.
+const NEVER: Outcome = Outcome::Ready { blocks: usize::MAX, is_fresh: false };
 
 impl Model {
     fn open(&self) -> Option<OpenChannel> {
@@ -189,7 +193,7 @@ impl Model {
             self.frames.clear();
         }
         outcomes.push(match frame {
-            Ok(frame) if frame.encode() != *payload => Outcome::Ready { blocks: usize::MAX },
+            Ok(frame) if frame.encode() != *payload => NEVER,
             Ok(frame) if self.frames.is_empty() && frame.index != 0 => {
                 Outcome::Dropped(DropReason::FrameOutOfOrder)
             }
@@ -216,12 +220,16 @@ impl Model {
         if id_of(&bytes) != frames[0].channel {
             return Outcome::Dropped(Malformed::ChannelId.into());
         }
-        match Channel::decode(&bytes) {
+        match Channel::decode_after(&bytes, &self.history) {
             Err(malformed) => Outcome::Dropped(malformed.into()),
-            Ok(it) if it.chain_id != CHAIN_ID => Outcome::Dropped(DropReason::ChainId),
-            Ok(it) if it.first_block != 1 => Outcome::Dropped(DropReason::FirstBlock),
-            Ok(it) if it.parent_hash != head => Outcome::Dropped(DropReason::Parent),
-            Ok(it) => Outcome::Ready { blocks: it.batches.len() },
+            Ok((it, _)) if it.chain_id != CHAIN_ID => Outcome::Dropped(DropReason::ChainId),
+            Ok((it, _)) if it.first_block != 1 => Outcome::Dropped(DropReason::FirstBlock),
+            Ok((it, _)) if it.parent_hash != head => Outcome::Dropped(DropReason::Parent),
+            Ok((it, left)) => {
+                // Nothing is executed here, so no sender is known.
+                self.history = left;
+                Outcome::Ready { blocks: it.batches.len(), is_fresh: self.history.channels() == 1 }
+            }
         }
     }
 }

@@ -16,9 +16,9 @@ use batcher::{
     derive::{Derivation, Outcome, Step},
     encoder::{EncoderConfig, SourceBlock},
     l1::{AnvilBlobs, BlobFeeSchedule, FirstOf, InboxPosition, InboxReader, L1BlockReader},
-    poster::{Heads, PostError, Poster, PosterConfig, Progress},
+    poster::{PostError, Poster, PosterConfig, Progress},
     proposer::{Proposer, ProposerConfig},
-    tracker::{Tracker, TrackerStart},
+    tracker::{Heads, Tracker, TrackerStart},
     txmgr::{MemoryStore, SubmissionStore, TxConfig, TxManager},
 };
 use contracts::{Inbox, Outputs, Portal};
@@ -54,9 +54,15 @@ pub(crate) fn later_secs() -> u64 {
 }
 
 impl World {
-    /// Deploys everything; `None` where there is no anvil.
+    /// Deploys everything, on an L1 where a block is final when two are on top; `None` where there is no
+    /// anvil.
     pub(crate) async fn new() -> Option<Self> {
-        let anvil = Anvil::start()?;
+        Self::with_epochs_of(1).await
+    }
+
+    /// The same where a block is final two epochs of so many blocks later.
+    pub(crate) async fn with_epochs_of(slots: u64) -> Option<Self> {
+        let anvil = Anvil::start(slots)?;
         let provider = anvil.provider();
         let reader = L1BlockReader::new(provider.clone(), Address::ZERO, schedule());
         let anchor = reader.block_id(BlockNumberOrTag::Latest).await.unwrap().unwrap().number;

@@ -8,7 +8,7 @@ use crate::{
     },
 };
 use alloy::primitives::{B256, U256};
-use batcher::poster;
+use batcher::tracker;
 use executor::{BlockEnv, ChainRules, Genesis, Header, genesis::GenesisL1, state::AccountProof};
 use std::{
     sync::Arc,
@@ -22,7 +22,7 @@ pub struct NodeChain {
     rules: Arc<ChainRules>,
     l1: GenesisL1,
     store: ChainStore,
-    l1_heads: watch::Receiver<poster::Heads>,
+    l1_heads: watch::Receiver<tracker::Heads>,
     block_time: Duration,
 }
 
@@ -32,7 +32,7 @@ impl NodeChain {
     pub fn new(
         genesis: &Genesis,
         store: ChainStore,
-        l1_heads: watch::Receiver<poster::Heads>,
+        l1_heads: watch::Receiver<tracker::Heads>,
         block_time: Duration,
     ) -> Self {
         let (rules, l1) = (genesis.chain_rules(), genesis.l1.clone());

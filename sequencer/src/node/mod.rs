@@ -25,10 +25,7 @@ use crate::{
 };
 use alloy::primitives::B256;
 use batcher::{
-    encoder::BlockId,
-    l1::L1Error,
-    poster::{Heads, PostError},
-    proposer::ProposeError,
+    encoder::BlockId, l1::L1Error, poster::PostError, proposer::ProposeError, tracker::Heads,
 };
 use build_loop::BuildLoop;
 use executor::{Genesis, L1Attributes, Transaction};

@@ -9,10 +9,10 @@ use crate::{
 };
 use batcher::{
     carrier::DataAvailability,
-    poster::{Heads, PostError, Poster, PosterConfig},
+    poster::{PostError, Poster, PosterConfig},
     proposer::{Proposer, ProposerConfig},
     source::BlockSource,
-    tracker::{TrackError, Tracker, TrackerStart},
+    tracker::{Heads, TrackError, Tracker, TrackerStart},
     txmgr::{TxConfig, TxManager},
 };
 use executor::Genesis;
@@ -41,18 +41,18 @@ impl Inputs {
         TxManager::new(provider, Arc::new(key.0.clone()), store, chain_id, config)
     }
 
-    /// The finalized head of the run before, if the node has its block; else genesis. What it says
-    /// of L1 is not checked here, because L1 may be away: see [`post`].
+    /// Where the run before says to start, if the node has that block; else genesis. What it says of L1
+    /// is not checked here, because L1 may be away: see [`post`].
     async fn tracker_start(&self) -> Result<TrackerStart, NodeError> {
         let (_, header, hash) = self.genesis.build()?;
         let genesis = TrackerStart::genesis(&self.genesis, header, hash);
-        let Some(Heads { finalized, .. }) = self.ledger.heads().await? else { return Ok(genesis) };
-        let number = finalized.block.number;
+        let Some(heads) = self.ledger.heads().await? else { return Ok(genesis) };
+        let (number, l1_block) = (heads.start.block.number, heads.start.l1_block);
         let block = self.source.block(number).await.map_err(PostError::from)?;
-        let start = block.and_then(|block| TrackerStart::finalized(finalized, &block));
+        let start = block.and_then(|block| TrackerStart::resume(&heads, &block));
         match &start {
-            Some(_) => tracing::info!(number, l1_block = ?finalized.l1_block, "tracking L1 from"),
-            None if number > 0 => tracing::warn!(number, "not our finalized block: from genesis"),
+            Some(_) => tracing::info!(number, ?l1_block, "tracking L1 from"),
+            None if number > 0 => tracing::warn!(number, "not our final block: from genesis"),
             None => {}
         }
         Ok(start.unwrap_or(genesis))

@@ -9,7 +9,7 @@ use crate::store::{
     chain::{FollowError, Followed},
     log::{Stage, StageRecord},
 };
-use batcher::poster::Heads;
+use batcher::tracker::Heads;
 use std::collections::BTreeMap;
 use tokio::{sync::watch, task::spawn_blocking};
 

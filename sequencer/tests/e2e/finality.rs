@@ -6,7 +6,7 @@ use alloy::{
     primitives::{Address, B256},
     providers::Provider,
 };
-use batcher::poster::Heads;
+use batcher::tracker::Heads;
 
 /// An Anvil that finalizes two blocks later.
 fn start_l1() -> Option<Anvil> {

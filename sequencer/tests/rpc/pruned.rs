@@ -34,7 +34,7 @@ struct Served {
     store: ChainStore,
     url: String,
     _directory: tempfile::TempDir,
-    _l1: watch::Sender<batcher::poster::Heads>,
+    _l1: watch::Sender<batcher::tracker::Heads>,
 }
 
 impl Served {
@@ -60,7 +60,7 @@ impl Served {
     }
 
     async fn over(directory: tempfile::TempDir, genesis: &Genesis, store: ChainStore) -> Self {
-        let (l1, heads) = watch::channel(batcher::poster::Heads::default());
+        let (l1, heads) = watch::channel(batcher::tracker::Heads::default());
         let chain = NodeChain::new(genesis, store.clone(), heads, Duration::from_secs(1));
         let pool = Arc::new(Mutex::new(Pool::new(txpool::Config::default())));
         let context = Arc::new(RpcContext::new(chain, pool, RpcOptions::default()));

@@ -146,7 +146,7 @@ async fn witnesses_of_old_blocks_come_from_tries_rebuilt_after_a_restart() {
     drop(store);
     let store = ChainStore::open(directory.path(), &genesis).unwrap();
 
-    let (_l1, heads) = watch::channel(batcher::poster::Heads::default());
+    let (_l1, heads) = watch::channel(batcher::tracker::Heads::default());
     let chain = NodeChain::new(&genesis, store.clone(), heads, Duration::from_secs(1));
     let pool = Arc::new(Mutex::new(Pool::new(txpool::Config::default())));
     let context = Arc::new(RpcContext::new(chain, pool, RpcOptions::default()));

@@ -12,8 +12,7 @@ use alloy::primitives::{Address, B256, Bytes, TxKind, U256};
 use batcher::{
     encoder::BlockId,
     l1::{InboxPosition, L1Block},
-    poster::Heads,
-    tracker::SafeHead,
+    tracker::{Heads, SafeHead},
 };
 use executor::{Deposit, L1Origin};
 use sequencer::store::{ChainIdentity, Ledger, LedgerError};
@@ -237,11 +236,11 @@ async fn heads_are_replaced_and_forgotten_together(url: &str) {
         l1_block: BlockId { number: 100 + number, hash: hash(100 + number, 5) },
         position: InboxPosition { next_batch, acc: hash(next_batch, 6) },
     };
-    let heads = Heads { safe: head(9, 3), finalized: head(2, 1) };
+    let heads = Heads { safe: head(9, 3), finalized: head(2, 2), start: head(1, 1) };
     ledger.set_heads(&heads).await.unwrap();
     assert_eq!(ledger.heads().await.unwrap(), Some(heads));
     // A reorg takes the safe head back, and a head may be genesis.
-    let heads = Heads { safe: head(4, 2), finalized: SafeHead::default() };
+    let heads = Heads { safe: head(4, 2), ..Heads::default() };
     ledger.set_heads(&heads).await.unwrap();
     ledger.close().await;
     let ledger = open(url).await;

@@ -2,7 +2,11 @@
 //! elsewhere.
 
 use super::{Ledger, LedgerError, columns};
-use batcher::{encoder::BlockId, l1::InboxPosition, poster::Heads, tracker::SafeHead};
+use batcher::{
+    encoder::BlockId,
+    l1::InboxPosition,
+    tracker::{Heads, SafeHead},
+};
 use sqlx::{Any, Row, Transaction, any::AnyRow};
 
 /// Audit rows kept; beyond it the oldest go. At a line a minute it is two months.
@@ -22,7 +26,7 @@ pub struct AuditEntry {
 }
 
 impl Ledger {
-    /// Replaces both heads in one transaction.
+    /// Replaces the heads in one transaction.
     ///
     /// # Errors
     /// [`LedgerError`] when the database fails.
@@ -30,6 +34,7 @@ impl Ledger {
         let mut transaction = self.begin().await?;
         set_head(&mut transaction, "safe", &heads.safe).await?;
         set_head(&mut transaction, "finalized", &heads.finalized).await?;
+        set_head(&mut transaction, "start", &heads.start).await?;
         Ok(transaction.commit().await?)
     }
 
@@ -43,9 +48,10 @@ impl Ledger {
         let rows = sqlx::query(query).fetch_all(&self.pool).await?;
         match rows.as_slice() {
             [] => Ok(None),
-            [finalized, safe] => Ok(Some(Heads {
+            [finalized, safe, start] => Ok(Some(Heads {
                 safe: read_head(safe, "safe")?,
                 finalized: read_head(finalized, "finalized")?,
+                start: read_head(start, "start")?,
             })),
             _ => Err(LedgerError::Corrupt { column: "level" }),
         }
