@@ -105,6 +105,9 @@ pub enum TrackError {
     /// Reset: L1 has another block than the node; the node has to give up its own.
     #[error("L2 block {0} on L1 is another one than here")]
     Diverged(u64),
+    /// Retry: the chain that derived blocks go to did not take one.
+    #[error("{0}")]
+    Unsettled(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// Halt: an L1 reorg goes back before everything that is remembered.
     #[error("L1 was reorganised below block {0}, which was taken for final")]
     DeepReorg(u64),
