@@ -122,7 +122,9 @@ impl PostError {
         match self {
             Self::Track(TrackError::L1(error)) => error.action(),
             Self::Tx(error) => error.action(),
-            Self::Track(TrackError::Source(_) | TrackError::Behind(_))
+            Self::Track(
+                TrackError::Source(_) | TrackError::Behind(_) | TrackError::Unsettled(_),
+            )
             | Self::Source(_)
             | Self::Encode(EncodeError::Full) => Action::Retry,
             Self::Track(TrackError::Diverged(_))

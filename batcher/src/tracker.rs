@@ -1,29 +1,44 @@
-//! What of the L2 chain is on L1: follows the Inbox through derivation and compares every derived
-//! block with the node's own, so that the safe head is what any other node would derive.
+//! What of the L2 chain is on L1: follows the Inbox through derivation and hands every derived block to
+//! a chain ([`DerivedChain`]). A node's own compares it with its block, so that the safe head is what any
+//! other node would derive; a follower's and a verifier's execute it.
 //!
 //! Owns the safe and finalized heads, the way back after an L1 reorg, and where a later run may start.
-//! It executes nothing: a derived input that is the node's block has the node's header. It posts
-//! nothing.
+//! It executes nothing itself and posts nothing.
+
+mod decoding;
 
 use crate::{
     derive::{
         Append, Derivation, Derived, DropReason, Head, L1Lookup, Outcome, Step,
-        assembler::OpenChannel, rules::Epoch,
+        assembler::OpenChannel, decode_transactions, rules::Epoch,
     },
     encoder::{BlockId, SourceBlock},
     format::History,
-    l1::{InboxPosition, InboxReader, L1Block, L1BlockReader, L1Error, Missing, PostedAppend},
+    l1::{
+        AppendsAhead, BlocksAhead, InboxPosition, InboxReader, L1Block, L1BlockReader, L1Error,
+        Missing, PostedAppend,
+    },
     source::{BlockSource, SourceError},
 };
-use alloy::eips::BlockNumberOrTag;
-use executor::{BlockInput, Deposit, Genesis, Header, L1Origin, RollupRules};
+use alloy::{eips::BlockNumberOrTag, primitives::B256};
+use async_trait::async_trait;
+use decoding::Decoding;
+use executor::{BlockInput, Deposit, Genesis, Header, L1Origin, RollupRules, Transaction};
 use std::{
     collections::{BTreeMap, VecDeque},
+    fmt,
     sync::Arc,
+    time::{Duration, Instant},
 };
 
-/// L1 blocks read in one [`Tracker::sync`]: what an error or a reorg in between throws away.
-const SYNC_BLOCKS_MAX: u64 = 1_000;
+/// L1 blocks that are read on one view of L1: a reorg of the last of them throws away what was read
+/// since then.
+const READING_BLOCKS_MAX: u64 = 1_000;
+/// Time after which a [`Tracker::sync`] ends at the next append, so that its caller can say how far it
+/// is; the next one goes on with what is read ahead.
+const SYNC_TIME: Duration = Duration::from_secs(2);
+/// L1 blocks kept while deriving: origins only move forward, by one.
+const ORIGINS_KEPT: usize = 16;
 /// Appends that an L1 reorg can undo. When full the oldest is forgotten; a deeper reorg is
 /// [`TrackError::DeepReorg`]. More than L1 leaves unfinalized unless it stops finalizing for days.
 const CHECKPOINTS_MAX: usize = 4_096;
@@ -71,7 +86,7 @@ impl TrackerStart {
     /// From the genesis block, whose header and hash [`Genesis::build`] gives. The Inbox commits to
     /// the anchor's hash, so it has no append up to there.
     #[must_use]
-    pub fn genesis(genesis: &Genesis, header: Header, hash: alloy::primitives::B256) -> Self {
+    pub fn genesis(genesis: &Genesis, header: Header, hash: B256) -> Self {
         let l1_block = BlockId { number: genesis.l1.origin_number, hash: genesis.l1.origin_hash };
         let epoch = Epoch::genesis(genesis);
         let block = BlockId { number: header.number, hash };
@@ -111,6 +126,9 @@ pub enum TrackError {
     /// Reset: L1 has another block than the node; the node has to give up its own.
     #[error("L2 block {0} on L1 is another one than here")]
     Diverged(u64),
+    /// Retry: the chain that derived blocks go to did not take one.
+    #[error("{0}")]
+    Unsettled(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// Halt: an L1 reorg goes back before everything that is remembered.
     #[error("L1 was reorganised below block {0}, which was taken for final")]
     DeepReorg(u64),
@@ -139,18 +157,75 @@ impl Checkpoint {
     }
 }
 
-/// L1 blocks that were asked for, valid within one sync.
-#[derive(Debug, Default)]
-struct Loaded(BTreeMap<u64, L1Block>);
+/// Where derived blocks go, in order.
+#[async_trait]
+pub trait DerivedChain: Send + Sync + fmt::Debug {
+    /// Header and hash of the block that `derived` is, which follows the one before. After an L1 reorg
+    /// it may follow an earlier one.
+    async fn settle(&self, derived: Derived) -> Result<(Header, B256), TrackError>;
+}
 
-impl L1Lookup for Loaded {
+/// The chain of a node that builds its own blocks.
+#[derive(Debug)]
+struct OwnChain(Arc<dyn BlockSource>);
+
+#[async_trait]
+impl DerivedChain for OwnChain {
+    async fn settle(&self, derived: Derived) -> Result<(Header, B256), TrackError> {
+        let number = derived.input.env.number;
+        let block = self.0.block(number).await?.ok_or(TrackError::Behind(number))?;
+        if !is_input_of(&derived.input, &block.header, &block.transactions) {
+            return Err(TrackError::Diverged(number));
+        }
+        Ok((block.header, block.hash))
+    }
+}
+
+/// L1 blocks that were asked for, valid within one reading.
+#[derive(Debug)]
+struct Origins {
+    loaded: BTreeMap<u64, L1Block>,
+    ahead: BlocksAhead,
+}
+
+impl Origins {
+    async fn load(&mut self, number: u64) -> Result<(), L1Error> {
+        let block = self.ahead.block(number).await?;
+        self.loaded.insert(number, block);
+        while self.loaded.len() > ORIGINS_KEPT {
+            self.loaded.pop_first();
+        }
+        Ok(())
+    }
+}
+
+impl L1Lookup for Origins {
     fn origin(&self, number: u64) -> Option<L1Origin> {
-        self.0.get(&number).map(|block| block.origin)
+        self.loaded.get(&number).map(|block| block.origin)
     }
 
     fn deposits(&self, number: u64) -> Option<Vec<Deposit>> {
-        self.0.get(&number).map(|block| block.deposits.clone())
+        self.loaded.get(&number).map(|block| block.deposits.clone())
     }
+}
+
+/// How taking appends ended.
+enum End {
+    /// All of the reading is taken.
+    OfL1,
+    /// It goes on later.
+    OfTime,
+    /// The next append has to be read again.
+    ByError,
+}
+
+/// L1 as it was when its last block was asked for, being read.
+#[derive(Debug)]
+struct Reading {
+    /// The last block to read.
+    to: BlockId,
+    appends: AppendsAhead,
+    origins: Origins,
 }
 
 /// Follows the Inbox.
@@ -158,7 +233,7 @@ impl L1Lookup for Loaded {
 pub struct Tracker {
     inbox: InboxReader,
     blocks: L1BlockReader,
-    source: Arc<dyn BlockSource>,
+    chain: Arc<dyn DerivedChain>,
     /// State after each append, oldest first; never empty. Derivation can go on from the oldest.
     checkpoints: VecDeque<Checkpoint>,
     start: SafeHead,
@@ -167,10 +242,12 @@ pub struct Tracker {
     is_started: bool,
     /// L1 block up to which the Inbox was read.
     scanned: BlockId,
+    /// What is read ahead from there on.
+    reading: Option<Reading>,
 }
 
 impl Tracker {
-    /// Starts at `start`.
+    /// Starts at `start`, and compares with the blocks of `source`.
     #[must_use]
     pub fn new(
         rules: RollupRules,
@@ -179,6 +256,18 @@ impl Tracker {
         blocks: L1BlockReader,
         source: Arc<dyn BlockSource>,
     ) -> Self {
+        Self::over(rules, start, inbox, blocks, Arc::new(OwnChain(source)))
+    }
+
+    /// Starts at `start`, and hands the derived blocks to `chain`.
+    #[must_use]
+    pub fn over(
+        rules: RollupRules,
+        start: TrackerStart,
+        inbox: InboxReader,
+        blocks: L1BlockReader,
+        chain: Arc<dyn DerivedChain>,
+    ) -> Self {
         let TrackerStart { head, position, l1_block, finalized } = start;
         let derivation = Derivation::new(rules, head);
         let first =
@@ -186,12 +275,13 @@ impl Tracker {
         Self {
             inbox,
             blocks,
-            source,
+            chain,
             start: first.safe_head(),
             checkpoints: [first].into(),
             finalized,
             is_started: false,
             scanned: l1_block,
+            reading: None,
         }
     }
 
@@ -205,6 +295,12 @@ impl Tracker {
     #[must_use]
     pub fn safe_head(&self) -> SafeHead {
         self.checkpoints.back().map(Checkpoint::safe_head).unwrap_or_default()
+    }
+
+    /// L1 block up to which the Inbox was read.
+    #[must_use]
+    pub fn scanned(&self) -> BlockId {
+        self.scanned
     }
 
     /// The newest head that is final: as [`Self::finalize`] was told, or an earlier run was. No channel
@@ -235,47 +331,84 @@ impl Tracker {
         self.checkpoints.back().and_then(|checkpoint| checkpoint.derivation.open_channel())
     }
 
-    /// Goes back where L1 was reorganised, then reads on. Returns whether it has read all of L1.
+    /// Goes back where L1 was reorganised, then reads on, for some seconds at most and at least one
+    /// append. Returns whether it has read all of L1.
     ///
     /// # Errors
     /// [`TrackError`]; except for going back, nothing changed.
     pub async fn sync(&mut self) -> Result<bool, TrackError> {
         self.rewind().await?;
-        let latest = self.block_id(BlockNumberOrTag::Latest).await?;
+        let latest = match &self.reading {
+            Some(_) => None,
+            None => Some(self.block_id(BlockNumberOrTag::Latest).await?),
+        };
+        let Some(mut reading) = self.open_reading(latest).await? else { return Ok(true) };
+        let kept = self.checkpoints.len();
+        let read = self.read(&mut reading).await;
+        // All of it was read from one chain only if its end still stands.
+        let end = match read {
+            Ok(end) if self.is_canonical(reading.to).await? => end,
+            failed => {
+                self.checkpoints.truncate(kept);
+                return Err(failed.err().unwrap_or(L1Error::Reorged.into()));
+            }
+        };
+        self.forget_oldest();
+        self.forget_histories(0);
+        let read_last = self.checkpoints.back().map_or(self.scanned, |last| last.l1_block);
+        match end {
+            End::OfL1 => {
+                self.scanned = reading.to;
+                return Ok(latest == Some(reading.to));
+            }
+            End::OfTime => (self.scanned, self.reading) = (read_last, Some(reading)),
+            End::ByError => self.scanned = read_last,
+        }
+        Ok(false)
+    }
+
+    /// What is being read, or where there is something new on L1, a reading of that.
+    async fn open_reading(&mut self, latest: Option<BlockId>) -> Result<Option<Reading>, L1Error> {
+        let Some(latest) = latest else { return Ok(self.reading.take()) };
         if latest.number <= self.scanned.number {
-            return Ok(true);
+            return Ok(None);
         }
         // With the block read last: a run before may have started again between two appends of it.
         // Those that are known are passed over.
         let from = self.scanned.number;
-        let last = latest.number.min(from.saturating_add(SYNC_BLOCKS_MAX - 1));
-        let to = self.block_id(last.into()).await?;
-        let kept = self.checkpoints.len();
-        match self.read(from, to).await {
-            Ok(()) => {
-                self.scanned = to;
-                self.forget_oldest();
-                self.forget_histories(0);
-                Ok(last == latest.number)
-            }
-            Err(error) => {
-                self.checkpoints.truncate(kept);
-                Err(error)
-            }
-        }
+        let last = latest.number.min(from.saturating_add(READING_BLOCKS_MAX - 1));
+        let to = if last == latest.number { latest } else { self.block_id(last.into()).await? };
+        let appends = self.inbox.appends_ahead(self.safe_head().position, from, last);
+        let ahead = BlocksAhead::new(self.blocks.clone(), last);
+        let origins = Origins { loaded: BTreeMap::new(), ahead };
+        Ok(Some(Reading { to, appends, origins }))
     }
 
-    async fn read(&mut self, from: u64, to: BlockId) -> Result<(), TrackError> {
-        let mut loaded = Loaded::default();
-        let known = self.checkpoints.len();
-        let position = self.safe_head().position;
-        for posted in self.inbox.appends(position, from, to.number).await? {
-            self.take(posted, &mut loaded).await?;
-            // Those of before are still needed when this is not brought to an end.
-            self.forget_histories(known);
+    /// Takes appends until there are no more, the time is over, or one cannot be taken: what was taken
+    /// before that counts.
+    async fn read(&mut self, reading: &mut Reading) -> Result<End, TrackError> {
+        let (started, known) = (Instant::now(), self.checkpoints.len());
+        let mut taken = false;
+        while !taken || started.elapsed() < SYNC_TIME {
+            let Some(posted) = reading.appends.next().await else { return Ok(End::OfL1) };
+            let result = match posted {
+                Ok(posted) => self.take(posted, &mut reading.origins).await,
+                Err(error) => Err(error.into()),
+            };
+            match result {
+                Ok(()) => {
+                    taken = true;
+                    // Those of before are still needed where this was not one chain.
+                    self.forget_histories(known);
+                }
+                Err(error) if taken => {
+                    tracing::debug!(%error, "an append is read again");
+                    return Ok(End::ByError);
+                }
+                Err(error) => return Err(error),
+            }
         }
-        // All of it was read from one chain only if its end still stands.
-        if self.is_canonical(to).await? { Ok(()) } else { Err(L1Error::Reorged.into()) }
+        Ok(End::OfTime)
     }
 
     async fn rewind(&mut self) -> Result<(), TrackError> {
@@ -289,11 +422,12 @@ impl Tracker {
         if !std::mem::replace(&mut self.is_started, true) {
             return Ok(());
         }
+        self.reading = None;
         while let Some(last) = self.checkpoints.back() {
             let (l1_block, has_history) = (last.l1_block, last.has_history);
             if has_history && self.is_canonical(l1_block).await? {
                 tracing::warn!(?l1_block, "L1 was reorganised, going back");
-                // All appends of a block are read together, so this one's are.
+                // What else this block has is read again.
                 self.scanned = l1_block;
                 return Ok(());
             }
@@ -305,7 +439,11 @@ impl Tracker {
         Ok(())
     }
 
-    async fn take(&mut self, posted: PostedAppend, loaded: &mut Loaded) -> Result<(), TrackError> {
+    async fn take(
+        &mut self,
+        posted: PostedAppend,
+        origins: &mut Origins,
+    ) -> Result<(), TrackError> {
         let Some(last) = self.checkpoints.back() else { return Ok(()) };
         let mut derivation = last.derivation.clone();
         let Append { id, .. } = posted.append;
@@ -317,15 +455,21 @@ impl Tracker {
                 Outcome::Continued => {}
             }
         }
+        let mut decoding = Decoding::default();
         loop {
-            match derivation.next_block(loaded) {
+            decoding.prepare(&derivation).await;
+            let decode = |batch: &_| decoding.take().unwrap_or_else(|| decode_transactions(batch));
+            match derivation.next_block_with(origins, decode) {
                 Step::Idle => break,
-                Step::NeedL1(number) => {
-                    loaded.0.insert(number, self.blocks.block(number).await?);
-                }
+                Step::NeedL1(number) => origins.load(number).await?,
                 Step::Reorged => return Err(L1Error::Reorged.into()),
                 Step::Dropped { append_id, reason } => report_dropped(append_id, reason),
-                Step::Block(derived) => self.compare(&mut derivation, *derived).await?,
+                Step::Block(derived) => {
+                    let number = derived.input.env.number;
+                    let (header, hash) = self.chain.settle(*derived).await?;
+                    let advanced = derivation.advance(header, hash);
+                    advanced.map_err(|_| TrackError::Diverged(number))?;
+                }
             }
         }
         let (l1_block, position) = (posted.l1_block, posted.position());
@@ -333,20 +477,6 @@ impl Tracker {
         let checkpoint = Checkpoint { derivation, l1_block, position, ends_fresh, has_history };
         self.checkpoints.push_back(checkpoint);
         Ok(())
-    }
-
-    async fn compare(
-        &self,
-        derivation: &mut Derivation,
-        derived: Derived,
-    ) -> Result<(), TrackError> {
-        let number = derived.input.env.number;
-        let block = self.source.block(number).await?.ok_or(TrackError::Behind(number))?;
-        if !is_input_of(&derived.input, &block) {
-            return Err(TrackError::Diverged(number));
-        }
-        let advanced = derivation.advance(block.header, block.hash);
-        advanced.map_err(|_| TrackError::Diverged(number))
     }
 
     /// Takes everything up to L1 block `number` for final and forgets how to go back before it. The
@@ -402,15 +532,17 @@ impl Tracker {
     }
 }
 
-/// Whether the node's block is what `input` gives: everything else of a block follows from these.
-fn is_input_of(input: &BlockInput, block: &SourceBlock) -> bool {
-    let (env, header) = (&input.env, &block.header);
+/// Whether the block with this header and these transactions is what `input` gives: everything else of
+/// a block follows from these.
+#[must_use]
+pub fn is_input_of(input: &BlockInput, header: &Header, transactions: &[Transaction]) -> bool {
+    let env = &input.env;
     let same_place = env.number == header.number
         && env.parent_hash == header.parent_hash
         && env.timestamp == header.timestamp
         && env.prevrandao == header.mix_hash;
-    let derived = input.transactions.iter().map(executor::Transaction::hash);
-    same_place && derived.eq(block.transactions.iter().map(executor::Transaction::hash))
+    let derived = input.transactions.iter().map(Transaction::hash);
+    same_place && derived.eq(transactions.iter().map(Transaction::hash))
 }
 
 fn report_dropped(append_id: u64, reason: DropReason) {

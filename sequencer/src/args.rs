@@ -2,7 +2,7 @@
 
 use crate::{
     commands::{db::DbArgs, deploy::DeployArgs, dev::DevArgs, verify::VerifyArgs},
-    settings::Settings,
+    settings::{Role, Settings},
     telemetry::LogFormat,
 };
 use clap::{Args, Parser, Subcommand};
@@ -30,6 +30,13 @@ pub enum Command {
     Dev(DevArgs),
     /// Run a node from explicit settings: TOML file < environment < flags.
     Run(Box<RunArgs>),
+    /// Follow L1: derive the chain from it alone, keep it, compare every output root, serve JSON-RPC.
+    ///
+    /// Asks no sequencer for anything: the Inbox, its blobs and the deposits on L1 are all it reads. It
+    /// may be stopped or killed at any time and goes on where it was. What it has derived is served
+    /// while it catches up; `/ready` says when it has. An output on L1 that is not the derived chain's
+    /// is said there and in the log.
+    Follow(Box<FollowArgs>),
     /// Derive the chain from L1 alone, execute it in a fresh state, compare every output root.
     Verify(VerifyArgs),
     /// Deploy the L1 contracts of a new rollup and write its genesis file.
@@ -40,7 +47,20 @@ pub enum Command {
 
 /// Arguments of `run`.
 #[derive(Args, Debug)]
+#[command(mut_args = |argument| Role::Sequencer.hide_foreign(argument))]
 pub struct RunArgs {
+    /// TOML file with any of the settings below, keys as the flags are called.
+    #[arg(long, env = "WEFT_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Settings; these win over the file.
+    #[command(flatten)]
+    pub settings: Settings,
+}
+
+/// Arguments of `follow`.
+#[derive(Args, Debug)]
+#[command(mut_args = |argument| Role::Follower.hide_foreign(argument))]
+pub struct FollowArgs {
     /// TOML file with any of the settings below, keys as the flags are called.
     #[arg(long, env = "WEFT_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,

@@ -7,6 +7,7 @@
 pub mod args;
 pub mod builder;
 pub mod commands;
+pub mod derived;
 pub mod l1;
 pub mod l1_client;
 pub mod node;

@@ -18,6 +18,7 @@ fn main() -> Result<()> {
         match cli.command {
             Command::Dev(args) => commands::dev::run(args).await?,
             Command::Run(args) => commands::run::run(*args).await?,
+            Command::Follow(args) => commands::follow::run(*args).await?,
             Command::Verify(args) => commands::verify::run(args).await?,
             Command::Deploy(args) => commands::deploy::run(args).await?,
             Command::Db(args) => commands::db::run(args)?,

@@ -1,11 +1,14 @@
-//! Settings of `sequencer run`: one name for each, the same in the TOML file, the environment and
+//! Settings of `sequencer run` and `sequencer follow`: one name for each, the same in the TOML file, the environment and
 //! on the command line, the later winning over the earlier. [`Settings`] is what was given,
 //! [`Config`] what is checked and complete; nothing reads the environment after this.
 //!
 //! Does not open files other than the TOML file and the key files it names.
 
+mod role;
 #[cfg(test)]
 mod tests;
+
+pub use role::Role;
 
 use crate::{
     rpc::ClientLimits,
@@ -123,6 +126,10 @@ pub struct Settings {
     /// [default: 24].
     #[arg(long, env = "WEFT_EXPLAIN_HOURS", value_name = "HOURS")]
     pub explain_hours: Option<u64>,
+    /// JSON-RPC of the sequencer: transactions that this node is sent go there; without it they are
+    /// refused.
+    #[arg(long, env = "WEFT_SEQUENCER_URL", value_name = "URL")]
+    pub sequencer_url: Option<String>,
     /// SQL database of the rollup's ledger, sqlite:// or postgres:// [default: ledger.sqlite in the
     /// data directory].
     #[arg(long, env = "WEFT_LEDGER_URL", value_name = "URL")]
@@ -242,6 +249,8 @@ pub struct Config {
     pub trie_bytes_max: Option<usize>,
     /// Bounds and policy of the pool.
     pub pool: txpool::Config,
+    /// Where a follower's users' transactions go.
+    pub sequencer_url: Option<String>,
     /// Ledger database.
     pub ledger_url: String,
 }
@@ -268,6 +277,14 @@ pub enum SettingsError {
         name: &'static str,
         /// Environment variable.
         env: &'static str,
+    },
+    /// A setting that does nothing for the command.
+    #[error("{name} does nothing for `{command}`: leave it out")]
+    Foreign {
+        /// Name of the flag and the TOML key.
+        name: &'static str,
+        /// The command.
+        command: &'static str,
     },
     /// A value is outside its range.
     #[error("{name} is {found}, expected {expected}")]
@@ -346,6 +363,7 @@ impl Settings {
             pool_sender_slots: self.pool_sender_slots.or(base.pool_sender_slots),
             pool_ttl_secs: self.pool_ttl_secs.or(base.pool_ttl_secs),
             explain_hours: self.explain_hours.or(base.explain_hours),
+            sequencer_url: self.sequencer_url.or(base.sequencer_url),
             ledger_url: self.ledger_url.or(base.ledger_url),
         }
     }
@@ -413,6 +431,7 @@ impl Config {
             proof_blocks,
             pool,
             trie_bytes_max: settings.trie_memory_mib.map(check_trie_memory).transpose()?,
+            sequencer_url: settings.sequencer_url,
             ledger_url,
             data_dir,
         })

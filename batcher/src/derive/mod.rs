@@ -276,13 +276,23 @@ impl Derivation {
     /// The next block of the channel, on the L1 chain that `l1` offers. Until [`Self::advance`] is
     /// called the same block is yielded again.
     pub fn next_block(&mut self, l1: &impl L1Lookup) -> Step {
+        self.next_block_with(l1, decode_transactions)
+    }
+
+    /// [`Self::next_block`] with transactions that come from elsewhere: `decode` gives what
+    /// [`decode_transactions`] gives for the batch, which may have been made beforehand.
+    pub fn next_block_with(
+        &mut self,
+        l1: &impl L1Lookup,
+        decode: impl FnOnce(&Batch) -> Result<Vec<Transaction>, TransactionError>,
+    ) -> Step {
         let Some(ready) = &self.ready else { return Step::Idle };
         let Some(batch) = ready.batches.front() else {
             self.end_channel();
             return Step::Idle;
         };
         let append_id = ready.append_id;
-        match self.derive(batch, ready.l1_block, l1) {
+        match self.derive(batch, ready.l1_block, l1, decode) {
             Ok((input, epoch)) => {
                 let signed = input.transactions.iter().filter(|tx| tx.as_signed().is_some());
                 let senders = signed.map(Transaction::sender).collect();
@@ -303,6 +313,7 @@ impl Derivation {
         batch: &Batch,
         append_l1_block: u64,
         l1: &impl L1Lookup,
+        decode: impl FnOnce(&Batch) -> Result<Vec<Transaction>, TransactionError>,
     ) -> Result<(BlockInput, Epoch), Stop> {
         let parent = &self.head;
         let advances = check_origin_number(&parent.epoch, batch.origin_number)?;
@@ -322,9 +333,7 @@ impl Derivation {
         }
         let epoch = next_origin_allowed(&parent.epoch, &origin)?;
         check_timestamp(&self.rollup, parent.header.timestamp, &origin, batch.timestamp)?;
-        let transactions = batch.transactions.iter().cloned().map(Transaction::decode_signed);
-        let transactions: Vec<_> =
-            transactions.collect::<Result<_, _>>().map_err(|e| Stop::Drop(e.into()))?;
+        let transactions = decode(batch).map_err(|error| Stop::Drop(error.into()))?;
         let deposits = if epoch.is_first() {
             l1.deposits(origin.number).ok_or(Stop::NeedL1(origin.number))?
         } else {
@@ -338,6 +347,12 @@ impl Derivation {
             deposits,
         );
         Ok((input.with_transactions(transactions), epoch))
+    }
+
+    /// The batch of the channel that is `index` batches after the next one to be yielded.
+    #[must_use]
+    pub fn ready_batch(&self, index: usize) -> Option<&Batch> {
+        self.ready.as_ref()?.batches.get(index)
     }
 
     /// Takes the header of the block that was yielded last, once executed.
@@ -360,6 +375,14 @@ impl Derivation {
         }
         Ok(())
     }
+}
+
+/// The transactions of a batch with their senders.
+///
+/// # Errors
+/// The first [`TransactionError`]; the batch is then dropped.
+pub fn decode_transactions(batch: &Batch) -> Result<Vec<Transaction>, TransactionError> {
+    batch.transactions.iter().cloned().map(Transaction::decode_signed).collect()
 }
 
 enum Stop {

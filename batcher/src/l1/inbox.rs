@@ -60,6 +60,21 @@ impl PostedAppend {
     }
 }
 
+/// An append as its event tells it.
+#[derive(Debug)]
+pub(super) struct Announced {
+    parent: InboxPosition,
+    log: Log,
+    event: Inbox::BatchAppended,
+}
+
+impl Announced {
+    /// Position after it.
+    pub(super) fn position(&self) -> InboxPosition {
+        InboxPosition { next_batch: self.event.id + 1, acc: self.event.acc }
+    }
+}
+
 /// Reads the Inbox.
 #[derive(Clone, Debug)]
 pub struct InboxReader {
@@ -108,26 +123,42 @@ impl InboxReader {
         from: u64,
         to: u64,
     ) -> Result<Vec<PostedAppend>, L1Error> {
-        let mut position = position;
+        let mut ahead = self.appends_ahead(position, from, to);
         let mut appends = Vec::new();
-        let mut first = from;
-        while first <= to {
-            let last = to.min(first.saturating_add(LOG_BLOCKS_MAX - 1));
-            for log in self.logs(first, last).await? {
-                let event = Inbox::BatchAppended::decode_log(&log.inner)
-                    .map_err(|_| L1Error::Contradiction(Contradiction::Log(first)))?;
-                if event.id < position.next_batch {
-                    continue;
-                }
-                check_event(position, &event)?;
-                let posted = self.read(position, &log, event.data).await?;
-                position = posted.position();
-                appends.push(posted);
-            }
-            let Some(next) = last.checked_add(1) else { break };
-            first = next;
+        while let Some(posted) = ahead.next().await {
+            appends.push(posted?);
         }
         Ok(appends)
+    }
+
+    /// The ranges of L1 blocks, first and last, in which `from..=to` is asked for.
+    pub(super) fn ranges(from: u64, to: u64) -> impl Iterator<Item = (u64, u64)> + Send {
+        let step = usize::try_from(LOG_BLOCKS_MAX).unwrap_or(usize::MAX);
+        let last = move |first: u64| to.min(first.saturating_add(LOG_BLOCKS_MAX - 1));
+        (from..=to).step_by(step).map(move |first| (first, last(first)))
+    }
+
+    /// The appends of L1 blocks `from..=to` without their bytes, checked to continue `position`.
+    pub(super) async fn announced(
+        &self,
+        mut position: InboxPosition,
+        from: u64,
+        to: u64,
+    ) -> Result<Vec<Announced>, L1Error> {
+        let mut announced = Vec::new();
+        for log in self.logs(from, to).await? {
+            let event = Inbox::BatchAppended::decode_log(&log.inner)
+                .map_err(|_| L1Error::Contradiction(Contradiction::Log(from)))?
+                .data;
+            if event.id < position.next_batch {
+                continue;
+            }
+            check_event(position, &event)?;
+            let next = Announced { parent: position, log, event };
+            position = next.position();
+            announced.push(next);
+        }
+        Ok(announced)
     }
 
     async fn logs(&self, from: u64, to: u64) -> Result<Vec<Log>, L1Error> {
@@ -141,12 +172,9 @@ impl InboxReader {
         Ok(logs)
     }
 
-    async fn read(
-        &self,
-        parent: InboxPosition,
-        log: &Log,
-        event: Inbox::BatchAppended,
-    ) -> Result<PostedAppend, L1Error> {
+    /// An append with its bytes, which are checked.
+    pub(super) async fn read(self, announced: Announced) -> Result<PostedAppend, L1Error> {
+        let Announced { parent, log, event } = announced;
         let (Some(number), Some(hash), Some(tx_hash)) =
             (log.block_number, log.block_hash, log.transaction_hash)
         else {

@@ -4,11 +4,13 @@
 //! against the hashes that commit to it, so that a faulty endpoint can delay but not deceive.
 //! Deliberately absent: any decision about L2, and memory between calls.
 
+pub mod ahead;
 pub mod beacon;
 pub mod blobs;
 pub mod inbox;
 pub mod origin;
 
+pub use ahead::{AppendsAhead, BlocksAhead};
 pub use blobs::{AnvilBlobs, BlobArchive, BlobRequest, BlobSource, FirstOf};
 pub use inbox::{InboxPosition, InboxReader, PostedAppend};
 pub use origin::{BlobFeeSchedule, L1Block, L1BlockReader};

@@ -83,6 +83,11 @@ impl L1BlockReader {
         Ok(L1Block { origin, deposits })
     }
 
+    /// [`Self::block`] by a reader of its own.
+    pub(super) async fn read(self, number: u64) -> Result<L1Block, L1Error> {
+        self.block(number).await
+    }
+
     /// The child of `parent`, with its deposits; `None` when there is none yet.
     ///
     /// # Errors

@@ -3,5 +3,6 @@
 pub mod db;
 pub mod deploy;
 pub mod dev;
+pub mod follow;
 pub mod run;
 pub mod verify;

@@ -3,7 +3,7 @@
 use crate::{
     args::RunArgs,
     node::{Node, NodeError},
-    settings::{Config, Settings, SettingsError},
+    settings::{Config, Role, Settings, SettingsError},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -27,7 +27,9 @@ pub enum RunError {
 /// [`RunError`].
 pub async fn run(args: RunArgs) -> Result<(), RunError> {
     let file = args.config.as_deref().map(Settings::read).transpose()?;
-    let config = Config::check(args.settings.over(file.unwrap_or_default()))?;
+    let settings = args.settings.over(file.unwrap_or_default());
+    settings.check_role(Role::Sequencer)?;
+    let config = Config::check(settings)?;
     let node = Node::open(config).await?;
     let address = node.rpc_address()?;
     tracing::info!(%address, head = %node.head_hash(), "JSON-RPC");

@@ -6,31 +6,34 @@
 
 mod against;
 
-use crate::l1_client::{ClientError, L1Client};
+use crate::{
+    derived::{Claim, Claims, Counts, MemoryChain, Progress, Rates, SettleError},
+    l1_client::{ClientError, L1Client},
+};
 use alloy::{
     eips::BlockNumberOrTag,
-    primitives::{Address, B256, U256},
+    primitives::{Address, B256},
     transports::http::reqwest::Url,
 };
 use batcher::{
-    derive::{AdvanceError, Derivation, L1Lookup, Outcome, Step},
     encoder::BlockId,
-    l1::{InboxPosition, L1Block, L1Error, Missing},
+    l1::{L1Error, Missing},
+    tracker::{TrackError, Tracker, TrackerStart},
 };
 use clap::Args;
-use contracts::{L2_TO_L1_MESSAGE_PASSER, Outputs};
-use executor::{
-    BlockInput, Deposit, ExecuteError, Genesis, Knowledge, L1Origin, MemoryState, Options,
-    ViewError, execute_with, genesis::output_root,
-};
-use indicatif::{ProgressBar, ProgressStyle};
+use executor::{Genesis, ViewError};
 use std::{
     collections::BTreeMap,
-    io::{self, IsTerminal, Write},
+    io::{self, Write},
     path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
 };
 
 /// Arguments of `verify`.
+///
+/// Everything is derived and executed anew each time, in memory. To keep the chain, go on where the last
+/// run ended, and serve it, use `sequencer follow`.
 #[derive(Args, Clone, Debug)]
 pub struct VerifyArgs {
     /// JSON-RPC endpoint of the L1 node.
@@ -71,20 +74,15 @@ pub enum VerifyError {
     /// The outputs contract cannot be read.
     #[error("outputs contract: {0}")]
     Outputs(#[from] alloy::contract::Error),
-    /// A derived block cannot be executed.
-    #[error("executing block {number}: {error}")]
-    Execute {
-        /// Height.
-        number: u64,
-        /// Why.
-        error: ExecuteError,
-    },
-    /// The state cannot be read.
+    /// The genesis state cannot be computed.
     #[error(transparent)]
     View(#[from] ViewError),
-    /// Derivation refuses its own block.
+    /// A derived block cannot be executed.
     #[error(transparent)]
-    Advance(#[from] AdvanceError),
+    Settle(Box<SettleError>),
+    /// Deriving failed otherwise.
+    #[error(transparent)]
+    Track(TrackError),
     /// L1 was reorganised while it was read.
     #[error("L1 was reorganised while it was read; run verify again")]
     Reorged,
@@ -165,13 +163,6 @@ impl std::fmt::Display for Comparison {
     }
 }
 
-/// An output as L1 has it.
-#[derive(Clone, Copy, Debug)]
-struct Claim {
-    index: u64,
-    root: B256,
-}
-
 /// What verification arrived at.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
@@ -185,23 +176,26 @@ pub struct Summary {
     pub head_hash: B256,
     /// State root after it.
     pub state_root: B256,
+    /// What deriving and executing took.
+    pub elapsed: Duration,
 }
 
-#[derive(Debug, Default)]
-struct L1Blocks(BTreeMap<u64, L1Block>);
-
-impl L1Lookup for L1Blocks {
-    fn origin(&self, number: u64) -> Option<L1Origin> {
-        self.0.get(&number).map(|block| block.origin)
-    }
-
-    fn deposits(&self, number: u64) -> Option<Vec<Deposit>> {
-        self.0.get(&number).map(|block| block.deposits.clone())
+impl From<TrackError> for VerifyError {
+    fn from(error: TrackError) -> Self {
+        match error {
+            TrackError::L1(L1Error::Reorged)
+            | TrackError::DeepReorg(_)
+            | TrackError::Diverged(_) => Self::Reorged,
+            TrackError::L1(error) => Self::L1(error),
+            TrackError::Unsettled(error) => match error.downcast::<SettleError>() {
+                Ok(error) if matches!(*error, SettleError::NotNext { .. }) => Self::Reorged,
+                Ok(error) => Self::Settle(error),
+                Err(error) => Self::Track(TrackError::Unsettled(error)),
+            },
+            error => Self::Track(error),
+        }
     }
 }
-
-/// L1 blocks kept while deriving: origins only move forward, by one.
-const ORIGINS_KEPT: usize = 16;
 
 /// Runs the command and prints the result.
 ///
@@ -214,6 +208,15 @@ pub async fn run(args: VerifyArgs) -> Result<(), VerifyError> {
     writeln!(out, "outputs      {} compared, all equal", summary.outputs)?;
     writeln!(out, "head         {}", summary.head_hash)?;
     writeln!(out, "state root   {}", summary.state_root)?;
+    let Summary { blocks, transactions, elapsed, .. } = summary;
+    let rates = Rates::of(blocks, transactions, elapsed);
+    writeln!(
+        out,
+        "took         {:.1} s: {:.1} blocks/s, {:.0} transactions/s",
+        elapsed.as_secs_f64(),
+        rates.blocks,
+        rates.transactions
+    )?;
     Ok(())
 }
 
@@ -228,189 +231,101 @@ pub async fn verify(args: &VerifyArgs) -> Result<Summary, VerifyError> {
     }
     let l1 = L1Client::connect(&args.l1_rpc_url, args.l1_beacon_url.as_deref(), None)?;
     l1.check(&genesis).await?;
-    let mut verifier = Verifier::new(&l1, &genesis)?;
-    let at = verifier.derive_all().await?;
-    let claims = claims(&l1, &genesis, at).await?;
-    let outputs = verifier.compare(args, &claims).await?;
-    let head = verifier.derivation.head();
+    let started = Instant::now();
+    let counts = Arc::<Counts>::default();
+    let chain = MemoryChain::new(&genesis, counts.clone())?;
+    let progress = Progress::new(counts.clone(), genesis.l1.origin_number);
+    let at = tokio::select! {
+        at = derive_all(&l1, &genesis, &chain, &counts) => at?,
+        never = progress.show() => match never {},
+    };
+    let elapsed = started.elapsed();
+    let claims = read_claims(&l1, &genesis, at).await?;
+    compare(args, &claims, &chain.blocks()).await?;
+    let (head, outputs) = (chain.head(), claims.len() as u64);
     Ok(Summary {
-        blocks: head.header.number,
-        transactions: verifier.transactions,
+        blocks: head.number,
+        transactions: counts.transactions(),
         outputs,
-        head_hash: head.hash,
-        state_root: head.header.state_root,
+        head_hash: head.hash_slow(),
+        state_root: head.state_root,
+        elapsed,
     })
 }
 
 /// All outputs on L1 by their block, as of the L1 block up to which appends were read: one proposed
 /// since then may claim more than was derived.
-async fn claims(
+async fn read_claims(
     l1: &L1Client,
     genesis: &Genesis,
     at: BlockId,
 ) -> Result<BTreeMap<u64, Claim>, VerifyError> {
-    let contract = Outputs::new(genesis.l1.outputs, l1.provider());
+    let contract = Claims::new(l1.provider(), genesis.l1.outputs);
     let at = at.hash.into();
-    let next: u64 = contract.nextOutputIndex().block(at).call().await?.saturating_to();
     let mut claims = BTreeMap::new();
-    for index in 0..next {
-        let output = contract.getL2Output(U256::from(index)).block(at).call().await?;
-        let block = u64::try_from(output.l2BlockNumber).unwrap_or(u64::MAX);
-        claims.insert(block, Claim { index, root: output.outputRoot });
+    for index in 0..contract.count(at).await? {
+        let claim = contract.claim(index, at).await?;
+        claims.insert(claim.block, claim);
     }
     Ok(claims)
 }
 
-struct Verifier {
-    reader: batcher::l1::L1BlockReader,
-    inbox: batcher::l1::InboxReader,
-    derivation: Derivation,
-    state: MemoryState,
-    /// What the blocks so far taught about the next ones.
-    knowledge: Knowledge,
-    loaded: L1Blocks,
-    first_l1_block: u64,
-    transactions: u64,
-    /// Hash and output root of every block from genesis on.
-    derived: Vec<(B256, B256)>,
+/// Derives up to L1's latest block, and returns that block.
+async fn derive_all(
+    l1: &L1Client,
+    genesis: &Genesis,
+    chain: &MemoryChain,
+    counts: &Counts,
+) -> Result<BlockId, VerifyError> {
+    let (_, header, hash) = genesis.build()?;
+    let inbox = l1.inbox_reader(genesis.l1.inbox);
+    let start = TrackerStart::genesis(genesis, header, hash);
+    let (rules, blocks) = (genesis.rules.clone(), l1.block_reader(genesis));
+    let mut tracker = Tracker::over(rules, start, inbox.clone(), blocks, Arc::new(chain.clone()));
+    let tag = BlockNumberOrTag::Latest;
+    loop {
+        let latest = inbox.block_id(tag).await?;
+        let latest = latest.ok_or(L1Error::Missing(Missing::Tag(tag)))?;
+        counts.read_l1(tracker.scanned().number, latest.number);
+        if !tracker.sync().await? {
+            continue;
+        }
+        // After a reorg L1 may determine less than was executed.
+        let is_all = tracker.safe_head().block.number == chain.head().number;
+        return if is_all { Ok(tracker.scanned()) } else { Err(VerifyError::Reorged) };
+    }
 }
 
-impl Verifier {
-    fn new(l1: &L1Client, genesis: &Genesis) -> Result<Self, VerifyError> {
-        let (state, header, hash) = genesis.build()?;
-        let root = root_of(&state, header.state_root, hash)?;
-        Ok(Self {
-            reader: l1.block_reader(genesis),
-            inbox: l1.inbox_reader(genesis.l1.inbox),
-            derivation: Derivation::from_genesis(genesis, header, hash),
-            state,
-            knowledge: Knowledge::default(),
-            loaded: L1Blocks::default(),
-            first_l1_block: genesis.l1.origin_number,
-            transactions: 0,
-            derived: vec![(hash, root)],
-        })
-    }
-
-    /// Derives up to L1's latest block, and returns that block.
-    async fn derive_all(&mut self) -> Result<BlockId, VerifyError> {
-        let latest = self.inbox.block_id(BlockNumberOrTag::Latest).await?;
-        let latest =
-            latest.ok_or(Missing::Tag(BlockNumberOrTag::Latest)).map_err(L1Error::Missing)?;
-        let progress = progress_bar(latest.number.saturating_sub(self.first_l1_block));
-        let mut position = InboxPosition::default();
-        let mut from = self.first_l1_block;
-        while from <= latest.number {
-            let to = latest.number.min(from + SCAN_BLOCKS - 1);
-            for posted in self.inbox.appends(position, from, to).await? {
-                position = posted.position();
-                report_dropped(posted.append.id, &self.derivation.push_append(&posted.append));
-                self.execute_ready(&progress).await?;
-            }
-            progress.set_position(to - self.first_l1_block);
-            from = to + 1;
-        }
-        progress.finish_and_clear();
-        let still = self.inbox.block_id(BlockNumberOrTag::Number(latest.number)).await?;
-        if still == Some(latest) { Ok(latest) } else { Err(VerifyError::Reorged) }
-    }
-
-    async fn execute_ready(&mut self, progress: &ProgressBar) -> Result<(), VerifyError> {
-        loop {
-            match self.derivation.next_block(&self.loaded) {
-                Step::Idle => return Ok(()),
-                Step::Reorged => return Err(VerifyError::Reorged),
-                Step::NeedL1(number) => {
-                    self.loaded.0.insert(number, self.reader.block(number).await?);
-                    while self.loaded.0.len() > ORIGINS_KEPT {
-                        self.loaded.0.pop_first();
-                    }
-                }
-                Step::Dropped { append_id, reason } => {
-                    tracing::warn!(append = append_id, %reason, "rest of the append is empty");
-                }
-                Step::Block(derived) => {
-                    self.execute(&derived.input)?;
-                    let number = derived.input.env.number;
-                    progress.set_message(format!("L2 block {number}"));
-                }
-            }
-        }
-    }
-
-    fn execute(&mut self, input: &BlockInput) -> Result<(), VerifyError> {
-        let number = input.env.number;
-        let options = Options { knowledge: Some(&self.knowledge), ..Options::default() };
-        let block = execute_with(&self.state, input, options)
-            .map_err(|error| VerifyError::Execute { number, error })?;
-        let applied = self.state.apply_block(&block).map_err(ExecuteError::from);
-        applied.map_err(|error| VerifyError::Execute { number, error })?;
-        let signed = block.transactions.iter().filter(|tx| tx.as_signed().is_some());
-        self.transactions += signed.count() as u64;
-        let root = root_of(&self.state, block.header.state_root, block.hash)?;
-        self.derived.push((block.hash, root));
-        Ok(self.derivation.advance(block.header, block.hash)?)
-    }
-
-    /// Compares all claims; returns how many.
-    async fn compare(
-        &self,
-        args: &VerifyArgs,
-        claims: &BTreeMap<u64, Claim>,
-    ) -> Result<u64, VerifyError> {
-        let head = self.derivation.head().header.number;
-        let mut covered = 0;
-        for (&block, claim) in claims {
-            let index = claim.index;
-            let derived = usize::try_from(block).ok().and_then(|at| self.derived.get(at));
-            let Some(&(_, derived)) = derived else {
-                return Err(VerifyError::OutputBeyondHead { index, block, head });
+/// Compares all claims with the derived blocks' hashes and roots.
+async fn compare(
+    args: &VerifyArgs,
+    claims: &BTreeMap<u64, Claim>,
+    blocks: &[(B256, B256)],
+) -> Result<(), VerifyError> {
+    let head = blocks.len().saturating_sub(1) as u64;
+    let mut covered = 0;
+    for (&block, claim) in claims {
+        let index = claim.index;
+        let derived = usize::try_from(block).ok().and_then(|at| blocks.get(at));
+        let Some(&(_, derived)) = derived else {
+            return Err(VerifyError::OutputBeyondHead { index, block, head });
+        };
+        if derived != claim.root {
+            let hashes: Vec<B256> = blocks.iter().map(|(hash, _)| *hash).collect();
+            let detail = match &args.against {
+                Some(url) => against::compare(url, &hashes).await,
+                None => Comparison::NotAsked,
             };
-            if derived != claim.root {
-                let hashes: Vec<B256> = self.derived.iter().map(|(hash, _)| *hash).collect();
-                let detail = match &args.against {
-                    Some(url) => against::compare(url, &hashes).await,
-                    None => Comparison::NotAsked,
-                };
-                return Err(VerifyError::OutputMismatch(Box::new(Mismatch {
-                    index,
-                    first_block: if block == 0 { 0 } else { covered + 1 },
-                    last_block: block,
-                    claimed: claim.root,
-                    derived,
-                    detail,
-                })));
-            }
-            covered = block;
+            return Err(VerifyError::OutputMismatch(Box::new(Mismatch {
+                index,
+                first_block: if block == 0 { 0 } else { covered + 1 },
+                last_block: block,
+                claimed: claim.root,
+                derived,
+                detail,
+            })));
         }
-        Ok(claims.len() as u64)
+        covered = block;
     }
-}
-
-fn report_dropped(append: u64, outcomes: &[Outcome]) {
-    for outcome in outcomes {
-        if let Outcome::Dropped(reason) = outcome {
-            tracing::warn!(append, %reason, "append is empty");
-        }
-    }
-}
-
-/// L1 blocks scanned between two moves of the progress bar.
-const SCAN_BLOCKS: u64 = 1_000;
-
-fn root_of(state: &MemoryState, state_root: B256, hash: B256) -> Result<B256, ViewError> {
-    let messages = state.trie().storage_root(L2_TO_L1_MESSAGE_PASSER)?;
-    Ok(output_root(state_root, messages, hash))
-}
-
-fn progress_bar(l1_blocks: u64) -> ProgressBar {
-    if !io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} L1 blocks, {msg}, {elapsed}");
-    let bar = ProgressBar::new(l1_blocks);
-    match style {
-        Ok(style) => bar.with_style(style),
-        Err(_) => bar,
-    }
+    Ok(())
 }

@@ -24,6 +24,7 @@ pub struct NodeChain {
     store: ChainStore,
     l1_heads: watch::Receiver<tracker::Heads>,
     block_time: Duration,
+    is_derived: bool,
 }
 
 impl NodeChain {
@@ -36,7 +37,13 @@ impl NodeChain {
         block_time: Duration,
     ) -> Self {
         let (rules, l1) = (genesis.chain_rules(), genesis.l1.clone());
-        Self { rules, l1, store, l1_heads, block_time }
+        Self { rules, l1, store, l1_heads, block_time, is_derived: false }
+    }
+
+    /// The same of a store that has nothing but what was derived from L1: its newest block is safe.
+    #[must_use]
+    pub fn derived(self) -> Self {
+        Self { is_derived: true, ..self }
     }
 }
 
@@ -54,11 +61,8 @@ impl Chain for NodeChain {
     fn heads(&self) -> Heads {
         let latest = self.store.head().number;
         let l1 = *self.l1_heads.borrow();
-        Heads {
-            latest,
-            safe: l1.safe.block.number.min(latest),
-            finalized: l1.finalized.block.number.min(latest),
-        }
+        let safe = if self.is_derived { latest } else { l1.safe.block.number };
+        Heads { latest, safe: safe.min(latest), finalized: l1.finalized.block.number.min(latest) }
     }
 
     fn subscribe_head(&self) -> watch::Receiver<Head> {

@@ -4,23 +4,21 @@
 //! Both only move the store forward in small durable steps; when one fails it is tried again. Neither
 //! decides anything about blocks.
 
-use super::NodeError;
+use super::{NodeError, until};
 use crate::{
-    settings::History,
+    derived::Claims,
+    l1_client::L1Client,
+    settings::{Config, History},
     store::{
         ChainStore, ChainStoreError,
         chain::{FinalOutputs, KeptOutput},
     },
 };
-use alloy::{
-    contract::Error as ContractError,
-    eips::BlockId,
-    primitives::{Address, U256},
-    providers::DynProvider,
-};
-use contracts::Outputs;
+use alloy::{contract::Error as ContractError, eips::BlockId};
+use executor::Genesis;
 use std::time::Duration;
-use tokio::task::spawn_blocking;
+use tokio::task::{JoinSet, spawn_blocking};
+use tokio_util::sync::CancellationToken;
 
 /// How often L1 is asked for outputs: they come minutes apart, and the proof window is longer.
 const OUTPUTS_POLL: Duration = Duration::from_secs(5);
@@ -43,16 +41,30 @@ enum HistoryError {
     Task(#[from] tokio::task::JoinError),
 }
 
+/// Keeps outputs and prunes, until the node stops.
+pub(super) fn start(
+    (config, genesis): (&Config, &Genesis),
+    store: &ChainStore,
+    client: &L1Client,
+    tasks: &mut JoinSet<Result<(), NodeError>>,
+    shutdown: &CancellationToken,
+) {
+    let claims = Claims::new(client.provider(), genesis.l1.outputs);
+    let keeper = OutputKeeper { store: store.clone(), claims };
+    tasks.spawn(until(shutdown.clone(), keeper.run()));
+    let pruning = prune(store.clone(), config.history);
+    tasks.spawn(until(shutdown.clone(), pruning));
+}
+
 /// Follows the outputs on L1.
-pub(super) struct OutputKeeper {
-    pub(super) store: ChainStore,
-    pub(super) provider: DynProvider,
-    pub(super) outputs: Address,
+struct OutputKeeper {
+    store: ChainStore,
+    claims: Claims,
 }
 
 impl OutputKeeper {
     /// Runs until it is dropped.
-    pub(super) async fn run(self) -> Result<(), NodeError> {
+    async fn run(self) -> Result<(), NodeError> {
         loop {
             match self.round().await {
                 Ok(true) => continue,
@@ -68,11 +80,11 @@ impl OutputKeeper {
     async fn round(&self) -> Result<bool, HistoryError> {
         let first = self.on_store(|store| store.kept()).await?.final_outputs;
         let first = first.map_or(0, |outputs| outputs.next_index);
-        let end = self.count(BlockId::finalized()).await?;
+        let end = self.claims.count(BlockId::finalized()).await?;
         let last = end.min(first.saturating_add(OUTPUTS_PER_ROUND_MAX));
         let mut kept = None;
         for index in first..last {
-            let block = self.block_of(index, BlockId::finalized()).await?;
+            let block = self.claims.claim(index, BlockId::finalized()).await?.block;
             if !self.keep(block).await? {
                 break;
             }
@@ -87,9 +99,9 @@ impl OutputKeeper {
         }
         // What L1 may still take back is kept, too: a proof for a block without an output harms
         // nobody, and withdrawals need not wait for L1's finality.
-        let latest = self.count(BlockId::latest()).await?;
+        let latest = self.claims.count(BlockId::latest()).await?;
         for index in end.max(first)..latest.min(end.saturating_add(OUTPUTS_PER_ROUND_MAX)) {
-            let block = self.block_of(index, BlockId::latest()).await?;
+            let block = self.claims.claim(index, BlockId::latest()).await?.block;
             self.keep(block).await?;
         }
         Ok(false)
@@ -107,22 +119,6 @@ impl OutputKeeper {
         }
     }
 
-    /// Outputs as of an L1 block; none where the contract is not there yet.
-    async fn count(&self, at: BlockId) -> Result<u64, HistoryError> {
-        let outputs = Outputs::new(self.outputs, &self.provider);
-        match outputs.nextOutputIndex().block(at).call().await {
-            Ok(count) => Ok(number(count)),
-            Err(ContractError::ZeroData(..)) => Ok(0),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    async fn block_of(&self, index: u64, at: BlockId) -> Result<u64, HistoryError> {
-        let outputs = Outputs::new(self.outputs, &self.provider);
-        let output = outputs.getL2Output(U256::from(index)).block(at).call().await?;
-        Ok(u64::try_from(output.l2BlockNumber).unwrap_or(u64::MAX))
-    }
-
     async fn on_store<T: Send + 'static>(
         &self,
         work: impl FnOnce(&ChainStore) -> Result<T, ChainStoreError> + Send + 'static,
@@ -132,13 +128,8 @@ impl OutputKeeper {
     }
 }
 
-/// A count or block number; the contract's are below 2^64.
-fn number(value: U256) -> u64 {
-    u64::try_from(value).unwrap_or(u64::MAX)
-}
-
 /// Prunes until it is dropped. An archive has nothing to do.
-pub(super) async fn prune(store: ChainStore, history: History) -> Result<(), NodeError> {
+async fn prune(store: ChainStore, history: History) -> Result<(), NodeError> {
     let History::Blocks(blocks) = history else { return std::future::pending().await };
     loop {
         let chain = store.clone();

@@ -6,6 +6,7 @@
 mod audit;
 mod build_loop;
 mod chain;
+mod follower;
 mod health;
 mod history;
 mod pool;
@@ -14,6 +15,7 @@ mod source;
 mod stages;
 
 pub use chain::NodeChain;
+pub use follower::Follower;
 
 use crate::{
     builder::{Builder, BuilderConfig},
@@ -25,12 +27,15 @@ use crate::{
 };
 use alloy::primitives::B256;
 use batcher::{
-    encoder::BlockId, l1::L1Error, poster::PostError, proposer::ProposeError, tracker::Heads,
+    encoder::BlockId,
+    l1::L1Error,
+    poster::PostError,
+    proposer::ProposeError,
+    tracker::{Heads, TrackError},
 };
 use build_loop::BuildLoop;
 use executor::{Genesis, L1Attributes, Transaction};
 use health::Health;
-use history::OutputKeeper;
 use source::StoreSource;
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Instant};
 use tokio::{
@@ -74,6 +79,21 @@ pub enum NodeError {
         /// Why.
         error: io::Error,
     },
+    /// The sequencer's address is none.
+    #[error("sequencer-url {0} is not a URL")]
+    SequencerUrl(String),
+    /// A sequencer's directory was given to a follower.
+    #[error(
+        "{} is a sequencer's: a follower would undo every block there that is not on L1 yet; give it a directory of its own",
+        directory.display()
+    )]
+    SequencersDirectory {
+        /// The data directory.
+        directory: PathBuf,
+    },
+    /// A derived block cannot be had or kept.
+    #[error(transparent)]
+    Track(#[from] TrackError),
     /// The L1 watcher stopped.
     #[error(transparent)]
     Watcher(#[from] WatcherError),
@@ -106,28 +126,7 @@ impl Node {
     /// # Errors
     /// [`NodeError`] naming what is missing or does not match.
     pub async fn open(config: Config) -> Result<Self, NodeError> {
-        let genesis = L1Client::read_genesis(&config.genesis)?;
-        let (_, _, genesis_hash) = genesis.build()?;
-        let address = config.rpc_listen;
-        let listener = TcpListener::bind(address)
-            .await
-            .map_err(|error| NodeError::Listen { address, error })?;
-        let archive = config.data_dir.join("blobs");
-        let beacon = config.l1_beacon_url.as_deref();
-        let client = L1Client::connect(&config.l1_rpc_url, beacon, Some(archive.clone()))?;
-        // Before anything is written: a wrong genesis file must not leave its chain behind.
-        match client.check(&genesis).await {
-            // A chain that has started goes on without L1 and catches up; a new one needs it.
-            Err(ClientError::Unreachable { url, error }) if config.chain_directory().exists() => {
-                tracing::warn!(url, %error, "L1 is unreachable; sequencing goes on");
-            }
-            checked => checked?,
-        }
-        let store = open_store(&config, &genesis).await?;
-        store.set_proof_window(config.proof_blocks);
-        std::fs::create_dir_all(&archive).map_err(ChainStoreError::Directory)?;
-        let identity = ChainIdentity { chain_id: genesis.rules.chain_id, genesis_hash };
-        let ledger = Ledger::connect(&config.ledger_url, &identity).await?;
+        let Parts { genesis, store, ledger, client, listener } = Parts::open(&config).await?;
         let l1 = Arc::new(load_l1(&client, &genesis, &store, &ledger).await?);
         Ok(Self { config, genesis, store, ledger, client, l1, listener })
     }
@@ -169,7 +168,13 @@ impl Node {
             poll: self.config.l1_poll,
         };
         tasks.spawn(until(shutdown.clone(), async move { Ok(watcher.run().await?) }));
-        self.start_history(&mut tasks, &shutdown);
+        history::start(
+            (&self.config, &self.genesis),
+            &self.store,
+            &self.client,
+            &mut tasks,
+            &shutdown,
+        );
         let stages = stages::tell(self.store.clone(), heads.clone());
         tasks.spawn(until(shutdown.clone(), waiting(stages)));
         if let Some(journal) = journal.clone() {
@@ -222,22 +227,6 @@ impl Node {
         result
     }
 
-    /// Keeps outputs and prunes.
-    fn start_history(
-        &self,
-        tasks: &mut JoinSet<Result<(), NodeError>>,
-        shutdown: &CancellationToken,
-    ) {
-        let keeper = OutputKeeper {
-            store: self.store.clone(),
-            provider: self.client.provider(),
-            outputs: self.genesis.l1.outputs,
-        };
-        tasks.spawn(until(shutdown.clone(), keeper.run()));
-        let pruning = history::prune(self.store.clone(), self.config.history);
-        tasks.spawn(until(shutdown.clone(), pruning));
-    }
-
     fn posting_inputs(&self, source: Arc<StoreSource>) -> posting::Inputs {
         posting::Inputs {
             config: self.config.clone(),
@@ -246,6 +235,44 @@ impl Node {
             ledger: self.ledger.clone(),
             source,
         }
+    }
+}
+
+/// What a node and a follower open and check before anything runs.
+#[derive(Debug)]
+struct Parts {
+    genesis: Genesis,
+    store: ChainStore,
+    ledger: Ledger,
+    client: L1Client,
+    listener: TcpListener,
+}
+
+impl Parts {
+    async fn open(config: &Config) -> Result<Self, NodeError> {
+        let genesis = L1Client::read_genesis(&config.genesis)?;
+        let (_, _, genesis_hash) = genesis.build()?;
+        let address = config.rpc_listen;
+        let listener = TcpListener::bind(address)
+            .await
+            .map_err(|error| NodeError::Listen { address, error })?;
+        let archive = config.data_dir.join("blobs");
+        let beacon = config.l1_beacon_url.as_deref();
+        let client = L1Client::connect(&config.l1_rpc_url, beacon, Some(archive.clone()))?;
+        // Before anything is written: a wrong genesis file must not leave its chain behind.
+        match client.check(&genesis).await {
+            // A chain that has started goes on without L1 and catches up; a new one needs it.
+            Err(ClientError::Unreachable { url, error }) if config.chain_directory().exists() => {
+                tracing::warn!(url, %error, "L1 is unreachable; starting without it");
+            }
+            checked => checked?,
+        }
+        let store = open_store(config, &genesis).await?;
+        store.set_proof_window(config.proof_blocks);
+        std::fs::create_dir_all(&archive).map_err(ChainStoreError::Directory)?;
+        let identity = ChainIdentity { chain_id: genesis.rules.chain_id, genesis_hash };
+        let ledger = Ledger::connect(&config.ledger_url, &identity).await?;
+        Ok(Self { genesis, store, ledger, client, listener })
     }
 }
 

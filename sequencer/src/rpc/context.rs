@@ -11,6 +11,7 @@ use super::{
     clients::ClientLimits,
     feed::Feed,
     filters::Filters,
+    forward::Sends,
     lanes::Lanes,
     stream::{READINGS_MAX, STREAMS_MAX},
     witness::WITNESSES_MAX,
@@ -67,6 +68,8 @@ pub struct RpcOptions {
     pub new_transaction: Arc<Notify>,
     /// Where admitted transactions are written, if they are to survive a restart.
     pub journal: Option<Arc<Journal>>,
+    /// Where transactions go.
+    pub sends: Sends,
     /// What each client may do.
     pub clients: ClientLimits,
     /// Asked by `/ready`. Must not block.
@@ -78,6 +81,7 @@ impl fmt::Debug for RpcOptions {
         f.debug_struct("RpcOptions")
             .field("client_version", &self.client_version)
             .field("priority_fee_wei", &self.priority_fee_wei)
+            .field("sends", &self.sends)
             .field("clients", &self.clients)
             .finish_non_exhaustive()
     }
@@ -91,6 +95,7 @@ impl Default for RpcOptions {
             priority_fee_wei: 0,
             new_transaction: Arc::new(Notify::new()),
             journal: None,
+            sends: Sends::default(),
             clients: ClientLimits::default(),
             readiness: Arc::new(Readiness::default),
         }

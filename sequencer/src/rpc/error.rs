@@ -155,6 +155,24 @@ pub enum RpcError {
     /// No filter of this id, or its time has passed.
     #[error("filter not found")]
     FilterNotFound,
+    /// The node builds no blocks and knows no sequencer to hand transactions to.
+    #[error(
+        "this node is a follower and takes no transactions: it derives the chain from L1; send them to the sequencer, or start the follower with --sequencer-url"
+    )]
+    SendsRefused,
+    /// The sequencer did not answer. The transaction may have reached it.
+    #[error("the sequencer does not answer; the transaction may have reached it")]
+    SequencerUnavailable,
+    /// What the sequencer answered, as it said it.
+    #[error("{message}")]
+    Sequencer {
+        /// Its code.
+        code: i64,
+        /// Its message.
+        message: String,
+        /// Its data.
+        data: Option<Box<RawValue>>,
+    },
     /// A simulation cannot run.
     #[error(transparent)]
     Simulation(#[from] SimulationError),
@@ -349,6 +367,9 @@ pub enum Limit {
     /// Requests that wait for a receipt.
     #[error("too many requests wait for receipts (max {0})")]
     Waiters(usize),
+    /// Transactions on their way to the sequencer.
+    #[error("server busy: {0} transactions are on their way to the sequencer, try again")]
+    Forwards(usize),
     /// Transactions that wait for admission.
     #[error("server busy: {0} transactions wait for admission, try again")]
     Admissions(usize),
@@ -409,6 +430,10 @@ impl RpcError {
             Self::ResponseTooLarge
             | Self::Pool(AddError::Conditional(_) | AddError::Contradiction(_)) => -32003,
             Self::Reverted { .. } => 3,
+            // EIP-1474: method not supported, resource unavailable.
+            Self::SendsRefused => -32004,
+            Self::SequencerUnavailable => -32002,
+            Self::Sequencer { code, .. } => *code,
             Self::SyncTimeout { .. } => 4,
             Self::SyncNotReady { .. } => 5,
             Self::BlocksUnavailable { .. } => 4444,
@@ -436,6 +461,7 @@ impl RpcError {
     pub fn data(&self) -> Option<Box<RawValue>> {
         match self {
             Self::Reverted { output } => to_raw_value(output).ok(),
+            Self::Sequencer { data, .. } => data.clone(),
             Self::SyncTimeout { hash } | Self::SyncNotReady { hash } => to_raw_value(hash).ok(),
             _ => None,
         }

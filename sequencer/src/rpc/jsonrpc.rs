@@ -153,6 +153,11 @@ impl<'a> Params<'a> {
         Ok(Self { values })
     }
 
+    /// As they came.
+    pub(super) fn values(&self) -> &[&'a RawValue] {
+        &self.values
+    }
+
     /// A parameter that must be there.
     pub(super) fn required<T: Deserialize<'a>>(&self, index: usize) -> Result<T, RpcError> {
         let value = self.values.get(index).ok_or(RpcError::MissingParam { index })?;

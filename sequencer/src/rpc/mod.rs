@@ -34,6 +34,7 @@ mod fees;
 mod filters;
 mod flashblocks;
 mod format;
+mod forward;
 #[doc(hidden)]
 pub mod fuzzing;
 mod jsonrpc;
@@ -66,4 +67,5 @@ pub use chain::{Chain, ChainError, Heads, Rollup};
 pub use clients::ClientLimits;
 pub use context::{Check, Readiness, RpcContext, RpcOptions};
 pub use error::{Limit, Refusal, RpcError, SimulationError};
+pub use forward::{Sends, Upstream};
 pub use server::serve;

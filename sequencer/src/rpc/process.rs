@@ -9,6 +9,7 @@ use super::{
     context::RpcContext,
     cost::{self, BATCH_COST_MAX, Class},
     error::{Limit, RpcError},
+    forward::Forwarding,
     jsonrpc::{
         BATCH_RESPONSE_BYTES_MAX, Body, Outcome, Params, Request, method_not_found, response,
     },
@@ -40,6 +41,7 @@ enum Part {
     Silent,
     Wait(Box<RawValue>, Waiting),
     Admit(Box<RawValue>, Admitting),
+    Forward(Box<RawValue>, Forwarding),
 }
 
 impl Part {
@@ -51,6 +53,7 @@ impl Part {
             Ok(Answer::Json(result)) => Self::Text(response(Some(&id), &Ok(result))),
             Ok(Answer::Wait(waiting)) => Self::Wait(id, waiting),
             Ok(Answer::Admit(admitting)) => Self::Admit(id, admitting),
+            Ok(Answer::Forward(forwarding)) => Self::Forward(id, forwarding),
             Err(error) => Self::Text(response(Some(&id), &Err(error))),
         }
     }
@@ -109,6 +112,9 @@ impl Processed {
                 Part::Admit(id, admitting) => {
                     Some(response(Some(&id), &admitting.finish(ctx).await))
                 }
+                Part::Forward(id, forwarding) => {
+                    Some(response(Some(&id), &forwarding.finish().await))
+                }
             }
         });
         let texts: Vec<String> = join_all(texts).await.into_iter().flatten().collect();
@@ -134,6 +140,7 @@ fn run<C: Chain>(ctx: &RpcContext<C>, request: &Request<'_>, mut budget: Budget<
         Ok(Answer::Json(result)) => Part::Text(response(Some(id), &Ok(result))),
         Ok(Answer::Wait(waiting)) => Part::Wait(id.to_owned(), waiting),
         Ok(Answer::Admit(admitting)) => Part::Admit(id.to_owned(), admitting),
+        Ok(Answer::Forward(forwarding)) => Part::Forward(id.to_owned(), forwarding),
         Err(error) => Part::Text(response(Some(id), &Err(error))),
     }
 }

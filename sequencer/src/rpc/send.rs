@@ -134,8 +134,10 @@ impl Waiting {
 
 /// Methods that put a transaction into the pool. In a batch, those that follow each other do not
 /// wait for each other.
-pub(super) const SEND_METHODS: [&str; 3] =
-    ["eth_sendRawTransaction", "eth_sendRawTransactionConditional", "eth_sendRawTransactionSync"];
+pub(super) const SEND_METHODS: [&str; 3] = [SEND, SEND_CONDITIONAL, SEND_SYNC];
+const SEND: &str = "eth_sendRawTransaction";
+const SEND_CONDITIONAL: &str = "eth_sendRawTransactionConditional";
+const SEND_SYNC: &str = "eth_sendRawTransactionSync";
 
 /// A request that waits for the admission of its transaction, and then, if it is synchronous, for
 /// the receipt.
@@ -182,7 +184,7 @@ impl Admitting {
         match self.answer(ctx, added)? {
             Answer::Json(result) => Ok(result),
             Answer::Wait(waiting) => waiting.finish(ctx).await,
-            Answer::Admit(_) => Err(RpcError::Internal),
+            Answer::Admit(_) | Answer::Forward(_) => Err(RpcError::Internal),
         }
     }
 }
@@ -212,6 +214,9 @@ fn decode<C: Chain>(
 }
 
 pub(super) fn send<C: Chain>(ctx: &RpcContext<C>, params: &Params<'_>) -> Reply {
+    if let Some(answer) = ctx.options.sends.answer(SEND, params) {
+        return answer;
+    }
     let options = params.optional::<SendOptions>(1)?.unwrap_or_default();
     let (transaction, terms) = decode(ctx, params.required(0)?, None, &options)?;
     answer_with_hash(ctx, transaction, terms, &options)
@@ -220,6 +225,9 @@ pub(super) fn send<C: Chain>(ctx: &RpcContext<C>, params: &Params<'_>) -> Reply 
 /// As the OP Stack has it: refused when a condition does not hold now, dropped when one does not hold
 /// at inclusion.
 pub(super) fn send_conditional<C: Chain>(ctx: &RpcContext<C>, params: &Params<'_>) -> Reply {
+    if let Some(answer) = ctx.options.sends.answer(SEND_CONDITIONAL, params) {
+        return answer;
+    }
     let (raw, conditions) = (params.required(0)?, params.required(1)?);
     let options = params.optional::<SendOptions>(2)?.unwrap_or_default();
     let (transaction, terms) = decode(ctx, raw, Some(conditions), &options)?;
@@ -243,6 +251,9 @@ fn answer_with_hash<C: Chain>(
 }
 
 pub(super) fn send_sync<C: Chain>(ctx: &RpcContext<C>, params: &Params<'_>) -> Reply {
+    if let Some(answer) = ctx.options.sends.answer(SEND_SYNC, params) {
+        return answer;
+    }
     let raw: Bytes = params.required(0)?;
     let millis = params.optional::<Quantity>(1)?.map_or(SYNC_TIMEOUT_MILLIS, |millis| millis.0);
     let timeout = Duration::from_millis(millis.min(SYNC_TIMEOUT_MILLIS_MAX));

@@ -12,6 +12,7 @@ use super::{
     debug,
     error::RpcError,
     explain, fees, filters,
+    forward::Forwarding,
     jsonrpc::Params,
     logs, meta, modules, optimism, otterscan, otterscan_search, parity, pool, prepare, raw, send,
     send::{Admitting, Waiting},
@@ -29,6 +30,8 @@ pub(super) enum Answer {
     Wait(Waiting),
     /// The result comes with the admission to the pool.
     Admit(Admitting),
+    /// The result comes from the sequencer.
+    Forward(Forwarding),
 }
 
 /// A finished answer.

@@ -1,0 +1,102 @@
+//! Which settings belong to which command. One that would do nothing is refused: whoever gives a
+//! follower a batcher's key believes that it posts.
+
+use super::{Settings, SettingsError};
+use clap::Arg;
+
+/// What a process is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// `run`: builds blocks and posts them.
+    Sequencer,
+    /// `follow`: derives blocks from L1.
+    Follower,
+}
+
+impl Role {
+    const fn command(self) -> &'static str {
+        match self {
+            Self::Sequencer => "run",
+            Self::Follower => "follow",
+        }
+    }
+
+    /// Settings of the other command alone, and whether they are given.
+    fn foreign(self, settings: &Settings) -> Vec<(&'static str, bool)> {
+        let given = settings;
+        match self {
+            Self::Sequencer => vec![("sequencer-url", given.sequencer_url.is_some())],
+            // A follower's ledger is a small file of its own: it must not be the sequencer's.
+            Self::Follower => vec![
+                ("l1-confirmations", given.l1_confirmations.is_some()),
+                ("mini-block-ms", given.mini_block_ms.is_some()),
+                ("empty-blocks", given.empty_blocks.is_some()),
+                ("batcher-key-file", given.batcher_key_file.is_some()),
+                ("proposer-key-file", given.proposer_key_file.is_some()),
+                ("batch-data", given.batch_data.is_some()),
+                ("batch-age-secs", given.batch_age_secs.is_some()),
+                ("output-interval-blocks", given.output_interval_blocks.is_some()),
+                ("pool-ordering", given.pool_ordering.is_some()),
+                ("pool-window-ms", given.pool_window_ms.is_some()),
+                ("pool-transactions", given.pool_transactions.is_some()),
+                ("pool-mib", given.pool_mib.is_some()),
+                ("pool-sender-slots", given.pool_sender_slots.is_some()),
+                ("pool-ttl-secs", given.pool_ttl_secs.is_some()),
+                ("explain-hours", given.explain_hours.is_some()),
+                ("ledger-url", given.ledger_url.is_some()),
+            ],
+        }
+    }
+
+    /// Leaves a setting of the other command out of `--help`.
+    pub(crate) fn hide_foreign(self, argument: Arg) -> Arg {
+        let foreign = self.foreign(&Settings::default());
+        let is_foreign = foreign.iter().any(|(name, _)| argument.get_long() == Some(name));
+        if is_foreign { argument.hide(true) } else { argument }
+    }
+}
+
+impl Settings {
+    /// Refuses what a command has no use for.
+    ///
+    /// # Errors
+    /// [`SettingsError::Foreign`] naming the first such setting.
+    pub fn check_role(&self, role: Role) -> Result<(), SettingsError> {
+        match role.foreign(self).into_iter().find(|(_, is_given)| *is_given) {
+            Some((name, _)) => Err(SettingsError::Foreign { name, command: role.command() }),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::Cli;
+    use clap::CommandFactory;
+
+    #[test]
+    fn each_command_shows_and_takes_what_it_uses() {
+        let shown = |name: &str| -> Vec<String> {
+            let cli = Cli::command();
+            let command = cli.find_subcommand(name).unwrap();
+            let shown = command.get_arguments().filter(|argument| !argument.is_hide_set());
+            shown.filter_map(|argument| argument.get_long().map(str::to_owned)).collect()
+        };
+        let (run, follow) = (shown("run"), shown("follow"));
+        for (name, _) in Role::Follower.foreign(&Settings::default()) {
+            assert!(run.contains(&name.to_owned()) && !follow.contains(&name.to_owned()), "{name}");
+        }
+        assert!(!run.contains(&"sequencer-url".to_owned()));
+        assert!(follow.contains(&"sequencer-url".to_owned()));
+        assert!(follow.contains(&"l1-rpc-url".to_owned()));
+
+        let sequencers: Settings = toml::from_str("batch-age-secs = 3").unwrap();
+        sequencers.check_role(Role::Sequencer).unwrap();
+        let error = sequencers.check_role(Role::Follower).unwrap_err();
+        assert_eq!(error.to_string(), "batch-age-secs does nothing for `follow`: leave it out");
+        let followers: Settings = toml::from_str("sequencer-url = 'http://a'").unwrap();
+        followers.check_role(Role::Follower).unwrap();
+        followers.check_role(Role::Sequencer).unwrap_err();
+    }
+}
