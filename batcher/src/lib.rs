@@ -7,6 +7,7 @@
 //! Deliberately absent: execution of blocks, storage (the node implements the traits here), and L2
 //! networking. The wire format is drawn in `README.md` of this crate.
 
+pub mod archive;
 pub mod carrier;
 pub mod derive;
 pub mod encoder;

@@ -9,6 +9,7 @@
 //! Does not seal blocks and does not propose outputs.
 
 use crate::{
+    archive::ArchiveError,
     carrier::{
         APPEND_BLOBS_GAS, APPEND_CALLDATA_GAS, CALLDATA_BYTE_GAS, Carrier, DataAvailability,
     },
@@ -71,6 +72,9 @@ pub enum PostError {
     /// While encoding.
     #[error(transparent)]
     Encode(#[from] EncodeError),
+    /// What is to be posted cannot be archived first.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
     /// The encoder panicked.
     #[error("the encoder stopped")]
     EncoderStopped,
@@ -103,7 +107,7 @@ impl L1Error {
     #[must_use]
     pub fn action(&self) -> Action {
         match self {
-            Self::Rpc(_) | Self::Missing(_) | Self::BlobsUnavailable(_) => Action::Retry,
+            Self::Rpc(_) | Self::Missing(_) | Self::Unavailable(_) => Action::Retry,
             Self::Reorged => Action::Reset,
             Self::Contradiction(_) | Self::Kzg(_) => Action::Halt,
         }
@@ -133,12 +137,14 @@ impl PostError {
             Self::Tx(error) => error.action(),
             Self::Track(TrackError::Source(_) | TrackError::Behind(_))
             | Self::Source(_)
+            | Self::Archive(ArchiveError::Io { .. })
             | Self::Encode(EncodeError::Full) => Action::Retry,
             Self::Track(TrackError::Diverged(_))
             | Self::StaleOrigin(_)
             | Self::Encode(EncodeError::NotNext { .. }) => Action::Reset,
             Self::Track(TrackError::DeepReorg(_))
             | Self::EncoderStopped
+            | Self::Archive(ArchiveError::Kzg(_))
             | Self::NotSequencer { .. }
             | Self::Encode(
                 EncodeError::NoAttributes(_)
@@ -146,6 +152,39 @@ impl PostError {
                 | EncodeError::ReadBack(_),
             ) => Action::Halt,
         }
+    }
+}
+
+/// Longest wait between two tries of a step that fails: what was missing is noticed soon after it is
+/// there, and nobody is asked, and told, much more often than that.
+const BACKOFF_MAX: Duration = Duration::from_secs(10);
+
+/// Waits between steps: doubled after each failure that time may cure.
+#[derive(Debug)]
+pub(crate) struct Backoff {
+    poll: Duration,
+    wait: Duration,
+}
+
+impl Backoff {
+    pub(crate) fn new(poll: Duration) -> Self {
+        Self { poll, wait: poll }
+    }
+
+    /// The wait after a step that did not fail.
+    pub(crate) fn reset(&mut self) -> Duration {
+        self.wait = self.poll;
+        self.poll
+    }
+
+    /// The wait after one that did.
+    pub(crate) fn after(&mut self, action: Action) -> Duration {
+        if action != Action::Retry {
+            return self.reset();
+        }
+        let wait = self.wait;
+        self.wait = (self.wait * 2).min(BACKOFF_MAX.max(self.poll));
+        wait
     }
 }
 
@@ -203,19 +242,25 @@ impl Poster {
             if self.config.availability != DataAvailability::Calldata {
                 crate::kzg::load().await.map_err(TxError::from)?;
             }
+            let mut backoff = Backoff::new(self.config.poll);
             loop {
                 let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
                 let now_secs = now.map_or(0, |now| now.as_secs());
-                match self.step(now_secs).await {
-                    Ok(Progress::Idle | Progress::Overtaken) => {}
+                let wait = match self.step(now_secs).await {
+                    Ok(Progress::Idle | Progress::Overtaken) => backoff.reset(),
                     Ok(progress) => {
                         tracing::debug!(?progress, "poster");
+                        backoff.reset();
                         continue;
                     }
                     Err(error) if error.action() == Action::Halt => return Err(error),
-                    Err(error) => tracing::warn!(%error, "poster"),
-                }
-                tokio::time::sleep(self.config.poll).await;
+                    Err(error) => {
+                        let wait = backoff.after(error.action());
+                        tracing::warn!(%error, retry_in = ?wait, "poster");
+                        wait
+                    }
+                };
+                tokio::time::sleep(wait).await;
             }
         };
         tokio::select! {
@@ -368,6 +413,12 @@ impl Poster {
             return Err(PostError::NotSequencer { inbox: state.sequencer, account });
         }
         let call = self.call(&append).await?;
+        // Before it is sent: L1 may drop it again, and forgets it one day.
+        if let Some(archive) = self.tracker.inbox().archive() {
+            let in_blobs = call.blob_payload.is_some();
+            let carrier = if in_blobs { Carrier::Blob } else { Carrier::Calldata };
+            archive.keep_frame(&append.frame, carrier).await?;
+        }
         let (batch_id, bytes) = (append.parent.next_batch, append.frame.len());
         // Until the manager is done with it, the transaction may be in flight.
         self.is_settled = false;

@@ -7,7 +7,7 @@
 use crate::{
     encoder::BlockId,
     l1::L1Error,
-    poster::{Action, Heads},
+    poster::{Action, Backoff, Heads},
     source::{BlockSource, SourceError},
     txmgr::{Call, Inclusion, Purpose, Sent, TxError, TxManager},
 };
@@ -108,14 +108,19 @@ impl Proposer {
     /// The first [`ProposeError`] whose action is [`Action::Halt`].
     pub async fn run(mut self, shutdown: impl Future<Output = ()>) -> Result<(), ProposeError> {
         let steps = async {
+            let mut backoff = Backoff::new(self.config.poll);
             loop {
-                match self.step().await {
+                let wait = match self.step().await {
                     Ok(Proposal::Proposed(..)) => continue,
-                    Ok(_) => {}
+                    Ok(_) => backoff.reset(),
                     Err(error) if error.action() == Action::Halt => return Err(error),
-                    Err(error) => tracing::warn!(%error, "proposer"),
-                }
-                tokio::time::sleep(self.config.poll).await;
+                    Err(error) => {
+                        let wait = backoff.after(error.action());
+                        tracing::warn!(%error, retry_in = ?wait, "proposer");
+                        wait
+                    }
+                };
+                tokio::time::sleep(wait).await;
             }
         };
         tokio::select! {

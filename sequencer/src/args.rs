@@ -2,7 +2,7 @@
 
 use crate::{
     commands::{db::DbArgs, deploy::DeployArgs, dev::DevArgs, verify::VerifyArgs},
-    settings::Settings,
+    settings::{Settings, process::ProcessSettings},
     telemetry::LogFormat,
 };
 use clap::{Args, Parser, Subcommand};
@@ -47,4 +47,7 @@ pub struct RunArgs {
     /// Settings; these win over the file.
     #[command(flatten)]
     pub settings: Settings,
+    /// The same for those that every process has.
+    #[command(flatten)]
+    pub process: ProcessSettings,
 }

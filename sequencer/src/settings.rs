@@ -4,6 +4,8 @@
 //!
 //! Does not open files other than the TOML file and the key files it names.
 
+pub mod file;
+pub mod process;
 #[cfg(test)]
 mod tests;
 
@@ -14,6 +16,7 @@ use crate::{
 };
 use alloy::{primitives::B256, signers::local::PrivateKeySigner};
 use clap::{Args, ValueEnum};
+use process::ProcessConfig;
 use serde::Deserialize;
 use std::{
     fmt, fs, io,
@@ -244,6 +247,8 @@ pub struct Config {
     pub pool: txpool::Config,
     /// Ledger database.
     pub ledger_url: String,
+    /// What every process has.
+    pub process: ProcessConfig,
 }
 
 /// A signing key that prints as its address.
@@ -304,16 +309,6 @@ pub enum SettingsError {
 }
 
 impl Settings {
-    /// Reads a TOML file.
-    ///
-    /// # Errors
-    /// [`SettingsError`] when it cannot be read or holds an unknown key.
-    pub fn read(path: &Path) -> Result<Self, SettingsError> {
-        let text = read_to_string(path)?;
-        toml::from_str(&text)
-            .map_err(|error| SettingsError::Toml { path: path.into(), error: Box::new(error) })
-    }
-
     /// These settings, and those of `base` where these have none.
     #[must_use]
     pub fn over(self, base: Self) -> Self {
@@ -415,6 +410,7 @@ impl Config {
             trie_bytes_max: settings.trie_memory_mib.map(check_trie_memory).transpose()?,
             ledger_url,
             data_dir,
+            process: ProcessConfig::default(),
         })
     }
 }

@@ -3,7 +3,7 @@
 use crate::{
     args::RunArgs,
     node::{Node, NodeError},
-    settings::{Config, Settings, SettingsError},
+    settings::{Config, SettingsError, file::SettingsFile, process::ProcessConfig},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -26,8 +26,14 @@ pub enum RunError {
 /// # Errors
 /// [`RunError`].
 pub async fn run(args: RunArgs) -> Result<(), RunError> {
-    let file = args.config.as_deref().map(Settings::read).transpose()?;
-    let config = Config::check(args.settings.over(file.unwrap_or_default()))?;
+    let (mut settings, mut process) = (args.settings, args.process);
+    if let Some(path) = &args.config {
+        let mut file = SettingsFile::open(path)?;
+        process = process.over(file.take()?);
+        settings = settings.over(file.rest()?);
+    }
+    let process = ProcessConfig::check(process)?;
+    let config = Config { process, ..Config::check(settings)? };
     let node = Node::open(config).await?;
     let address = node.rpc_address()?;
     tracing::info!(%address, head = %node.head_hash(), "JSON-RPC");

@@ -25,6 +25,7 @@ use crate::{
 };
 use alloy::primitives::B256;
 use batcher::{
+    archive::{ArchiveError, PayloadArchive},
     encoder::BlockId,
     l1::L1Error,
     poster::{Heads, PostError},
@@ -66,6 +67,9 @@ pub enum NodeError {
     /// The genesis state cannot be computed.
     #[error("genesis state: {0}")]
     Genesis(#[from] executor::ViewError),
+    /// The payload archive cannot be used.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
     /// L1 cannot be read.
     #[error("L1: {0}")]
     L1(#[from] L1Error),
@@ -99,6 +103,7 @@ pub struct Node {
     store: ChainStore,
     ledger: Ledger,
     client: L1Client,
+    archive: PayloadArchive,
     l1: Arc<L1Chain>,
     listener: TcpListener,
 }
@@ -115,9 +120,10 @@ impl Node {
         let listener = TcpListener::bind(address)
             .await
             .map_err(|error| NodeError::Listen { address, error })?;
-        let archive = config.data_dir.join("blobs");
+        let archive = PayloadArchive::new(config.data_dir.join("blobs"));
         let beacon = config.l1_beacon_url.as_deref();
         let client = L1Client::connect(&config.l1_rpc_url, beacon, Some(archive.clone()))?;
+        let client = client.with_archives(&config.process.archive_urls)?;
         // Before anything is written: a wrong genesis file must not leave its chain behind.
         match client.check(&genesis).await {
             // A chain that has started goes on without L1 and catches up; a new one needs it.
@@ -128,11 +134,11 @@ impl Node {
         }
         let store = open_store(&config, &genesis).await?;
         store.set_proof_window(config.proof_blocks);
-        std::fs::create_dir_all(&archive).map_err(ChainStoreError::Directory)?;
+        archive.prepare()?;
         let identity = ChainIdentity { chain_id: genesis.rules.chain_id, genesis_hash };
         let ledger = Ledger::connect(&config.ledger_url, &identity).await?;
         let l1 = Arc::new(load_l1(&client, &genesis, &store, &ledger).await?);
-        Ok(Self { config, genesis, store, ledger, client, l1, listener })
+        Ok(Self { config, genesis, store, ledger, client, archive, l1, listener })
     }
 
     /// Address that JSON-RPC listens on.
@@ -207,8 +213,14 @@ impl Node {
             Arc::new(move || health.readiness(&l1))
         };
         let clients = self.config.clients;
-        let options =
-            RpcOptions { readiness, new_transaction, journal, clients, ..RpcOptions::default() };
+        let options = RpcOptions {
+            readiness,
+            new_transaction,
+            journal,
+            clients,
+            archive: Some(self.archive),
+            ..RpcOptions::default()
+        };
         let context = Arc::new(RpcContext::new(chain, pool, options));
         let closing = shutdown.clone().cancelled_owned();
         let listener = self.listener;

@@ -16,6 +16,7 @@ use super::{
     witness::WITNESSES_MAX,
 };
 use crate::txpool::{Admission, Journal, Pool};
+use batcher::archive::PayloadArchive;
 use serde::Serialize;
 use std::{
     fmt,
@@ -69,6 +70,8 @@ pub struct RpcOptions {
     pub journal: Option<Arc<Journal>>,
     /// What each client may do.
     pub clients: ClientLimits,
+    /// What `/v1/da` serves; without it there is no such path.
+    pub archive: Option<PayloadArchive>,
     /// Asked by `/ready`. Must not block.
     pub readiness: Arc<dyn Fn() -> Readiness + Send + Sync>,
 }
@@ -92,6 +95,7 @@ impl Default for RpcOptions {
             new_transaction: Arc::new(Notify::new()),
             journal: None,
             clients: ClientLimits::default(),
+            archive: None,
             readiness: Arc::new(Readiness::default),
         }
     }

@@ -46,6 +46,7 @@ mod otterscan;
 mod otterscan_search;
 mod overrides;
 mod parity;
+mod payloads;
 mod pool;
 mod prepare;
 mod process;
