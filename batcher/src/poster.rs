@@ -160,8 +160,8 @@ pub enum Progress {
     Posted(Inclusion),
     /// A frame that L1 had dropped is there again.
     Reposted(Inclusion),
-    /// The append did not take effect: the Inbox had moved on, or the nonce was taken. The next
-    /// step sees why.
+    /// The append did not take effect: the Inbox had moved on, or the nonce was taken, or somebody
+    /// had it cancelled. The next step sees why.
     Overtaken,
 }
 
@@ -213,6 +213,10 @@ impl Poster {
                         continue;
                     }
                     Err(error) if error.action() == Action::Halt => return Err(error),
+                    // Its control says once what keeps the account from sending.
+                    Err(PostError::Tx(error)) if error.hold().is_some() => {
+                        tracing::debug!(%error, "poster");
+                    }
                     Err(error) => tracing::warn!(%error, "poster"),
                 }
                 tokio::time::sleep(self.config.poll).await;
@@ -383,6 +387,10 @@ impl Poster {
             Sent::Reverted(inclusion) => {
                 let (tx_hash, l1_block) = (inclusion.tx_hash, inclusion.l1_block.number);
                 tracing::warn!(batch_id, l1_block, %tx_hash, "an append reverted");
+                Ok(Progress::Overtaken)
+            }
+            Sent::Cancelled(inclusion) => {
+                tracing::warn!(batch_id, tx_hash = %inclusion.tx_hash, "an append was cancelled");
                 Ok(Progress::Overtaken)
             }
             Sent::Lost => Ok(Progress::Overtaken),

@@ -113,6 +113,10 @@ impl Proposer {
                     Ok(Proposal::Proposed(..)) => continue,
                     Ok(_) => {}
                     Err(error) if error.action() == Action::Halt => return Err(error),
+                    // Its control says once what keeps the account from sending.
+                    Err(ProposeError::Tx(error)) if error.hold().is_some() => {
+                        tracing::debug!(%error, "proposer");
+                    }
                     Err(error) => tracing::warn!(%error, "proposer"),
                 }
                 tokio::time::sleep(self.config.poll).await;
@@ -218,7 +222,7 @@ impl Proposer {
                 tracing::info!(block_number, l1_block, %tx_hash, gas_used, cost_wei, "output proposed");
                 Ok(Proposal::Proposed(block, inclusion))
             }
-            Sent::Reverted(_) | Sent::Lost => Ok(Proposal::Stale),
+            Sent::Reverted(_) | Sent::Cancelled(_) | Sent::Lost => Ok(Proposal::Stale),
         }
     }
 }
