@@ -199,8 +199,8 @@ pub enum Progress {
     Posted(Inclusion),
     /// A frame that L1 had dropped is there again.
     Reposted(Inclusion),
-    /// The append did not take effect: the Inbox had moved on, or the nonce was taken. The next
-    /// step sees why.
+    /// The append did not take effect: the Inbox had moved on, or the nonce was taken, or somebody
+    /// had it cancelled. The next step sees why.
     Overtaken,
 }
 
@@ -254,6 +254,11 @@ impl Poster {
                         continue;
                     }
                     Err(error) if error.action() == Action::Halt => return Err(error),
+                    // Its control says once what keeps the account from sending.
+                    Err(PostError::Tx(error)) if error.hold().is_some() => {
+                        tracing::debug!(%error, "poster");
+                        backoff.reset()
+                    }
                     Err(error) => {
                         let wait = backoff.after(error.action());
                         tracing::warn!(%error, retry_in = ?wait, "poster");
@@ -434,6 +439,10 @@ impl Poster {
             Sent::Reverted(inclusion) => {
                 let (tx_hash, l1_block) = (inclusion.tx_hash, inclusion.l1_block.number);
                 tracing::warn!(batch_id, l1_block, %tx_hash, "an append reverted");
+                Ok(Progress::Overtaken)
+            }
+            Sent::Cancelled(inclusion) => {
+                tracing::warn!(batch_id, tx_hash = %inclusion.tx_hash, "an append was cancelled");
                 Ok(Progress::Overtaken)
             }
             Sent::Lost => Ok(Progress::Overtaken),

@@ -114,6 +114,11 @@ impl Proposer {
                     Ok(Proposal::Proposed(..)) => continue,
                     Ok(_) => backoff.reset(),
                     Err(error) if error.action() == Action::Halt => return Err(error),
+                    // Its control says once what keeps the account from sending.
+                    Err(ProposeError::Tx(error)) if error.hold().is_some() => {
+                        tracing::debug!(%error, "proposer");
+                        backoff.reset()
+                    }
                     Err(error) => {
                         let wait = backoff.after(error.action());
                         tracing::warn!(%error, retry_in = ?wait, "proposer");
@@ -223,7 +228,7 @@ impl Proposer {
                 tracing::info!(block_number, l1_block, %tx_hash, gas_used, cost_wei, "output proposed");
                 Ok(Proposal::Proposed(block, inclusion))
             }
-            Sent::Reverted(_) | Sent::Lost => Ok(Proposal::Stale),
+            Sent::Reverted(_) | Sent::Cancelled(_) | Sent::Lost => Ok(Proposal::Stale),
         }
     }
 }

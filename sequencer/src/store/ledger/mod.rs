@@ -92,8 +92,12 @@ impl Engine {
         let blob = include_str!("../../../../migrations/postgres/0001_blob.sql");
         let ledger = include_str!("../../../../migrations/0002_ledger.sql");
         let submissions = include_str!("../../../../migrations/0003_submissions.sql");
-        let mut migrations =
-            vec![migration(2, "ledger", ledger), migration(3, "submissions", submissions)];
+        let spending = include_str!("../../../../migrations/0004_spending.sql");
+        let mut migrations = vec![
+            migration(2, "ledger", ledger),
+            migration(3, "submissions", submissions),
+            migration(4, "spending", spending),
+        ];
         if self == Self::Postgres {
             migrations.push(migration(1, "blob", blob));
         }
