@@ -314,6 +314,15 @@ impl Encoder {
         Ok(())
     }
 
+    /// Closes the channel now if it has a block up to `number`.
+    ///
+    /// # Errors
+    /// [`EncodeError::ReadBack`].
+    pub fn close_through(&mut self, number: u64) -> Result<(), EncodeError> {
+        let has = self.building.as_ref().is_some_and(|building| building.parent.number < number);
+        if has { self.close() } else { Ok(()) }
+    }
+
     /// The frames of a channel, once they are seen to read back.
     fn encode(&self, channel: &Channel) -> Option<Vec<Frame>> {
         let bytes = channel.encode(self.quality()).map_err(|ChannelLimit(_)| ()).ok()?;

@@ -9,9 +9,11 @@
 
 pub mod archive;
 pub mod carrier;
+pub mod control;
 pub mod derive;
 pub mod encoder;
 pub mod format;
+pub mod heads;
 pub mod kzg;
 pub mod l1;
 pub mod poster;

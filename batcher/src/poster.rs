@@ -13,8 +13,10 @@ use crate::{
     carrier::{
         APPEND_BLOBS_GAS, APPEND_CALLDATA_GAS, CALLDATA_BYTE_GAS, Carrier, DataAvailability,
     },
+    control::Control,
     encoder::{BlockId, EncodeError, Encoder, EncoderConfig, SourceBlock, Submission},
     format::blob,
+    heads::tell,
     l1::{InboxPosition, L1Error},
     source::{BlockSource, SourceError},
     tracker::{SafeHead, TrackError, Tracker},
@@ -31,6 +33,9 @@ use std::{
     time::{Duration, SystemTime},
 };
 use tokio::sync::watch;
+
+/// By this name it is shown.
+pub const POSTER: &str = "poster";
 
 /// Blocks offered to the encoder in one step: bounds a step's work after a long pause.
 const BLOCKS_PER_STEP_MAX: u32 = 4_096;
@@ -161,24 +166,26 @@ const BACKOFF_MAX: Duration = Duration::from_secs(10);
 
 /// Waits between steps: doubled after each failure that time may cure.
 #[derive(Debug)]
-pub(crate) struct Backoff {
+pub struct Backoff {
     poll: Duration,
     wait: Duration,
 }
 
 impl Backoff {
-    pub(crate) fn new(poll: Duration) -> Self {
+    /// With this as the first wait.
+    #[must_use]
+    pub fn new(poll: Duration) -> Self {
         Self { poll, wait: poll }
     }
 
     /// The wait after a step that did not fail.
-    pub(crate) fn reset(&mut self) -> Duration {
+    pub fn reset(&mut self) -> Duration {
         self.wait = self.poll;
         self.poll
     }
 
     /// The wait after one that did.
-    pub(crate) fn after(&mut self, action: Action) -> Duration {
+    pub fn after(&mut self, action: Action) -> Duration {
         if action != Action::Retry {
             return self.reset();
         }
@@ -213,6 +220,7 @@ pub struct Poster {
     tx: TxManager,
     source: Arc<dyn BlockSource>,
     heads: watch::Sender<Heads>,
+    control: Control,
     /// Nothing of an earlier run or step can be in flight.
     is_settled: bool,
 }
@@ -229,7 +237,18 @@ impl Poster {
         let encoder = Encoder::new(config.encoder, tracker.safe_head().block);
         let (safe, finalized) = (tracker.safe_head(), tracker.finalized_head());
         let (heads, receiver) = watch::channel(Heads { safe, finalized });
-        (Self { config, tracker, encoder, tx, source, heads, is_settled: false }, receiver)
+        let control = Control::default();
+        let poster =
+            Self { config, tracker, encoder, tx, source, heads, control, is_settled: false };
+        (poster, receiver)
+    }
+
+    /// Listens to an operator, and tells the heads to those who listen to `heads` already.
+    #[must_use]
+    pub fn controlled(mut self, control: Control, heads: watch::Sender<Heads>) -> Self {
+        control.show_sender(POSTER, self.tx.control());
+        (self.control, self.heads) = (control, heads);
+        self
     }
 
     /// Loads the KZG setup and steps until `shutdown` completes, waiting where there is nothing to
@@ -246,7 +265,9 @@ impl Poster {
             loop {
                 let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
                 let now_secs = now.map_or(0, |now| now.as_secs());
-                let wait = match self.step(now_secs).await {
+                let stepped = self.step(now_secs).await;
+                self.control.stepped(POSTER, stepped.as_ref().err().map(ToString::to_string));
+                let wait = match stepped {
                     Ok(Progress::Idle | Progress::Overtaken) => backoff.reset(),
                     Ok(progress) => {
                         tracing::debug!(?progress, "poster");
@@ -265,7 +286,10 @@ impl Poster {
                         wait
                     }
                 };
-                tokio::time::sleep(wait).await;
+                tokio::select! {
+                    () = tokio::time::sleep(wait) => {}
+                    () = self.control.asked() => {}
+                }
             }
         };
         tokio::select! {
@@ -290,6 +314,9 @@ impl Poster {
             return Ok(Progress::CatchingUp);
         }
         let safe = self.tracker.safe_head();
+        if self.control.is_paused() {
+            return Ok(Progress::Idle);
+        }
         if let Some(dropped) = self.dropped_append(safe.position).await? {
             let progress = self.post(dropped).await?;
             return Ok(match progress {
@@ -310,19 +337,8 @@ impl Poster {
     }
 
     async fn publish(&mut self) -> Result<(), PostError> {
-        let tag = BlockNumberOrTag::Finalized;
-        let finalized = self.tracker.inbox().block_id(tag).await.map_err(TrackError::from)?;
-        if let Some(finalized) = finalized {
-            self.tracker.finalize(finalized.number);
-        }
-        let heads =
-            Heads { safe: self.tracker.safe_head(), finalized: self.tracker.finalized_head() };
-        let changed = self.heads.send_if_modified(|old| {
-            let changed = *old != heads;
-            *old = heads;
-            changed
-        });
-        if changed {
+        let heads = self.tracker.heads().await?;
+        if tell(&self.heads, heads) {
             let batch_id = heads.finalized.position.next_batch;
             let forgotten = self.tx.store().forget_appends_before(batch_id).await;
             forgotten.map_err(TxError::from)?;
@@ -357,6 +373,7 @@ impl Poster {
     /// Offers the node's blocks to the encoder.
     async fn feed(&mut self, now_secs: u64) -> Result<(), PostError> {
         let head = self.source.head().await?;
+        self.control.flushed(self.tracker.safe_head().block.number, head.number);
         if self.config.availability == DataAvailability::Cheaper {
             let market = self.tx.market().await.map_err(TxError::from)?;
             let carrier = self.config.availability.carrier_of_full(&market);
@@ -385,7 +402,13 @@ impl Poster {
                 Err(error) => return Err(error.into()),
             }
         }
-        Ok(self.encode(move |encoder| encoder.step(now_secs)).await??)
+        let flush_to = self.control.flush_to().map(|to| to.min(head.number));
+        let flush_to = flush_to.filter(|to| self.encoder.tip().number >= *to);
+        let step = move |encoder: &mut Encoder| match flush_to {
+            Some(to) => encoder.close_through(to).and_then(|()| encoder.step(now_secs)),
+            None => encoder.step(now_secs),
+        };
+        Ok(self.encode(step).await??)
     }
 
     /// Lets the encoder work on a thread where it holds nobody up: a channel takes up to a second.
@@ -425,6 +448,9 @@ impl Poster {
             archive.keep_frame(&append.frame, carrier).await?;
         }
         let (batch_id, bytes) = (append.parent.next_batch, append.frame.len());
+        let Some(_passed) = self.control.begin(POSTER, "an append") else {
+            return Ok(Progress::Idle);
+        };
         // Until the manager is done with it, the transaction may be in flight.
         self.is_settled = false;
         let sent = self.tx.submit(Purpose::Append(append), call).await?;

@@ -5,6 +5,7 @@
 //! manager's. Does not compute roots and does not post batches. It sends from its own account.
 
 use crate::{
+    control::Control,
     encoder::BlockId,
     l1::L1Error,
     poster::{Action, Backoff, Heads},
@@ -19,6 +20,9 @@ use alloy::{
 use contracts::{Inbox, Outputs};
 use std::{sync::Arc, time::Duration};
 use tokio::sync::watch;
+
+/// By this name it is shown.
+pub const PROPOSER: &str = "proposer";
 
 /// Gas of a proposal, some 150,000 measured with fresh storage, with room.
 const PROPOSE_GAS: u64 = 300_000;
@@ -86,6 +90,7 @@ pub struct Proposer {
     tx: TxManager,
     source: Arc<dyn BlockSource>,
     heads: watch::Receiver<Heads>,
+    control: Control,
     is_settled: bool,
 }
 
@@ -99,7 +104,15 @@ impl Proposer {
         source: Arc<dyn BlockSource>,
         heads: watch::Receiver<Heads>,
     ) -> Self {
-        Self { config, provider, tx, source, heads, is_settled: false }
+        let control = Control::default();
+        Self { config, provider, tx, source, heads, control, is_settled: false }
+    }
+
+    /// Listens to an operator.
+    #[must_use]
+    pub fn controlled(self, control: Control) -> Self {
+        control.show_sender(PROPOSER, self.tx.control());
+        Self { control, ..self }
     }
 
     /// Steps until `shutdown` completes.
@@ -110,7 +123,9 @@ impl Proposer {
         let steps = async {
             let mut backoff = Backoff::new(self.config.poll);
             loop {
-                let wait = match self.step().await {
+                let stepped = self.step().await;
+                self.control.stepped(PROPOSER, stepped.as_ref().err().map(ToString::to_string));
+                let wait = match stepped {
                     Ok(Proposal::Proposed(..)) => continue,
                     Ok(_) => backoff.reset(),
                     Err(error) if error.action() == Action::Halt => return Err(error),
@@ -125,7 +140,10 @@ impl Proposer {
                         wait
                     }
                 };
-                tokio::time::sleep(wait).await;
+                tokio::select! {
+                    () = tokio::time::sleep(wait) => {}
+                    () = self.control.asked() => {}
+                }
             }
         };
         tokio::select! {
@@ -217,6 +235,9 @@ impl Proposer {
             input: claim.abi_encode().into(),
             blob_payload: None,
             gas_limit: PROPOSE_GAS,
+        };
+        let Some(_passed) = self.control.begin(PROPOSER, "an output") else {
+            return Ok(Proposal::Idle);
         };
         self.is_settled = false;
         let sent = self.tx.submit(Purpose::Output { block, root }, call).await?;

@@ -4,6 +4,7 @@
 //!
 //! Does not open files other than the TOML file and the key files it names.
 
+pub mod batcher;
 pub mod file;
 pub mod process;
 #[cfg(test)]
@@ -299,6 +300,23 @@ pub enum SettingsError {
         path: PathBuf,
         /// What and where.
         error: Box<toml::de::Error>,
+    },
+    /// A token file does not hold a token.
+    #[error(
+        "{path} does not hold a token of at least 16 characters without spaces; make one with \
+         `(umask 077; openssl rand -hex 32 > {path})`"
+    )]
+    Token {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Others can read a secret.
+    #[error("others can read {path} (mode {mode:o}): `chmod 600 {path}`")]
+    OpenToOthers {
+        /// The file.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
     },
     /// A key file does not hold a private key.
     #[error("{path} does not hold a private key of 32 bytes in hex")]

@@ -3,7 +3,11 @@
 use crate::{
     args::RunArgs,
     node::{Node, NodeError},
-    settings::{Config, SettingsError, file::SettingsFile, process::ProcessConfig},
+    settings::{
+        Config, SettingsError,
+        file::SettingsFile,
+        process::{NODE_ADMIN_PORT, ProcessConfig},
+    },
 };
 use tokio_util::sync::CancellationToken;
 
@@ -32,7 +36,7 @@ pub async fn run(args: RunArgs) -> Result<(), RunError> {
         process = process.over(file.take()?);
         settings = settings.over(file.rest()?);
     }
-    let process = ProcessConfig::check(process)?;
+    let process = ProcessConfig::check(process, NODE_ADMIN_PORT)?;
     let config = Config { process, ..Config::check(settings)? };
     let node = Node::open(config).await?;
     let address = node.rpc_address()?;

@@ -4,18 +4,24 @@
 //! builder, JSON-RPC, poster, proposer. Sealing waits for none of the others.
 
 mod audit;
+mod batching;
 mod build_loop;
 mod chain;
 mod health;
 mod history;
 mod pool;
 mod posting;
+mod rpc_source;
 mod source;
 mod stages;
 
+pub(crate) use audit::note;
+pub use batching::Batcher;
 pub use chain::NodeChain;
+pub use rpc_source::{RpcSource, SourceFault};
 
 use crate::{
+    admin,
     builder::{Builder, BuilderConfig},
     l1::{BLOCKS_BEHIND, BLOCKS_MAX, L1Chain, Watcher, WatcherError},
     l1_client::{ClientError, L1Client},
@@ -26,9 +32,10 @@ use crate::{
 use alloy::primitives::B256;
 use batcher::{
     archive::{ArchiveError, PayloadArchive},
+    control::Control,
     encoder::BlockId,
     l1::L1Error,
-    poster::{Heads, PostError},
+    poster::PostError,
     proposer::ProposeError,
 };
 use build_loop::BuildLoop;
@@ -37,11 +44,7 @@ use health::Health;
 use history::OutputKeeper;
 use source::StoreSource;
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Instant};
-use tokio::{
-    net::TcpListener,
-    sync::{Notify, watch},
-    task::JoinSet,
-};
+use tokio::{net::TcpListener, sync::Notify, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 /// Why a node did not start, or stopped.
@@ -87,6 +90,15 @@ pub enum NodeError {
     /// The poster stopped.
     #[error("poster: {0}")]
     Post(#[from] PostError),
+    /// The sequencer whose blocks are to be posted is that of another chain.
+    #[error(transparent)]
+    Source(#[from] SourceFault),
+    /// The sequencer's URL is none.
+    #[error("{0} is not the URL of a sequencer")]
+    SourceUrl(String),
+    /// A batcher was given a node's directory: each has a ledger and an archive of its own.
+    #[error("{} holds the chain of a sequencer; give the batcher a directory of its own", .0.display())]
+    SequencerDirectory(PathBuf),
     /// The proposer stopped.
     #[error("proposer: {0}")]
     Propose(#[from] ProposeError),
@@ -106,6 +118,7 @@ pub struct Node {
     archive: PayloadArchive,
     l1: Arc<L1Chain>,
     listener: TcpListener,
+    admin: Option<TcpListener>,
 }
 
 impl Node {
@@ -116,10 +129,8 @@ impl Node {
     pub async fn open(config: Config) -> Result<Self, NodeError> {
         let genesis = L1Client::read_genesis(&config.genesis)?;
         let (_, _, genesis_hash) = genesis.build()?;
-        let address = config.rpc_listen;
-        let listener = TcpListener::bind(address)
-            .await
-            .map_err(|error| NodeError::Listen { address, error })?;
+        let listener = batching::listen(config.rpc_listen).await?;
+        let admin = admin::listen(&config.process).await?;
         let archive = PayloadArchive::new(config.data_dir.join("blobs"));
         let beacon = config.l1_beacon_url.as_deref();
         let client = L1Client::connect(&config.l1_rpc_url, beacon, Some(archive.clone()))?;
@@ -138,7 +149,7 @@ impl Node {
         let identity = ChainIdentity { chain_id: genesis.rules.chain_id, genesis_hash };
         let ledger = Ledger::connect(&config.ledger_url, &identity).await?;
         let l1 = Arc::new(load_l1(&client, &genesis, &store, &ledger).await?);
-        Ok(Self { config, genesis, store, ledger, client, archive, l1, listener })
+        Ok(Self { config, genesis, store, ledger, client, archive, l1, listener, admin })
     }
 
     /// Address that JSON-RPC listens on.
@@ -159,17 +170,20 @@ impl Node {
     ///
     /// # Errors
     /// The [`NodeError`] of the first task that failed; the others are stopped then.
-    pub async fn run(self, shutdown: CancellationToken) -> Result<(), NodeError> {
+    pub async fn run(mut self, shutdown: CancellationToken) -> Result<(), NodeError> {
         audit::started(&self.ledger, self.store.head()).await;
         let (pool, journal) = pool::open(&self.config, &self.genesis, &self.store).await?;
-        let health = Arc::new(Health::new(self.config.block_time));
-        let (fallback, no_heads) = watch::channel(Heads::default());
-        let source = Arc::new(StoreSource(self.store.clone()));
+        let control = Control::default();
+        let health = Arc::new(Health::new(self.config.block_time, control.clone()));
         let mut tasks = JoinSet::<Result<(), NodeError>>::new();
 
-        let posting =
-            posting::start(&self.posting_inputs(source), &mut tasks, &health, &shutdown).await?;
-        let heads = posting.unwrap_or(no_heads);
+        let inputs = self.posting_inputs(control);
+        let heads = posting::start(inputs.clone(), &mut tasks, &shutdown).await?;
+        if let (Some(listener), Some(admin)) = (self.admin.take(), &self.config.process.admin) {
+            let posting::Inputs { control, source, ledger, .. } = inputs;
+            let operator = admin::Operator { control, heads: heads.clone(), source, ledger };
+            tasks.spawn(admin::run(listener, operator, admin.token, shutdown.clone()));
+        }
         let watcher = Watcher {
             reader: self.client.block_reader(&self.genesis),
             ledger: self.ledger.clone(),
@@ -230,7 +244,6 @@ impl Node {
         });
 
         let result = finish(&mut tasks, &shutdown).await;
-        drop(fallback);
         fold(self.store.clone()).await;
         audit::stopped(&self.ledger, &result).await;
         self.ledger.close().await;
@@ -253,13 +266,15 @@ impl Node {
         tasks.spawn(until(shutdown.clone(), pruning));
     }
 
-    fn posting_inputs(&self, source: Arc<StoreSource>) -> posting::Inputs {
+    fn posting_inputs(&self, control: Control) -> posting::Inputs {
         posting::Inputs {
             config: self.config.clone(),
             genesis: self.genesis.clone(),
             client: self.client.clone(),
             ledger: self.ledger.clone(),
-            source,
+            source: Arc::new(StoreSource(self.store.clone())),
+            control,
+            lock: None,
         }
     }
 }

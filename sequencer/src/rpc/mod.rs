@@ -57,6 +57,7 @@ mod send;
 mod server;
 mod simulate;
 mod socket;
+mod status;
 mod stream;
 mod table;
 mod transactions;
@@ -65,6 +66,8 @@ mod witness;
 
 pub use chain::{Chain, ChainError, Heads, Rollup};
 pub use clients::ClientLimits;
+pub(crate) use connections::accept;
 pub use context::{Check, Readiness, RpcContext, RpcOptions};
 pub use error::{Limit, Refusal, RpcError, SimulationError};
 pub use server::serve;
+pub use status::serve_status;

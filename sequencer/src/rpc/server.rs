@@ -8,7 +8,7 @@ use super::{
     chain::Chain,
     clients::Connected,
     connections,
-    context::RpcContext,
+    context::{Readiness, RpcContext},
     error::{Limit, RpcError},
     feed::{acknowledge, follow, relay},
     flashblocks,
@@ -138,7 +138,11 @@ async fn websocket<C: Chain>(
 }
 
 async fn ready<C: Chain>(State(shared): State<Shared<C>>) -> Response {
-    let readiness = (shared.ctx.options.readiness)();
+    ready_response(&(shared.ctx.options.readiness)())
+}
+
+/// 200 when every check passed, else 503; the checks in either case.
+pub(super) fn ready_response(readiness: &Readiness) -> Response {
     let status = match readiness.is_ready() {
         true => StatusCode::OK,
         false => StatusCode::SERVICE_UNAVAILABLE,
