@@ -334,6 +334,15 @@ impl Encoder {
         Ok(())
     }
 
+    /// Closes the channel now if it has a block up to `number`.
+    ///
+    /// # Errors
+    /// [`EncodeError::ReadBack`].
+    pub fn close_through(&mut self, number: u64) -> Result<(), EncodeError> {
+        let has = self.building.as_ref().is_some_and(|building| building.parent.number < number);
+        if has { self.close() } else { Ok(()) }
+    }
+
     /// The frames of a channel, once they are seen to read back, and what it leaves.
     fn encode(&self, channel: &Channel) -> Option<(Vec<Frame>, History)> {
         let encoded = channel.encode_after(&self.history, self.quality());

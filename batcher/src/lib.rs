@@ -7,10 +7,13 @@
 //! Deliberately absent: execution of blocks, storage (the node implements the traits here), and L2
 //! networking. The wire format is drawn in `README.md` of this crate.
 
+pub mod archive;
 pub mod carrier;
+pub mod control;
 pub mod derive;
 pub mod encoder;
 pub mod format;
+pub mod heads;
 pub mod kzg;
 pub mod l1;
 pub mod poster;

@@ -9,11 +9,14 @@
 //! Does not seal blocks and does not propose outputs.
 
 use crate::{
+    archive::ArchiveError,
     carrier::{
         APPEND_BLOBS_GAS, APPEND_CALLDATA_GAS, CALLDATA_BYTE_GAS, Carrier, DataAvailability,
     },
+    control::Control,
     encoder::{BlockId, EncodeError, Encoder, EncoderConfig, SourceBlock, Submission},
     format::blob,
+    heads::tell,
     l1::{InboxPosition, L1Error},
     source::{BlockSource, SourceError},
     tracker::{Heads, TrackError, Tracker},
@@ -30,6 +33,9 @@ use std::{
     time::{Duration, SystemTime},
 };
 use tokio::sync::watch;
+
+/// By this name it is shown.
+pub const POSTER: &str = "poster";
 
 /// Blocks offered to the encoder in one step: bounds a step's work after a long pause.
 const BLOCKS_PER_STEP_MAX: u32 = 4_096;
@@ -62,6 +68,9 @@ pub enum PostError {
     /// While encoding.
     #[error(transparent)]
     Encode(#[from] EncodeError),
+    /// What is to be posted cannot be archived first.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
     /// The encoder panicked.
     #[error("the encoder stopped")]
     EncoderStopped,
@@ -94,7 +103,7 @@ impl L1Error {
     #[must_use]
     pub fn action(&self) -> Action {
         match self {
-            Self::Rpc(_) | Self::Missing(_) | Self::BlobsUnavailable(_) => Action::Retry,
+            Self::Rpc(_) | Self::Missing(_) | Self::Unavailable(_) => Action::Retry,
             Self::Reorged => Action::Reset,
             Self::Contradiction(_) | Self::Kzg(_) => Action::Halt,
         }
@@ -126,12 +135,14 @@ impl PostError {
                 TrackError::Source(_) | TrackError::Behind(_) | TrackError::Unsettled(_),
             )
             | Self::Source(_)
+            | Self::Archive(ArchiveError::Io { .. })
             | Self::Encode(EncodeError::Full) => Action::Retry,
             Self::Track(TrackError::Diverged(_))
             | Self::StaleOrigin(_)
             | Self::Encode(EncodeError::NotNext { .. }) => Action::Reset,
             Self::Track(TrackError::DeepReorg(_))
             | Self::EncoderStopped
+            | Self::Archive(ArchiveError::Kzg(_))
             | Self::NotSequencer { .. }
             | Self::Encode(
                 EncodeError::NoAttributes(_)
@@ -139,6 +150,41 @@ impl PostError {
                 | EncodeError::ReadBack(_),
             ) => Action::Halt,
         }
+    }
+}
+
+/// Longest wait between two tries of a step that fails: what was missing is noticed soon after it is
+/// there, and nobody is asked, and told, much more often than that.
+const BACKOFF_MAX: Duration = Duration::from_secs(10);
+
+/// Waits between steps: doubled after each failure that time may cure.
+#[derive(Debug)]
+pub struct Backoff {
+    poll: Duration,
+    wait: Duration,
+}
+
+impl Backoff {
+    /// With this as the first wait.
+    #[must_use]
+    pub fn new(poll: Duration) -> Self {
+        Self { poll, wait: poll }
+    }
+
+    /// The wait after a step that did not fail.
+    pub fn reset(&mut self) -> Duration {
+        self.wait = self.poll;
+        self.poll
+    }
+
+    /// The wait after one that did.
+    pub fn after(&mut self, action: Action) -> Duration {
+        if action != Action::Retry {
+            return self.reset();
+        }
+        let wait = self.wait;
+        self.wait = (self.wait * 2).min(BACKOFF_MAX.max(self.poll));
+        wait
     }
 }
 
@@ -153,8 +199,8 @@ pub enum Progress {
     Posted(Inclusion),
     /// A frame that L1 had dropped is there again.
     Reposted(Inclusion),
-    /// The append did not take effect: the Inbox had moved on, or the nonce was taken. The next
-    /// step sees why.
+    /// The append did not take effect: the Inbox had moved on, or the nonce was taken, or somebody
+    /// had it cancelled. The next step sees why.
     Overtaken,
 }
 
@@ -167,6 +213,7 @@ pub struct Poster {
     tx: TxManager,
     source: Arc<dyn BlockSource>,
     heads: watch::Sender<Heads>,
+    control: Control,
     /// Nothing of an earlier run or step can be in flight.
     is_settled: bool,
 }
@@ -182,7 +229,18 @@ impl Poster {
     ) -> (Self, watch::Receiver<Heads>) {
         let encoder = Encoder::new(config.encoder, tracker.safe_head().block);
         let (heads, receiver) = watch::channel(tracker.heads());
-        (Self { config, tracker, encoder, tx, source, heads, is_settled: false }, receiver)
+        let control = Control::default();
+        let poster =
+            Self { config, tracker, encoder, tx, source, heads, control, is_settled: false };
+        (poster, receiver)
+    }
+
+    /// Listens to an operator, and tells the heads to those who listen to `heads` already.
+    #[must_use]
+    pub fn controlled(mut self, control: Control, heads: watch::Sender<Heads>) -> Self {
+        control.show_sender(POSTER, self.tx.control());
+        (self.control, self.heads) = (control, heads);
+        self
     }
 
     /// Loads the KZG setup and steps until `shutdown` completes, waiting where there is nothing to
@@ -195,19 +253,35 @@ impl Poster {
             if self.config.availability != DataAvailability::Calldata {
                 crate::kzg::load().await.map_err(TxError::from)?;
             }
+            let mut backoff = Backoff::new(self.config.poll);
             loop {
                 let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
                 let now_secs = now.map_or(0, |now| now.as_secs());
-                match self.step(now_secs).await {
-                    Ok(Progress::Idle | Progress::Overtaken) => {}
+                let stepped = self.step(now_secs).await;
+                self.control.stepped(POSTER, stepped.as_ref().err().map(ToString::to_string));
+                let wait = match stepped {
+                    Ok(Progress::Idle | Progress::Overtaken) => backoff.reset(),
                     Ok(progress) => {
                         tracing::debug!(?progress, "poster");
+                        backoff.reset();
                         continue;
                     }
                     Err(error) if error.action() == Action::Halt => return Err(error),
-                    Err(error) => tracing::warn!(%error, "poster"),
+                    // Its control says once what keeps the account from sending.
+                    Err(PostError::Tx(error)) if error.hold().is_some() => {
+                        tracing::debug!(%error, "poster");
+                        backoff.reset()
+                    }
+                    Err(error) => {
+                        let wait = backoff.after(error.action());
+                        tracing::warn!(%error, retry_in = ?wait, "poster");
+                        wait
+                    }
+                };
+                tokio::select! {
+                    () = tokio::time::sleep(wait) => {}
+                    () = self.control.asked() => {}
                 }
-                tokio::time::sleep(self.config.poll).await;
             }
         };
         tokio::select! {
@@ -232,6 +306,9 @@ impl Poster {
             return Ok(Progress::CatchingUp);
         }
         let safe = self.tracker.safe_head();
+        if self.control.is_paused() {
+            return Ok(Progress::Idle);
+        }
         if let Some(dropped) = self.dropped_append(safe.position).await? {
             let progress = self.post(dropped).await?;
             return Ok(match progress {
@@ -252,18 +329,8 @@ impl Poster {
     }
 
     async fn publish(&mut self) -> Result<(), PostError> {
-        let tag = BlockNumberOrTag::Finalized;
-        let finalized = self.tracker.inbox().block_id(tag).await.map_err(TrackError::from)?;
-        if let Some(finalized) = finalized {
-            self.tracker.finalize(finalized.number);
-        }
-        let heads = self.tracker.heads();
-        let changed = self.heads.send_if_modified(|old| {
-            let changed = *old != heads;
-            *old = heads;
-            changed
-        });
-        if changed {
+        let heads = self.tracker.read_heads().await?;
+        if tell(&self.heads, heads) {
             let batch_id = heads.finalized.position.next_batch;
             let forgotten = self.tx.store().forget_appends_before(batch_id).await;
             forgotten.map_err(TxError::from)?;
@@ -298,6 +365,7 @@ impl Poster {
     /// Offers the node's blocks to the encoder.
     async fn feed(&mut self, now_secs: u64) -> Result<(), PostError> {
         let head = self.source.head().await?;
+        self.control.flushed(self.tracker.safe_head().block.number, head.number);
         if self.config.availability == DataAvailability::Cheaper {
             let market = self.tx.market().await.map_err(TxError::from)?;
             let carrier = self.config.availability.carrier_of_full(&market);
@@ -326,7 +394,13 @@ impl Poster {
                 Err(error) => return Err(error.into()),
             }
         }
-        Ok(self.encode(move |encoder| encoder.step(now_secs)).await??)
+        let flush_to = self.control.flush_to().map(|to| to.min(head.number));
+        let flush_to = flush_to.filter(|to| self.encoder.tip().number >= *to);
+        let step = move |encoder: &mut Encoder| match flush_to {
+            Some(to) => encoder.close_through(to).and_then(|()| encoder.step(now_secs)),
+            None => encoder.step(now_secs),
+        };
+        Ok(self.encode(step).await??)
     }
 
     /// Lets the encoder work on a thread where it holds nobody up: a channel takes up to a second.
@@ -359,7 +433,16 @@ impl Poster {
             return Err(PostError::NotSequencer { inbox: state.sequencer, account });
         }
         let call = self.call(&append).await?;
+        // Before it is sent: L1 may drop it again, and forgets it one day.
+        if let Some(archive) = self.tracker.inbox().archive() {
+            let in_blobs = call.blob_payload.is_some();
+            let carrier = if in_blobs { Carrier::Blob } else { Carrier::Calldata };
+            archive.keep_frame(&append.frame, carrier).await?;
+        }
         let (batch_id, bytes) = (append.parent.next_batch, append.frame.len());
+        let Some(_passed) = self.control.begin(POSTER, "an append") else {
+            return Ok(Progress::Idle);
+        };
         // Until the manager is done with it, the transaction may be in flight.
         self.is_settled = false;
         let sent = self.tx.submit(Purpose::Append(append), call).await?;
@@ -374,6 +457,10 @@ impl Poster {
             Sent::Reverted(inclusion) => {
                 let (tx_hash, l1_block) = (inclusion.tx_hash, inclusion.l1_block.number);
                 tracing::warn!(batch_id, l1_block, %tx_hash, "an append reverted");
+                Ok(Progress::Overtaken)
+            }
+            Sent::Cancelled(inclusion) => {
+                tracing::warn!(batch_id, tx_hash = %inclusion.tx_hash, "an append was cancelled");
                 Ok(Progress::Overtaken)
             }
             Sent::Lost => Ok(Progress::Overtaken),

@@ -5,9 +5,10 @@
 //! manager's. Does not compute roots and does not post batches. It sends from its own account.
 
 use crate::{
+    control::Control,
     encoder::BlockId,
     l1::L1Error,
-    poster::Action,
+    poster::{Action, Backoff},
     source::{BlockSource, SourceError},
     tracker::Heads,
     txmgr::{Call, Inclusion, Purpose, Sent, TxError, TxManager},
@@ -20,6 +21,9 @@ use alloy::{
 use contracts::{Inbox, Outputs};
 use std::{sync::Arc, time::Duration};
 use tokio::sync::watch;
+
+/// By this name it is shown.
+pub const PROPOSER: &str = "proposer";
 
 /// Gas of a proposal, some 150,000 measured with fresh storage, with room.
 const PROPOSE_GAS: u64 = 300_000;
@@ -87,6 +91,7 @@ pub struct Proposer {
     tx: TxManager,
     source: Arc<dyn BlockSource>,
     heads: watch::Receiver<Heads>,
+    control: Control,
     is_settled: bool,
 }
 
@@ -100,7 +105,15 @@ impl Proposer {
         source: Arc<dyn BlockSource>,
         heads: watch::Receiver<Heads>,
     ) -> Self {
-        Self { config, provider, tx, source, heads, is_settled: false }
+        let control = Control::default();
+        Self { config, provider, tx, source, heads, control, is_settled: false }
+    }
+
+    /// Listens to an operator.
+    #[must_use]
+    pub fn controlled(self, control: Control) -> Self {
+        control.show_sender(PROPOSER, self.tx.control());
+        Self { control, ..self }
     }
 
     /// Steps until `shutdown` completes.
@@ -109,14 +122,29 @@ impl Proposer {
     /// The first [`ProposeError`] whose action is [`Action::Halt`].
     pub async fn run(mut self, shutdown: impl Future<Output = ()>) -> Result<(), ProposeError> {
         let steps = async {
+            let mut backoff = Backoff::new(self.config.poll);
             loop {
-                match self.step().await {
+                let stepped = self.step().await;
+                self.control.stepped(PROPOSER, stepped.as_ref().err().map(ToString::to_string));
+                let wait = match stepped {
                     Ok(Proposal::Proposed(..)) => continue,
-                    Ok(_) => {}
+                    Ok(_) => backoff.reset(),
                     Err(error) if error.action() == Action::Halt => return Err(error),
-                    Err(error) => tracing::warn!(%error, "proposer"),
+                    // Its control says once what keeps the account from sending.
+                    Err(ProposeError::Tx(error)) if error.hold().is_some() => {
+                        tracing::debug!(%error, "proposer");
+                        backoff.reset()
+                    }
+                    Err(error) => {
+                        let wait = backoff.after(error.action());
+                        tracing::warn!(%error, retry_in = ?wait, "proposer");
+                        wait
+                    }
+                };
+                tokio::select! {
+                    () = tokio::time::sleep(wait) => {}
+                    () = self.control.asked() => {}
                 }
-                tokio::time::sleep(self.config.poll).await;
             }
         };
         tokio::select! {
@@ -209,6 +237,9 @@ impl Proposer {
             blob_payload: None,
             gas_limit: PROPOSE_GAS,
         };
+        let Some(_passed) = self.control.begin(PROPOSER, "an output") else {
+            return Ok(Proposal::Idle);
+        };
         self.is_settled = false;
         let sent = self.tx.submit(Purpose::Output { block, root }, call).await?;
         self.is_settled = true;
@@ -219,7 +250,7 @@ impl Proposer {
                 tracing::info!(block_number, l1_block, %tx_hash, gas_used, cost_wei, "output proposed");
                 Ok(Proposal::Proposed(block, inclusion))
             }
-            Sent::Reverted(_) | Sent::Lost => Ok(Proposal::Stale),
+            Sent::Reverted(_) | Sent::Cancelled(_) | Sent::Lost => Ok(Proposal::Stale),
         }
     }
 }

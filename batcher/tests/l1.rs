@@ -3,14 +3,15 @@
 use crate::support::world::World;
 use alloy::{eips::BlockNumberOrTag, eips::eip4844::Blob, primitives::B256};
 use batcher::{
+    archive::PayloadArchive,
     carrier::DataAvailability,
     encoder::BlockId,
     l1::{
-        BlobArchive, BlobRequest, BlobSource, FirstOf, InboxPosition, InboxReader, L1Error,
+        AnvilBlobs, BlobRequest, BlobSource, FirstOf, InboxPosition, InboxReader, L1Error,
         beacon::BeaconBlobs, blobs::BlobError,
     },
 };
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 async fn posted(world: &World) -> u64 {
     world.seal(2, 50).await;
@@ -25,6 +26,10 @@ struct Liar;
 
 #[async_trait::async_trait]
 impl BlobSource for Liar {
+    fn name(&self) -> String {
+        "a liar".into()
+    }
+
     async fn blobs(&self, request: &BlobRequest) -> Result<Vec<Blob>, BlobError> {
         Ok(vec![Blob::repeat_byte(1); request.hashes.len()])
     }
@@ -39,27 +44,92 @@ async fn every_source_of_blobs_gives_the_same_bytes() {
     assert_eq!(expected.len(), 1);
     assert!(expected[0].append.payload.is_ok());
     let directory = tempfile::tempdir().unwrap();
-    let archive = || Some(BlobArchive::new(directory.path().into()));
-    let reader = |archive, sources| {
-        InboxReader::new(world.provider.clone(), world.inbox, FirstOf::new(archive, sources))
+    // As after a restart each time: nothing is known of the files.
+    let archive = || {
+        let archive = PayloadArchive::new(directory.path().join("blobs"));
+        archive.prepare().unwrap();
+        Some(archive)
+    };
+    let reader = |sources| {
+        InboxReader::new(world.provider.clone(), world.inbox, FirstOf::new(archive(), sources))
     };
     let beacon = BeaconBlobs::anvil(reqwest::Client::new(), world.anvil.url.clone());
-    let empty = reader(archive(), Vec::new());
-    let error = empty.appends(start, 0, latest).await.unwrap_err();
-    assert!(matches!(error, L1Error::BlobsUnavailable(_)), "{error}");
+    let beacon = || Arc::new(beacon.clone());
+    // What nobody has is named, with everybody who was asked and why that did not help.
+    let error = reader(vec![Arc::new(Liar)]).appends(start, 0, latest).await.unwrap_err();
+    let L1Error::Unavailable(missing) = &error else { panic!("{error}") };
+    let hash = missing.hashes[0];
+    let text = error.to_string();
+    assert!(text.contains(&hash.to_string()) && text.contains("blobs (not found)"), "{text}");
+    assert!(text.contains("a liar (gave other bytes than the hash says)"), "{text}");
     // A liar in front delays nothing; what the beacon endpoint gives is archived.
-    let beacon = reader(archive(), vec![Arc::new(Liar), Arc::new(beacon)]);
-    assert_eq!(beacon.appends(start, 0, latest).await.unwrap(), expected);
-    assert_eq!(empty.appends(start, 0, latest).await.unwrap(), expected);
-    // A damaged archive is noticed.
-    for entry in std::fs::read_dir(directory.path()).unwrap() {
-        let path = entry.unwrap().path();
-        let mut bytes = std::fs::read(&path).unwrap();
-        bytes[40] ^= 1;
-        std::fs::write(path, bytes).unwrap();
+    let lied_to = reader(vec![Arc::new(Liar), beacon()]);
+    assert_eq!(lied_to.appends(start, 0, latest).await.unwrap(), expected);
+    assert_eq!(reader(Vec::new()).appends(start, 0, latest).await.unwrap(), expected);
+
+    // Damage is noticed, put aside, and the next source is asked, whose blob is then archived.
+    let file = directory.path().join(format!("blobs/{hash:x}.blob"));
+    let good = std::fs::read(&file).unwrap();
+    for damage in [&good[..100], &[], &[vec![0; 40], good[40..].to_vec()].concat()] {
+        assert_ne!(damage, good);
+        std::fs::write(&file, damage).unwrap();
+        let alone = reader(Vec::new());
+        let error = alone.appends(start, 0, latest).await.unwrap_err();
+        assert!(matches!(error, L1Error::Unavailable(_)), "{error}");
+        let aside = directory.path().join(format!("blobs/{hash:x}.blob.corrupt"));
+        assert_eq!(std::fs::read(aside).unwrap(), damage);
+        std::fs::write(&file, damage).unwrap();
+        assert_eq!(reader(vec![beacon()]).appends(start, 0, latest).await.unwrap(), expected);
+        assert_eq!(std::fs::read(&file).unwrap(), good);
+        assert_eq!(reader(Vec::new()).appends(start, 0, latest).await.unwrap(), expected);
     }
-    let error = empty.appends(start, 0, latest).await.unwrap_err();
-    assert!(matches!(error, L1Error::BlobsUnavailable(_)), "{error}");
+    // What a process knows of a file holds for these bytes only.
+    let known = reader(Vec::new());
+    assert_eq!(known.appends(start, 0, latest).await.unwrap(), expected);
+    std::fs::write(&file, vec![0; good.len()]).unwrap();
+    let error = known.appends(start, 0, latest).await.unwrap_err();
+    assert!(matches!(error, L1Error::Unavailable(_)), "{error}");
+}
+
+/// Names of the archived files.
+fn names(directory: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(directory).unwrap();
+    entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn what_is_posted_is_archived_before_it_is_sent_and_outlives_a_reorg() {
+    for availability in [DataAvailability::Blob, DataAvailability::Calldata] {
+        let Some(world) = World::new().await else { return };
+        let directory = tempfile::tempdir().unwrap();
+        let archive = PayloadArchive::new(directory.path().into());
+        archive.prepare().unwrap();
+        let anvil: Arc<dyn BlobSource> = Arc::new(AnvilBlobs::new(world.provider.clone()));
+        let sources = FirstOf::new(Some(archive.clone()), vec![anvil]);
+        let inbox = InboxReader::new(world.provider.clone(), world.inbox, sources);
+        // Some frames of two blobs, some of one.
+        world.seal(2, 80_000).await;
+        let mut poster = world.poster_on(availability, inbox);
+        // Where it cannot be archived it is not posted.
+        std::fs::remove_dir(directory.path()).unwrap();
+        let error = world.post(&mut poster).await.unwrap_err();
+        assert!(error.to_string().contains("payload archive"), "{error}");
+        assert_eq!(world.sequencer_nonce().await, 0);
+        archive.prepare().unwrap();
+        world.settle(&mut poster).await;
+        world.assert_all_derivable().await;
+        let kept = names(directory.path());
+        assert_eq!(kept.len(), 2, "{kept:?}");
+        let hash = |name: &str| name.split('.').next().unwrap().parse::<B256>().unwrap();
+        let position = world.position().await;
+        world.reorg(1).await;
+        assert_ne!(world.position().await, position, "the last append is gone");
+        for name in &kept {
+            let bytes = archive.read(hash(name)).await.unwrap().unwrap();
+            assert_eq!(bytes, std::fs::read(directory.path().join(name)).unwrap());
+        }
+        assert_eq!(archive.read(B256::repeat_byte(1)).await.unwrap(), None);
+    }
 }
 
 #[tokio::test]

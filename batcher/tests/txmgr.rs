@@ -13,7 +13,9 @@ use alloy::{
 };
 use batcher::{
     encoder::BlockId,
-    txmgr::{Call, FeeCaps, Purpose, Sent, Status, TxConfig, TxError, TxManager},
+    txmgr::{
+        Call, CancelError, FeeCaps, Purpose, Sent, Status, TxConfig, TxControl, TxError, TxManager,
+    },
 };
 use contracts::Inbox;
 use std::{sync::Arc, time::Duration};
@@ -139,4 +141,111 @@ async fn what_can_never_be_included_is_refused_for_good() {
     let call = Call { gas_limit: 20_000, ..append(&world, B256::ZERO) };
     let error = manager.submit(purpose(), call).await.unwrap_err();
     assert!(matches!(error, TxError::Refused(_)), "{error}");
+}
+
+fn append_blobs(world: &World, acc: B256) -> Call {
+    let call = Inbox::appendBlobsCall { parentAcc: acc, nBlobs: U256::ONE, meta: Bytes::new() };
+    let blob_payload = Some(Bytes::from_static(b"bytes"));
+    Call { to: world.inbox, input: call.abi_encode().into(), blob_payload, gas_limit: 250_000 }
+}
+
+async fn wait_until_sent(world: &World) {
+    while world.store.all().first().is_none_or(|record| record.status != Status::Broadcast) {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Cancels what waits, and checks that both have the same nonce and type, and that nothing was called.
+async fn cancels(world: &World, manager: &TxManager, call: Call) {
+    let control = manager.control();
+    assert_eq!(control.cancel().await, Err(CancelError::NothingInFlight));
+    world.provider.anvil_set_auto_mine(false).await.unwrap();
+    let cancel = async {
+        wait_until_sent(world).await;
+        let cancelled = control.cancel().await.unwrap();
+        assert_eq!(control.cancel().await, Ok(cancelled), "once is enough");
+        let found = world.provider.get_transaction_by_hash(cancelled.tx_hash).await.unwrap();
+        assert!(found.is_some(), "L1 has it when the caller is told");
+        world.mine(1).await;
+        cancelled
+    };
+    let (sent, cancelled) = tokio::join!(manager.submit(purpose(), call), cancel);
+    let Sent::Cancelled(inclusion) = sent.unwrap() else { panic!("not cancelled") };
+    assert_eq!((inclusion.tx_hash, cancelled.nonce), (cancelled.tx_hash, 0));
+    assert!(inclusion.cost_wei > 0 && inclusion.gas_used == 21_000);
+    let record = world.store.all().remove(0);
+    assert_eq!(record.status, Status::Cancelled(inclusion));
+    let kinds: Vec<_> = record.attempts.iter().map(|a| (a.raw[0], a.is_cancel)).collect();
+    let kind = if record.call.blob_payload.is_some() { 3 } else { 2 };
+    assert_eq!(kinds, [(kind, false), (kind, true)]);
+    assert_eq!((world.position().await.next_batch, world.sequencer_nonce().await), (0, 1));
+    assert_eq!(control.cancel().await, Err(CancelError::NothingInFlight));
+    assert_eq!(control.status().in_flight, None);
+}
+
+#[tokio::test]
+async fn a_transaction_is_cancelled_under_its_nonce() {
+    let Some(world) = World::new().await else { return };
+    let manager = manager(&world, LONG, FeeCaps::default());
+    cancels(&world, &manager, append(&world, B256::ZERO)).await;
+    // The next one goes out as if nothing had been.
+    world.provider.anvil_set_auto_mine(true).await.unwrap();
+    let sent = manager.submit(purpose(), append(&world, B256::ZERO)).await.unwrap();
+    assert!(matches!(sent, Sent::Confirmed(_)), "{sent:?}");
+}
+
+#[tokio::test]
+async fn a_transaction_with_blobs_is_cancelled_by_one_with_an_empty_blob() {
+    let Some(world) = World::new().await else { return };
+    let manager = manager(&world, LONG, FeeCaps::default());
+    cancels(&world, &manager, append_blobs(&world, B256::ZERO)).await;
+}
+
+/// Whoever was told that it is cancelled and died, goes on cancelling.
+#[tokio::test]
+async fn a_cancelling_attempt_survives_a_restart() {
+    let Some(world) = World::new().await else { return };
+    world.provider.anvil_set_auto_mine(false).await.unwrap();
+    let first = manager(&world, LONG, FeeCaps::default());
+    let control = first.control();
+    let cancel = async {
+        wait_until_sent(&world).await;
+        control.cancel().await.unwrap()
+    };
+    tokio::select! {
+        sent = first.submit(purpose(), append(&world, B256::ZERO)) => panic!("{sent:?}"),
+        _ = cancel => {}
+    }
+    drop(first);
+    world.provider.anvil_drop_all_transactions().await.unwrap();
+    let again = manager(&world, LONG, FeeCaps::default());
+    let mine = async {
+        let status = again.control();
+        let mut changes = status.changes();
+        changes.wait_for(|now| now.in_flight.is_some_and(|f| f.cancel.is_some())).await.unwrap();
+        world.mine(1).await;
+    };
+    let (ended, ()) = tokio::join!(again.resume(), mine);
+    assert!(matches!(ended.unwrap()[..], [(_, Sent::Cancelled(_))]));
+    assert_eq!(world.sequencer_nonce().await, 1);
+}
+
+#[tokio::test]
+async fn what_would_cost_too_much_to_replace_is_not_cancelled() {
+    let Some(world) = World::new().await else { return };
+    world.provider.anvil_set_auto_mine(false).await.unwrap();
+    // What is offered is the cap itself, so that nothing above it can replace it.
+    let market = manager(&world, LONG, FeeCaps::default()).market().await.unwrap();
+    let max_fee_wei = market.base_fee_wei + market.priority_fee_wei;
+    let manager = manager(&world, LONG, FeeCaps { max_fee_wei, max_blob_fee_wei: 1 });
+    let control: TxControl = manager.control();
+    let cancel = async {
+        wait_until_sent(&world).await;
+        assert_eq!(control.cancel().await, Err(CancelError::FeesAboveCaps));
+        assert_eq!(control.cancel().await, Err(CancelError::FeesAboveCaps));
+        world.mine(1).await;
+    };
+    let (sent, ()) = tokio::join!(manager.submit(purpose(), append(&world, B256::ZERO)), cancel);
+    assert!(matches!(sent.unwrap(), Sent::Confirmed(_)));
+    assert_eq!(world.store.all()[0].attempts.len(), 1);
 }

@@ -1,8 +1,10 @@
-//! The command line: what `sequencer --help` teaches.
+//! The command lines: what `sequencer --help` and `batcher --help` teach.
 
 use crate::{
-    commands::{db::DbArgs, deploy::DeployArgs, dev::DevArgs, verify::VerifyArgs},
-    settings::{Role, Settings},
+    commands::{
+        admin::AdminArgs, db::DbArgs, deploy::DeployArgs, dev::DevArgs, verify::VerifyArgs,
+    },
+    settings::{Role, Settings, batcher::BatcherSettings, process::ProcessSettings},
     telemetry::LogFormat,
 };
 use clap::{Args, Parser, Subcommand};
@@ -43,6 +45,8 @@ pub enum Command {
     Deploy(DeployArgs),
     /// Look at a chain directory, check, export, import or prune it.
     Db(DbArgs),
+    /// Tell a running node what to send to L1: status, pause, resume, flush, cancel-nonce.
+    Admin(AdminArgs),
 }
 
 /// Arguments of `run`.
@@ -55,6 +59,52 @@ pub struct RunArgs {
     /// Settings; these win over the file.
     #[command(flatten)]
     pub settings: Settings,
+    /// The same for those that every process has.
+    #[command(flatten)]
+    pub process: ProcessSettings,
+}
+
+/// Weft's batcher in a process of its own: posts the blocks of a sequencer to L1.
+///
+/// The sequencer runs without a batcher key and follows L1 by itself. Either process may be stopped,
+/// killed and started at any time: what is on L1 decides where each goes on. Run one batcher for an
+/// account: a second one with the same ledger or directory is refused; with others, the Inbox takes each
+/// batch from one of them only, and the other pays for a transaction that reverts.
+#[derive(Debug, Parser)]
+#[command(name = "batcher", version, about, max_term_width = 100)]
+pub struct BatcherCli {
+    /// Log filter, as in RUST_LOG: `info`, `debug`, `sequencer=debug,batcher=info`.
+    #[arg(long, global = true, env = "WEFT_LOG", default_value = "info", value_name = "FILTER")]
+    pub log: String,
+    /// Form of log lines.
+    #[arg(long, global = true, env = "WEFT_LOG_FORMAT", default_value = "text")]
+    pub log_format: LogFormat,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: BatcherCommand,
+}
+
+/// What the `batcher` binary can do.
+#[derive(Debug, Subcommand)]
+pub enum BatcherCommand {
+    /// Post blocks, and propose outputs, from explicit settings: TOML file < environment < flags.
+    Run(Box<BatcherRunArgs>),
+    /// Tell a running batcher what to send to L1: status, pause, resume, flush, cancel-nonce.
+    Admin(AdminArgs),
+}
+
+/// Arguments of `batcher run`.
+#[derive(Args, Debug)]
+pub struct BatcherRunArgs {
+    /// TOML file with any of the settings below, keys as the flags are called.
+    #[arg(long, env = "WEFT_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Settings; these win over the file.
+    #[command(flatten)]
+    pub settings: BatcherSettings,
+    /// The same for those that every process has.
+    #[command(flatten)]
+    pub process: ProcessSettings,
 }
 
 /// Arguments of `follow`.
@@ -67,4 +117,7 @@ pub struct FollowArgs {
     /// Settings; these win over the file.
     #[command(flatten)]
     pub settings: Settings,
+    /// The same for those that every process has.
+    #[command(flatten)]
+    pub process: ProcessSettings,
 }

@@ -10,9 +10,12 @@ use alloy::{
     transports::{RpcError, TransportErrorKind, http::reqwest::Client as HttpClient},
 };
 use async_trait::async_trait;
-use batcher::l1::{
-    AnvilBlobs, BlobArchive, BlobFeeSchedule, BlobRequest, BlobSource, FirstOf, InboxReader,
-    L1BlockReader, beacon::BeaconBlobs, blobs::BlobError,
+use batcher::{
+    archive::PayloadArchive,
+    l1::{
+        AnvilBlobs, BlobFeeSchedule, BlobRequest, BlobSource, FirstOf, InboxReader, L1BlockReader,
+        ServedArchive, beacon::BeaconBlobs, blobs::BlobError,
+    },
 };
 use contracts::Inbox;
 use executor::{Genesis, ViewError};
@@ -136,7 +139,7 @@ impl L1Client {
     pub fn connect(
         url: &str,
         beacon_url: Option<&str>,
-        archive: Option<PathBuf>,
+        archive: Option<PayloadArchive>,
     ) -> Result<Self, ClientError> {
         let parsed = url.parse().map_err(|_| ClientError::Url(url.into()))?;
         let http = HttpClient::builder().timeout(REQUEST_WAIT_MAX).build();
@@ -146,8 +149,20 @@ impl L1Client {
             Some(beacon) => Arc::new(LazyBeacon::new(beacon)?),
             None => Arc::new(AnvilBlobs::new(provider.clone())),
         };
-        let blobs = FirstOf::new(archive.map(BlobArchive::new), vec![source]);
+        let blobs = FirstOf::new(archive, vec![source]);
         Ok(Self { provider, url: url.into(), blobs })
+    }
+
+    /// Asks archives of other nodes, too, after everybody else.
+    ///
+    /// # Errors
+    /// [`ClientError::Url`]. One that does not answer is noticed when something is missing.
+    pub fn with_archives(mut self, urls: &[String]) -> Result<Self, ClientError> {
+        for url in urls {
+            let (client, url) = http_client(url)?;
+            self.blobs = self.blobs.and(Arc::new(ServedArchive::new(client, url)));
+        }
+        Ok(self)
     }
 
     /// Checks that this is the L1 of `genesis`.
@@ -211,6 +226,14 @@ impl L1Client {
     }
 }
 
+/// A client with a bound on its patience, and the URL to which paths are appended.
+fn http_client(url: &str) -> Result<(reqwest::Client, String), ClientError> {
+    let refused = || ClientError::Url(url.into());
+    reqwest::Url::parse(url).map_err(|_| refused())?;
+    let client = reqwest::Client::builder().timeout(REQUEST_WAIT_MAX).build();
+    Ok((client.map_err(|_| refused())?, url.trim_end_matches('/').to_owned()))
+}
+
 /// A beacon node that is asked who it is when blobs are first needed, and again until it answers:
 /// sequencing needs none, and most starts find every blob in the archive.
 #[derive(Debug)]
@@ -222,12 +245,7 @@ struct LazyBeacon {
 
 impl LazyBeacon {
     fn new(url: &str) -> Result<Self, ClientError> {
-        let refused = || ClientError::Url(url.into());
-        reqwest::Url::parse(url).map_err(|_| refused())?;
-        let client = reqwest::Client::builder().timeout(REQUEST_WAIT_MAX).build();
-        let client = client.map_err(|_| refused())?;
-        // Paths are appended to it.
-        let url = url.trim_end_matches('/').to_owned();
+        let (client, url) = http_client(url)?;
         Ok(Self { client, url, connected: OnceCell::new() })
     }
 
@@ -242,6 +260,10 @@ impl LazyBeacon {
 
 #[async_trait]
 impl BlobSource for LazyBeacon {
+    fn name(&self) -> String {
+        format!("beacon API {}", self.url)
+    }
+
     async fn blobs(&self, request: &BlobRequest) -> Result<Vec<Blob>, BlobError> {
         self.connected().await?.blobs(request).await
     }

@@ -4,6 +4,7 @@
 //! Owns everything that waits: sockets, disks, L1. The rules of the chain are in `executor`, what
 //! is posted to L1 and read back in `batcher`.
 
+pub mod admin;
 pub mod args;
 pub mod builder;
 pub mod commands;

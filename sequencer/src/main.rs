@@ -22,6 +22,9 @@ fn main() -> Result<()> {
             Command::Verify(args) => commands::verify::run(args).await?,
             Command::Deploy(args) => commands::deploy::run(args).await?,
             Command::Db(args) => commands::db::run(args)?,
+            Command::Admin(args) => {
+                commands::admin::run(args, commands::admin::NODE_URL).await?;
+            }
         }
         Ok(())
     })

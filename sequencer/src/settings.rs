@@ -4,6 +4,9 @@
 //!
 //! Does not open files other than the TOML file and the key files it names.
 
+pub mod batcher;
+pub mod file;
+pub mod process;
 mod role;
 #[cfg(test)]
 mod tests;
@@ -17,6 +20,7 @@ use crate::{
 };
 use alloy::{primitives::B256, signers::local::PrivateKeySigner};
 use clap::{Args, ValueEnum};
+use process::ProcessConfig;
 use serde::Deserialize;
 use std::{
     fmt, fs, io,
@@ -253,6 +257,8 @@ pub struct Config {
     pub sequencer_url: Option<String>,
     /// Ledger database.
     pub ledger_url: String,
+    /// What every process has.
+    pub process: ProcessConfig,
 }
 
 /// A signing key that prints as its address.
@@ -312,6 +318,23 @@ pub enum SettingsError {
         /// What and where.
         error: Box<toml::de::Error>,
     },
+    /// A token file does not hold a token.
+    #[error(
+        "{path} does not hold a token of at least 16 characters without spaces; make one with \
+         `(umask 077; openssl rand -hex 32 > {path})`"
+    )]
+    Token {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Others can read a secret.
+    #[error("others can read {path} (mode {mode:o}): `chmod 600 {path}`")]
+    OpenToOthers {
+        /// The file.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
+    },
     /// A key file does not hold a private key.
     #[error("{path} does not hold a private key of 32 bytes in hex")]
     Key {
@@ -321,16 +344,6 @@ pub enum SettingsError {
 }
 
 impl Settings {
-    /// Reads a TOML file.
-    ///
-    /// # Errors
-    /// [`SettingsError`] when it cannot be read or holds an unknown key.
-    pub fn read(path: &Path) -> Result<Self, SettingsError> {
-        let text = read_to_string(path)?;
-        toml::from_str(&text)
-            .map_err(|error| SettingsError::Toml { path: path.into(), error: Box::new(error) })
-    }
-
     /// These settings, and those of `base` where these have none.
     #[must_use]
     pub fn over(self, base: Self) -> Self {
@@ -434,6 +447,7 @@ impl Config {
             sequencer_url: settings.sequencer_url,
             ledger_url,
             data_dir,
+            process: ProcessConfig::default(),
         })
     }
 }

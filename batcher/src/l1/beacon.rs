@@ -105,6 +105,10 @@ impl BeaconBlobs {
 
 #[async_trait]
 impl BlobSource for BeaconBlobs {
+    fn name(&self) -> String {
+        format!("beacon API {}", self.url)
+    }
+
     async fn blobs(&self, request: &BlobRequest) -> Result<Vec<Blob>, BlobError> {
         let block = self.block_name(request).ok_or(BlobError::NotFound)?;
         let mut path = format!("/eth/v1/beacon/blobs/{block}?versioned_hashes=");
@@ -114,7 +118,7 @@ impl BlobSource for BeaconBlobs {
             let _ = write!(path, "{comma}{hash}");
         }
         let answer: Answer<Vec<Bytes>> = self.get(&path, request.hashes.len()).await?;
-        if answer.data.len() != request.hashes.len() {
+        if answer.data.is_empty() {
             return Err(BlobError::NotFound);
         }
         answer

@@ -1,18 +1,25 @@
-//! Where blobs come from once their transaction is on L1: a node's own archive, a beacon node, or a
-//! development chain.
+//! Where the bytes of appends come from once they are on L1: a node's own archive, a beacon node, a
+//! development chain, the archive of another node.
 //!
-//! Sources are not trusted: [`fetch`] checks every blob against its versioned hash before it is
-//! used, and a source that gives others counts as one that has none. Does not unpack blobs.
+//! Sources are not trusted: everything is checked against its hash before it is used, and what is
+//! something else counts as missing. Does not unpack blobs.
 
 use super::L1Error;
-use crate::kzg;
+use crate::{
+    archive::{ArchiveError, PayloadArchive},
+    kzg,
+};
 use alloy::{
-    eips::eip4844::{BYTES_PER_BLOB, Blob},
-    primitives::B256,
+    eips::eip4844::Blob,
+    primitives::{B256, Bytes, keccak256},
     providers::{DynProvider, ext::AnvilApi},
 };
 use async_trait::async_trait;
-use std::{fmt, io, path::PathBuf, sync::Arc};
+use contracts::MAX_BLOBS;
+use std::{fmt, sync::Arc};
+
+/// Blobs of an answer that are looked at: an L1 transaction may have a few that are not ours.
+const ANSWER_BLOBS_MAX: usize = 4 * MAX_BLOBS;
 
 /// The blobs of one L1 transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,7 +41,7 @@ pub enum BlobError {
     #[error("not found")]
     NotFound,
     /// The source gave something else.
-    #[error("wrong blobs")]
+    #[error("gave other bytes than the hash says")]
     Wrong,
     /// The source's answer is longer than the blobs can be, or is not what its API says.
     #[error("unexpected answer")]
@@ -45,77 +52,186 @@ pub enum BlobError {
     /// Over HTTP.
     #[error(transparent)]
     Http(#[from] reqwest::Error),
-    /// From the file system.
+    /// From the archive.
     #[error(transparent)]
-    Io(#[from] io::Error),
+    Archive(#[from] ArchiveError),
 }
+
+/// No source has a payload, or all gave wrong ones.
+#[derive(Debug)]
+pub struct Unavailable {
+    /// The L1 transaction that carried it.
+    pub tx_hash: B256,
+    /// Number of its L1 block.
+    pub l1_block: u64,
+    /// Hashes of what is missing.
+    pub hashes: Vec<B256>,
+    /// Each source by its name, and what came of it.
+    pub tried: Vec<(String, BlobError)>,
+}
+
+impl fmt::Display for Unavailable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "no source has payload")?;
+        for hash in &self.hashes {
+            write!(f, " {hash}")?;
+        }
+        write!(f, " of L1 transaction {} in block {}; tried", self.tx_hash, self.l1_block)?;
+        for (index, (source, error)) in self.tried.iter().enumerate() {
+            write!(f, "{} {source} ({error})", if index == 0 { "" } else { "," })?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Unavailable {}
 
 /// Somewhere to ask for blobs.
 #[async_trait]
 pub trait BlobSource: Send + Sync + fmt::Debug {
-    /// The blobs of a request, in its order. They are checked by the caller.
+    /// What an operator knows it by.
+    fn name(&self) -> String;
+
+    /// The blobs that it has of a request, in any order and with others among them: the caller checks
+    /// each and takes what it asked for.
     async fn blobs(&self, request: &BlobRequest) -> Result<Vec<Blob>, BlobError>;
+
+    /// Calldata by its keccak-256; the caller checks it. Most sources have none.
+    async fn calldata(&self, _hash: B256) -> Result<Bytes, BlobError> {
+        Err(BlobError::NotFound)
+    }
 }
 
 /// Asks an archive, if there is one, and then other sources in turn. What others give is kept in
 /// the archive.
 #[derive(Clone, Debug)]
 pub struct FirstOf {
-    archive: Option<BlobArchive>,
+    archive: Option<PayloadArchive>,
     sources: Vec<Arc<dyn BlobSource>>,
 }
 
 impl FirstOf {
     /// The sources in this order: the nearest first.
     #[must_use]
-    pub fn new(archive: Option<BlobArchive>, sources: Vec<Arc<dyn BlobSource>>) -> Self {
+    pub fn new(archive: Option<PayloadArchive>, sources: Vec<Arc<dyn BlobSource>>) -> Self {
         Self { archive, sources }
     }
+
+    /// These and, asked last, another one.
+    #[must_use]
+    pub fn and(mut self, source: Arc<dyn BlobSource>) -> Self {
+        self.sources.push(source);
+        self
+    }
+
+    /// The archive.
+    #[must_use]
+    pub fn archive(&self) -> Option<&PayloadArchive> {
+        self.archive.as_ref()
+    }
 }
 
-/// The blobs of a request, checked.
+/// The blobs of a request, checked. They may come from several sources; what was found is kept also
+/// when something else is missing.
 ///
 /// # Errors
-/// [`L1Error::BlobsUnavailable`] when no source has them, [`L1Error::Kzg`] when they cannot be
+/// [`L1Error::Unavailable`] when no source has one of them, [`L1Error::Kzg`] when they cannot be
 /// checked.
 pub async fn fetch(sources: &FirstOf, request: &BlobRequest) -> Result<Vec<Blob>, L1Error> {
-    if let Some(archive) = &sources.archive
-        && let Some(blobs) = ask(archive, request).await?
-    {
-        return Ok(blobs);
+    let mut found: Vec<Option<Bytes>> = vec![None; request.hashes.len()];
+    let mut tried = Vec::new();
+    if let Some(archive) = &sources.archive {
+        let mut reason = BlobError::NotFound;
+        for (slot, hash) in found.iter_mut().zip(&request.hashes) {
+            match archive.blob(*hash).await {
+                Ok(blob) => *slot = blob,
+                Err(ArchiveError::Kzg(error)) => return Err(error.into()),
+                Err(error) => reason = error.into(),
+            }
+        }
+        tried.push((archive_name(archive), reason));
     }
     for source in &sources.sources {
-        let Some(blobs) = ask(source.as_ref(), request).await? else { continue };
-        if let Some(archive) = &sources.archive {
-            keep(archive, request, &blobs).await;
+        let missing = missing(request, &found);
+        if missing.hashes.is_empty() {
+            break;
         }
-        return Ok(blobs);
+        let given = match source.blobs(&missing).await {
+            Ok(given) => given,
+            Err(error) => {
+                tried.push((source.name(), error));
+                continue;
+            }
+        };
+        let is_empty = given.is_empty();
+        let taken = take(sources, request, given, &mut found).await?;
+        let reason = if is_empty || taken > 0 { BlobError::NotFound } else { BlobError::Wrong };
+        tried.push((source.name(), reason));
     }
-    Err(L1Error::BlobsUnavailable(request.tx_hash))
+    let hashes = missing(request, &found).hashes;
+    if hashes.is_empty() {
+        return Ok(found.iter().flatten().map(|bytes| Blob::from_slice(bytes)).collect());
+    }
+    let BlobRequest { tx_hash, l1_block, .. } = *request;
+    Err(L1Error::Unavailable(Box::new(Unavailable { tx_hash, l1_block, hashes, tried })))
 }
 
-/// The blobs of one source, if it has the right ones.
-async fn ask(source: &dyn BlobSource, request: &BlobRequest) -> Result<Option<Vec<Blob>>, L1Error> {
-    match source.blobs(request).await {
-        Ok(blobs) => {
-            let (blobs, hashes) = kzg::versioned_hashes(blobs).await?;
-            if hashes == request.hashes {
-                return Ok(Some(blobs));
-            }
-            tracing::warn!(?source, tx = %request.tx_hash, error = %BlobError::Wrong, "blobs");
+/// What of a request is not found yet.
+fn missing(request: &BlobRequest, found: &[Option<Bytes>]) -> BlobRequest {
+    let slots = request.hashes.iter().zip(found);
+    let hashes = slots.filter(|(_, slot)| slot.is_none()).map(|(hash, _)| *hash).collect();
+    BlobRequest { hashes, ..*request }
+}
+
+/// Sorts what a source gave into what was asked for, and keeps it. Returns how much it was.
+async fn take(
+    sources: &FirstOf,
+    request: &BlobRequest,
+    mut given: Vec<Blob>,
+    found: &mut [Option<Bytes>],
+) -> Result<usize, L1Error> {
+    let mut taken = 0;
+    given.truncate(ANSWER_BLOBS_MAX);
+    let (blobs, hashes) = kzg::versioned_hashes(given).await?;
+    for (slot, wanted) in found.iter_mut().zip(&request.hashes).filter(|(slot, _)| slot.is_none()) {
+        let Some(at) = hashes.iter().position(|hash| hash == wanted) else { continue };
+        let Some(blob) = blobs.get(at) else { continue };
+        let bytes = Bytes::copy_from_slice(blob.as_slice());
+        if let Some(archive) = &sources.archive {
+            keep(archive.keep_blob(*wanted, &bytes).await, *wanted);
         }
-        Err(error) => tracing::debug!(?source, tx = %request.tx_hash, %error, "blobs"),
+        *slot = Some(bytes);
+        taken += 1;
     }
-    Ok(None)
+    Ok(taken)
+}
+
+/// Calldata that L1 no longer gives, by its hash, checked.
+pub(super) async fn fetch_calldata(
+    sources: &FirstOf,
+    hash: B256,
+    tried: &mut Vec<(String, BlobError)>,
+) -> Option<Bytes> {
+    for source in &sources.sources {
+        match source.calldata(hash).await {
+            Ok(data) if keccak256(&data) == hash => return Some(data),
+            Ok(_) => tried.push((source.name(), BlobError::Wrong)),
+            Err(error) => tried.push((source.name(), error)),
+        }
+    }
+    None
 }
 
 /// An archive that cannot be written delays nothing now; it is reported.
-async fn keep(archive: &BlobArchive, request: &BlobRequest, blobs: &[Blob]) {
-    for (hash, blob) in request.hashes.iter().zip(blobs) {
-        if let Err(error) = archive.put(*hash, blob).await {
-            tracing::error!(%hash, %error, "cannot archive a blob");
-        }
+pub(super) fn keep(kept: Result<(), ArchiveError>, hash: B256) {
+    if let Err(error) = kept {
+        tracing::error!(%hash, %error, "cannot archive a payload");
     }
+}
+
+/// The archive as an operator knows it.
+pub(super) fn archive_name(archive: &PayloadArchive) -> String {
+    format!("archive {}", archive.directory().display())
 }
 
 /// anvil, by its own method. It forgets the blobs of a transaction that a reorg dropped.
@@ -132,66 +248,12 @@ impl AnvilBlobs {
 
 #[async_trait]
 impl BlobSource for AnvilBlobs {
+    fn name(&self) -> String {
+        "the L1 node (anvil's method; any other L1 needs a beacon API)".into()
+    }
+
     async fn blobs(&self, request: &BlobRequest) -> Result<Vec<Blob>, BlobError> {
         let blobs = self.0.anvil_get_blobs_by_tx_hash(request.tx_hash).await?;
         blobs.ok_or(BlobError::NotFound)
-    }
-}
-
-/// A directory of blobs named by versioned hash. L1 forgets blobs after 18 days; whoever wants to
-/// derive the chain later needs this.
-#[derive(Clone, Debug)]
-pub struct BlobArchive {
-    directory: PathBuf,
-}
-
-impl BlobArchive {
-    /// Uses this directory, which must exist.
-    #[must_use]
-    pub fn new(directory: PathBuf) -> Self {
-        Self { directory }
-    }
-
-    fn path(&self, hash: B256) -> PathBuf {
-        self.directory.join(format!("{hash:x}.blob"))
-    }
-
-    /// Keeps a blob under its versioned hash: written aside, made durable and then renamed, so that
-    /// a crash leaves no half blob under the name.
-    ///
-    /// # Errors
-    /// Of the file system.
-    pub async fn put(&self, hash: B256, blob: &Blob) -> Result<(), BlobError> {
-        let path = self.path(hash);
-        if tokio::fs::try_exists(&path).await? {
-            return Ok(());
-        }
-        let aside = path.with_extension("partial");
-        let mut file = tokio::fs::File::create(&aside).await?;
-        tokio::io::AsyncWriteExt::write_all(&mut file, blob.as_slice()).await?;
-        file.sync_all().await?;
-        tokio::fs::rename(&aside, &path).await?;
-        Ok(())
-    }
-}
-
-#[async_trait]
-impl BlobSource for BlobArchive {
-    async fn blobs(&self, request: &BlobRequest) -> Result<Vec<Blob>, BlobError> {
-        let mut blobs = Vec::with_capacity(request.hashes.len());
-        for hash in &request.hashes {
-            let bytes = match tokio::fs::read(self.path(*hash)).await {
-                Ok(bytes) => bytes,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    return Err(BlobError::NotFound);
-                }
-                Err(error) => return Err(error.into()),
-            };
-            if bytes.len() != BYTES_PER_BLOB {
-                return Err(BlobError::Wrong);
-            }
-            blobs.push(Blob::from_slice(&bytes));
-        }
-        Ok(blobs)
     }
 }

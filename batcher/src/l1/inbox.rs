@@ -5,9 +5,11 @@
 //! they are on L1 for ever. Does not read the frames in them.
 
 use super::{
-    Contradiction, FirstOf, L1Error, Missing, blobs::BlobRequest, blobs::fetch, block_id, retry,
+    Contradiction, FirstOf, L1Error, Missing,
+    blobs::{BlobError, BlobRequest, Unavailable, archive_name, fetch, fetch_calldata, keep},
+    block_id, retry,
 };
-use crate::{derive::Append, encoder::BlockId, format::blob::unpack};
+use crate::{archive::PayloadArchive, derive::Append, encoder::BlockId, format::blob::unpack};
 use alloy::{
     consensus::Transaction as _,
     eips::BlockNumberOrTag,
@@ -88,6 +90,12 @@ impl InboxReader {
     #[must_use]
     pub fn new(provider: DynProvider, inbox: Address, blobs: FirstOf) -> Self {
         Self { provider, inbox, blobs }
+    }
+
+    /// Where payloads are kept, if they are.
+    #[must_use]
+    pub fn archive(&self) -> Option<&PayloadArchive> {
+        self.blobs.archive()
     }
 
     /// Number and hash of a block; `None` where L1 has none yet.
@@ -183,7 +191,7 @@ impl InboxReader {
         let wrong = || L1Error::Contradiction(Contradiction::Payload(event.id));
         let payload = match event.kind {
             KIND_CALLDATA => {
-                let data = self.calldata(tx_hash, hash).await?;
+                let data = self.calldata(BlockId { number, hash }, tx_hash, event.dataHash).await?;
                 if keccak256(&data) != event.dataHash {
                     return Err(wrong());
                 }
@@ -207,16 +215,48 @@ impl InboxReader {
         Ok(PostedAppend { append, parent, l1_block: BlockId { number, hash }, tx_hash })
     }
 
-    async fn calldata(&self, tx_hash: B256, block_hash: B256) -> Result<Bytes, L1Error> {
-        let transaction = retry(async || self.provider.get_transaction_by_hash(tx_hash).await);
-        let missing = L1Error::Missing(Missing::Transaction(tx_hash));
-        let transaction = transaction.await?.ok_or(missing)?;
-        if transaction.block_hash != Some(block_hash) {
-            return Err(L1Error::Reorged);
+    /// Calldata from the archive, from L1, or, when L1 does not have its transaction any more, from
+    /// whoever has archived it. What L1 gives is checked by the caller.
+    async fn calldata(
+        &self,
+        l1_block: BlockId,
+        tx_hash: B256,
+        data_hash: B256,
+    ) -> Result<Bytes, L1Error> {
+        let mut tried = Vec::new();
+        if let Some(archive) = self.archive() {
+            match archive.calldata(data_hash).await {
+                Ok(Some(data)) => return Ok(data),
+                Ok(None) => tried.push((archive_name(archive), BlobError::NotFound)),
+                Err(error) => tried.push((archive_name(archive), error.into())),
+            }
         }
-        // Other bytes than the call's are caught by the data hash.
-        let call = Inbox::appendCalldataCall::abi_decode(transaction.input());
-        Ok(call.map(|call| call.data).unwrap_or_default())
+        let transaction = retry(async || self.provider.get_transaction_by_hash(tx_hash).await);
+        let data = match transaction.await? {
+            Some(transaction) if transaction.block_hash != Some(l1_block.hash) => {
+                return Err(L1Error::Reorged);
+            }
+            Some(transaction) => {
+                let call = Inbox::appendCalldataCall::abi_decode(transaction.input());
+                // Other bytes than the call's are caught by the data hash.
+                call.map(|call| call.data).unwrap_or_default()
+            }
+            None => {
+                tried.push(("the L1 node".into(), BlobError::NotFound));
+                match fetch_calldata(&self.blobs, data_hash, &mut tried).await {
+                    Some(data) => data,
+                    None => {
+                        let (l1_block, hashes) = (l1_block.number, vec![data_hash]);
+                        let missing = Unavailable { tx_hash, l1_block, hashes, tried };
+                        return Err(L1Error::Unavailable(Box::new(missing)));
+                    }
+                }
+            }
+        };
+        if let Some(archive) = self.archive().filter(|_| keccak256(&data) == data_hash) {
+            keep(archive.keep_calldata(&data).await, data_hash);
+        }
+        Ok(data)
     }
 
     async fn timestamp(&self, number: u64) -> Result<u64, L1Error> {

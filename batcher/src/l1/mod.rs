@@ -9,11 +9,13 @@ pub mod beacon;
 pub mod blobs;
 pub mod inbox;
 pub mod origin;
+pub mod served;
 
 pub use ahead::{AppendsAhead, BlocksAhead};
-pub use blobs::{AnvilBlobs, BlobArchive, BlobRequest, BlobSource, FirstOf};
+pub use blobs::{AnvilBlobs, BlobRequest, BlobSource, FirstOf, Unavailable};
 pub use inbox::{InboxPosition, InboxReader, PostedAppend};
 pub use origin::{BlobFeeSchedule, L1Block, L1BlockReader};
+pub use served::ServedArchive;
 
 use crate::encoder::BlockId;
 use alloy::{
@@ -38,9 +40,9 @@ pub enum L1Error {
     /// Retry: the endpoint answers, but does not have this yet or any more.
     #[error("L1 endpoint has no {0}")]
     Missing(Missing),
-    /// Retry: no source has the blobs of this append, or all gave wrong ones.
-    #[error("no source has the blobs of L1 transaction {0}")]
-    BlobsUnavailable(B256),
+    /// Retry: no source has the bytes of an append, or all gave wrong ones.
+    #[error(transparent)]
+    Unavailable(Box<Unavailable>),
     /// Reset: L1 was reorganised while it was read.
     #[error("L1 was reorganised")]
     Reorged,

@@ -1,6 +1,8 @@
 //! Fees of L1 transactions: pure integer arithmetic. Owns the replacement rule of the pools and the
 //! caps from configuration.
 
+use alloy::eips::eip4844::DATA_GAS_PER_BLOB;
+
 /// Percent by which a plain transaction must raise each fee to replace its predecessor (geth's and
 /// reth's default price bump).
 pub const BUMP_PERCENT_PLAIN: u128 = 10;
@@ -68,11 +70,33 @@ impl Market {
 }
 
 impl Fees {
+    /// Whether these are of a transaction with blobs.
+    #[must_use]
+    pub fn has_blobs(&self) -> bool {
+        self.max_blob_fee_wei.is_some()
+    }
+
+    /// Whether the next block could include a transaction with these.
+    #[must_use]
+    pub fn covers(&self, market: &Market) -> bool {
+        let asked_wei = market.base_fee_wei.saturating_add(market.priority_fee_wei);
+        let gas = self.max_fee_wei >= asked_wei;
+        gas && self.max_blob_fee_wei.is_none_or(|fee| fee >= market.blob_base_fee_wei)
+    }
+
+    /// Most that a transaction with these can cost, in wei: what an account must have for it.
+    #[must_use]
+    pub fn cost_max_wei(&self, gas_limit: u64, blobs: usize) -> u128 {
+        let gas_wei = self.max_fee_wei.saturating_mul(gas_limit.into());
+        let blob_gas = u128::from(DATA_GAS_PER_BLOB).saturating_mul(blobs as u128);
+        gas_wei.saturating_add(blob_gas.saturating_mul(self.max_blob_fee_wei.unwrap_or(0)))
+    }
+
     /// Fees that replace a transaction with these: every one raised by the pool's percentage,
     /// rounded up, and at least what the market asks for. `None` when that is above the caps.
     #[must_use]
     pub fn replacement(&self, market: &Market, caps: &FeeCaps) -> Option<Self> {
-        let has_blobs = self.max_blob_fee_wei.is_some();
+        let has_blobs = self.has_blobs();
         let percent = if has_blobs { BUMP_PERCENT_BLOB } else { BUMP_PERCENT_PLAIN };
         let offer = market.offer(has_blobs, caps)?;
         let bump = |old: u128, asked: u128| raised(old, percent).max(asked);

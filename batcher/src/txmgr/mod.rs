@@ -8,10 +8,13 @@
 //!
 //! Does not know what a call means: a revert is an outcome, and reading why is the caller's.
 
+pub mod control;
 pub mod fees;
+mod refusal;
 pub mod sign;
 pub mod store;
 
+pub use control::{Cancel, CancelError, Cancelled, Hold, InFlight, TxControl, TxStatus};
 pub use fees::{FeeCaps, Fees, Market};
 pub use sign::L1Signer;
 pub use store::{
@@ -25,12 +28,13 @@ use crate::{
     l1::{L1Error, is_canonical, retry},
 };
 use alloy::{
+    eips::eip7594::BlobTransactionSidecarEip7594,
     primitives::Address,
     providers::{DynProvider, Provider},
     rpc::types::TransactionReceipt,
-    transports::RpcError,
 };
-use sign::{sidecar, sidecar_of, sign};
+use refusal::{Refusal, classify};
+use sign::{cancelling_call, empty_sidecar, sidecar, sidecar_of, sign};
 use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
@@ -44,7 +48,8 @@ pub struct TxConfig {
     pub poll: Duration,
     /// Without inclusion for this long, a replacement with higher fees is sent.
     pub bump_after: Duration,
-    /// Most attempts of one record. After the last the manager keeps waiting and says so.
+    /// Most attempts of one record that the market does not ask for. After the last the manager keeps
+    /// waiting and says so, and raises only what L1's fees have risen above.
     pub attempts_max: usize,
     /// The most that is offered.
     pub caps: FeeCaps,
@@ -75,8 +80,8 @@ pub enum TxError {
     #[error("signer: {0}")]
     Signer(#[from] alloy::signers::Error),
     /// Retry later: the account cannot pay. What was stored stays open, and is sent when it can.
-    #[error("account {0} cannot pay for its L1 transaction")]
-    Unfunded(Address),
+    #[error(transparent)]
+    Unfunded(Shortfall),
     /// Resume first: an earlier transaction of this account is still open.
     #[error("an earlier transaction of the account is still open")]
     StillOpen,
@@ -86,6 +91,18 @@ pub enum TxError {
     /// Halt: the endpoint refuses the transaction for what it is (gas, type).
     #[error("L1 refuses the transaction: {0}")]
     Refused(alloy::transports::TransportError),
+}
+
+/// An account that has less than its transaction may cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("account {account} has {has_wei} wei, its L1 transaction may cost {needs_wei} wei")]
+pub struct Shortfall {
+    /// The account.
+    pub account: Address,
+    /// Most that the transaction can cost.
+    pub needs_wei: u128,
+    /// Its balance.
+    pub has_wei: u128,
 }
 
 impl From<KzgError> for TxError {
@@ -101,8 +118,21 @@ pub enum Sent {
     Confirmed(Inclusion),
     /// Included and reverted.
     Reverted(Inclusion),
+    /// Somebody had it cancelled, and what was included instead does nothing.
+    Cancelled(Inclusion),
     /// Another transaction took the nonce, or L1 dropped one before it: this one is not waited for.
     Lost,
+}
+
+/// What became of sending an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Offered {
+    /// L1 has it.
+    Taken,
+    /// It does not; looking at L1 says why.
+    Waiting,
+    /// Something that pays more is in its place, or L1 asks for more.
+    Underpriced,
 }
 
 /// Sends the transactions of one account.
@@ -113,6 +143,7 @@ pub struct TxManager {
     store: Arc<dyn SubmissionStore>,
     chain_id: u64,
     config: TxConfig,
+    control: TxControl,
 }
 
 impl TxManager {
@@ -125,7 +156,14 @@ impl TxManager {
         chain_id: u64,
         config: TxConfig,
     ) -> Self {
-        Self { provider, signer, store, chain_id, config }
+        let control = TxControl::new(signer.address());
+        Self { provider, signer, store, chain_id, config, control }
+    }
+
+    /// The handle by which others see what this manager does, and have it cancel a transaction.
+    #[must_use]
+    pub fn control(&self) -> TxControl {
+        self.control.clone()
     }
 
     /// The sending account.
@@ -148,7 +186,7 @@ impl TxManager {
     pub async fn resume(&self) -> Result<Vec<(Record, Sent)>, TxError> {
         let mut ended = Vec::new();
         for mut record in self.store.open(self.account()).await? {
-            let sent = self.drive(&mut record).await?;
+            let sent = self.drive(&mut record).await.inspect_err(|error| self.note(error))?;
             ended.push((record, sent));
         }
         Ok(ended)
@@ -160,12 +198,22 @@ impl TxManager {
     /// # Errors
     /// [`TxError`]. Unless it says that nothing was stored, the record stays open.
     pub async fn submit(&self, purpose: Purpose, call: Call) -> Result<Sent, TxError> {
-        let mut record = self.prepare(purpose, call).await?;
-        self.drive(&mut record).await
+        let sent = async {
+            let mut record = self.prepare(purpose, call).await?;
+            self.drive(&mut record).await
+        };
+        sent.await.inspect_err(|error| self.note(error))
+    }
+
+    /// Shows what is in the way; an error of L1 says nothing about that.
+    fn note(&self, error: &TxError) {
+        if let Some(hold) = error.hold() {
+            self.control.hold(Some(hold));
+        }
     }
 
     /// Signs and stores, sends nothing.
-    pub(crate) async fn prepare(&self, purpose: Purpose, call: Call) -> Result<Record, TxError> {
+    async fn prepare(&self, purpose: Purpose, call: Call) -> Result<Record, TxError> {
         let account = self.account();
         if !self.store.open(account).await?.is_empty() {
             return Err(TxError::StillOpen);
@@ -174,6 +222,7 @@ impl TxManager {
         let market = self.market().await?;
         let fees = market.offer(sidecar.is_some(), &self.config.caps);
         let fees = fees.ok_or(TxError::FeesAboveCaps)?;
+        self.check_payable(fees.cost_max_wei(call.gas_limit, blob_count(&sidecar))).await?;
         let nonce = self.next_nonce().await?;
         let id = (self.chain_id, nonce);
         let attempt = sign(self.signer.as_ref(), id, &call, fees, sidecar).await?;
@@ -184,10 +233,26 @@ impl TxManager {
         Ok(record)
     }
 
-    /// Sends and waits until the record is at its end.
+    /// Sends and waits until the record is at its end. While it is not, the record is in flight for
+    /// everybody who looks, also between two calls of this.
     async fn drive(&self, record: &mut Record) -> Result<Sent, TxError> {
+        self.control.show(record);
+        let sent = self.wait_for_end(record).await?;
+        record.status = match sent {
+            Sent::Confirmed(inclusion) => Status::Confirmed(inclusion),
+            Sent::Reverted(inclusion) => Status::Reverted(inclusion),
+            Sent::Cancelled(inclusion) => Status::Cancelled(inclusion),
+            Sent::Lost => Status::Dropped,
+        };
+        self.store.update(record).await?;
+        self.control.ended();
+        self.control.hold(None);
+        Ok(sent)
+    }
+
+    async fn wait_for_end(&self, record: &mut Record) -> Result<Sent, TxError> {
         let mut sent_at = Instant::now();
-        let mut is_known = false;
+        let mut offered = Offered::Waiting;
         let mut seen_lost = false;
         loop {
             let sent = self.look(record).await?;
@@ -198,25 +263,23 @@ impl TxManager {
                 continue;
             }
             if let Some(sent) = sent {
-                record.status = match sent {
-                    Sent::Confirmed(inclusion) => Status::Confirmed(inclusion),
-                    Sent::Reverted(inclusion) => Status::Reverted(inclusion),
-                    Sent::Lost => Status::Dropped,
-                };
-                self.store.update(record).await?;
                 return Ok(sent);
             }
-            if sent_at.elapsed() >= self.config.bump_after {
-                self.bump(record).await?;
+            let cancels = self.control.wants_cancel(record.id) && !is_cancelling(record);
+            let is_due =
+                offered == Offered::Underpriced || sent_at.elapsed() >= self.config.bump_after;
+            if (cancels && self.cancel(record).await?) || (is_due && self.bump(record).await?) {
                 sent_at = Instant::now();
-                is_known = false;
+                offered = Offered::Waiting;
             }
             // A reorg or a full pool forgets transactions, so what is not known is sent again.
-            if !is_known || !self.is_in_pool(record).await? {
-                self.broadcast(record).await?;
-                is_known = true;
+            if offered != Offered::Taken || !self.is_in_pool(record).await? {
+                offered = self.broadcast(record).await?;
             }
-            tokio::time::sleep(self.config.poll).await;
+            tokio::select! {
+                () = tokio::time::sleep(self.config.poll) => {}
+                () = self.control.asked() => {}
+            }
         }
     }
 
@@ -240,9 +303,11 @@ impl TxManager {
             if !self.is_deep(inclusion.l1_block).await? {
                 return Ok(None);
             }
-            let success = receipt.status();
-            let sent = if success { Sent::Confirmed } else { Sent::Reverted };
-            return Ok(Some(sent(inclusion)));
+            return Ok(Some(match (attempt.is_cancel, receipt.status()) {
+                (true, _) => Sent::Cancelled(inclusion),
+                (false, true) => Sent::Confirmed(inclusion),
+                (false, false) => Sent::Reverted(inclusion),
+            }));
         }
         // No attempt has a receipt although the nonce is used: unless a reorg happened in between,
         // someone else used it.
@@ -263,47 +328,120 @@ impl TxManager {
         Ok(found.is_some())
     }
 
-    async fn broadcast(&self, record: &mut Record) -> Result<(), TxError> {
-        let Some(attempt) = record.attempts.last() else { return Ok(()) };
-        match self.provider.send_raw_transaction(&attempt.raw).await {
-            Ok(_) => {}
-            Err(error) => match classify(&error) {
+    /// Sends the newest attempt. Whether it is in the way of something dearer.
+    async fn broadcast(&self, record: &mut Record) -> Result<Offered, TxError> {
+        let (nonce, Some(attempt)) = (record.nonce, record.attempts.last()) else {
+            return Ok(Offered::Waiting);
+        };
+        if let Err(error) = self.provider.send_raw_transaction(&attempt.raw).await {
+            match classify(&error) {
                 Refusal::Known => {}
-                // Looking at L1 decides what happened to the nonce; the pool comes round.
-                Refusal::Transient => {
-                    tracing::warn!(%error, nonce = record.nonce, "L1 did not take a transaction");
-                    return Ok(());
+                Refusal::Underpriced => {
+                    tracing::warn!(%error, nonce, "an L1 transaction offers too little");
+                    return Ok(Offered::Underpriced);
                 }
-                Refusal::Unfunded => return Err(TxError::Unfunded(self.account())),
+                // Looking at L1 decides what happened to the nonce.
+                Refusal::NonceUsed => return Ok(Offered::Waiting),
+                Refusal::Transient => {
+                    tracing::warn!(%error, nonce, "L1 did not take a transaction");
+                    return Ok(Offered::Waiting);
+                }
+                Refusal::Unfunded => {
+                    let has_wei = self.balance_wei().await?;
+                    let needs_wei = attempt.cost_max_wei(record);
+                    return Err(self.shortfall(needs_wei, has_wei));
+                }
                 Refusal::Final => return Err(TxError::Refused(error)),
-            },
+            }
         }
         if record.status == Status::Stored {
             record.status = Status::Broadcast;
             self.store.update(record).await?;
         }
+        self.control.taken(record);
+        Ok(Offered::Taken)
+    }
+
+    /// Adds an attempt with higher fees, stored before it is sent. `false` where that cannot be: what was
+    /// sent is waited for, and the next look tries again.
+    async fn bump(&self, record: &mut Record) -> Result<bool, TxError> {
+        let Some(last) = record.attempts.last() else { return Ok(false) };
+        let market = self.market().await?;
+        let attempts = record.attempts.len();
+        // Beyond their number attempts are raised only after the market, and the caps end that.
+        if attempts >= self.config.attempts_max && last.fees.covers(&market) {
+            self.control.hold(Some(Hold::Stuck));
+            return Ok(false);
+        }
+        let (call, sidecar) = if last.is_cancel {
+            (cancelling_call(self.account()), sidecar_of(&last.raw))
+        } else {
+            (record.call.clone(), sidecar_of(&last.raw))
+        };
+        let is_cancel = last.is_cancel;
+        match self.replace(record, &market, (call, sidecar), is_cancel).await {
+            Ok(()) => Ok(true),
+            Err(error) if error.hold().is_some() => {
+                self.control.hold(error.hold());
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Adds the attempt that does nothing. `false` where that cannot be; whoever wants it is told.
+    async fn cancel(&self, record: &mut Record) -> Result<bool, TxError> {
+        let market = self.market().await?;
+        let call = cancelling_call(self.account());
+        let has_blobs = record.attempts.last().is_some_and(|last| last.fees.has_blobs());
+        let sidecar = if has_blobs { Some(empty_sidecar().await?) } else { None };
+        let refused = match self.replace(record, &market, (call, sidecar), true).await {
+            Ok(()) => return Ok(true),
+            Err(TxError::FeesAboveCaps) => CancelError::FeesAboveCaps,
+            Err(TxError::Unfunded(_)) => CancelError::Unfunded,
+            Err(error) => return Err(error),
+        };
+        self.control.decide(record.id, Cancel::Refused(refused));
+        Ok(false)
+    }
+
+    /// Signs and stores an attempt that pools take for the one before it. Nothing is stored when it
+    /// would be above the caps or more than the account has.
+    async fn replace(
+        &self,
+        record: &mut Record,
+        market: &Market,
+        (call, sidecar): (Call, Option<BlobTransactionSidecarEip7594>),
+        is_cancel: bool,
+    ) -> Result<(), TxError> {
+        let nonce = record.nonce;
+        let Some(last) = record.attempts.last() else { return Ok(()) };
+        let fees = last.fees.replacement(market, &self.config.caps);
+        let fees = fees.ok_or(TxError::FeesAboveCaps)?;
+        self.check_payable(fees.cost_max_wei(call.gas_limit, blob_count(&sidecar))).await?;
+        let id = (self.chain_id, nonce);
+        let attempt = sign(self.signer.as_ref(), id, &call, fees, sidecar).await?;
+        tracing::info!(nonce, ?fees, is_cancel, tx = %attempt.tx_hash, "replacing an L1 transaction");
+        record.attempts.push(Attempt { is_cancel, ..attempt });
+        self.store.update(record).await?;
+        self.control.show(record);
         Ok(())
     }
 
-    /// Adds an attempt with higher fees, stored before it is sent.
-    async fn bump(&self, record: &mut Record) -> Result<(), TxError> {
-        let nonce = record.nonce;
-        let Some(last) = record.attempts.last() else { return Ok(()) };
-        if record.attempts.len() >= self.config.attempts_max {
-            tracing::warn!(nonce, attempts = record.attempts.len(), "L1 transaction is stuck");
-            return Ok(());
-        }
-        let market = self.market().await?;
-        let Some(fees) = last.fees.replacement(&market, &self.config.caps) else {
-            tracing::warn!(nonce, ?market, "a replacement would cost more than the caps allow");
-            return Ok(());
-        };
-        let (id, sidecar) = ((self.chain_id, nonce), sidecar_of(&last.raw));
-        let attempt = sign(self.signer.as_ref(), id, &record.call, fees, sidecar).await?;
-        tracing::info!(nonce, ?fees, tx = %attempt.tx_hash, "replacing an L1 transaction");
-        record.attempts.push(attempt);
-        self.store.update(record).await?;
-        Ok(())
+    /// Refuses what the account could not pay at its highest price: pools would.
+    async fn check_payable(&self, needs_wei: u128) -> Result<(), TxError> {
+        let has_wei = self.balance_wei().await?;
+        if has_wei < needs_wei { Err(self.shortfall(needs_wei, has_wei)) } else { Ok(()) }
+    }
+
+    fn shortfall(&self, needs_wei: u128, has_wei: u128) -> TxError {
+        TxError::Unfunded(Shortfall { account: self.account(), needs_wei, has_wei })
+    }
+
+    async fn balance_wei(&self) -> Result<u128, L1Error> {
+        let account = self.account();
+        let balance = retry(async || self.provider.get_balance(account).await).await?;
+        Ok(u128::try_from(balance).unwrap_or(u128::MAX))
     }
 
     async fn next_nonce(&self) -> Result<u64, L1Error> {
@@ -329,6 +467,14 @@ impl TxManager {
     }
 }
 
+fn is_cancelling(record: &Record) -> bool {
+    record.attempts.last().is_some_and(|attempt| attempt.is_cancel)
+}
+
+fn blob_count(sidecar: &Option<BlobTransactionSidecarEip7594>) -> usize {
+    sidecar.as_ref().map_or(0, |sidecar| sidecar.blobs.len())
+}
+
 fn inclusion(receipt: &TransactionReceipt) -> Option<Inclusion> {
     let l1_block = BlockId { number: receipt.block_number?, hash: receipt.block_hash? };
     let gas_wei = u128::from(receipt.gas_used).saturating_mul(receipt.effective_gas_price);
@@ -340,54 +486,4 @@ fn inclusion(receipt: &TransactionReceipt) -> Option<Inclusion> {
         gas_used: receipt.gas_used,
         cost_wei: gas_wei.saturating_add(blob_wei),
     })
-}
-
-/// What an endpoint's refusal to take a transaction means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Refusal {
-    /// It has the transaction already.
-    Known,
-    /// The pool or the nonce is in the way, or the endpoint cannot be reached: look again.
-    Transient,
-    /// The account has too little.
-    Unfunded,
-    /// The transaction itself is not acceptable.
-    Final,
-}
-
-/// By the words that geth, reth, nethermind and anvil use; JSON-RPC has no codes for them.
-fn classify(error: &alloy::transports::TransportError) -> Refusal {
-    let RpcError::ErrorResp(payload) = error else { return Refusal::Transient };
-    let message = payload.message.to_lowercase();
-    let says = |words: &[&str]| words.iter().any(|word| message.contains(word));
-    if says(&["already known", "already imported", "alreadyknown"]) {
-        Refusal::Known
-    } else if says(&["insufficient funds"]) {
-        Refusal::Unfunded
-    } else if says(&["intrinsic gas", "exceeds block gas", "not supported"]) {
-        Refusal::Final
-    } else {
-        Refusal::Transient
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use alloy::rpc::json_rpc::ErrorPayload;
-
-    #[test]
-    fn refusals_are_read_by_their_words() {
-        let refusal = |message: &'static str| {
-            let payload = ErrorPayload { code: -32000, message: message.into(), data: None };
-            classify(&RpcError::ErrorResp(payload))
-        };
-        assert_eq!(refusal("already known"), Refusal::Known);
-        assert_eq!(refusal("transaction already imported"), Refusal::Known);
-        assert_eq!(refusal("nonce too low"), Refusal::Transient);
-        assert_eq!(refusal("replacement transaction underpriced"), Refusal::Transient);
-        assert_eq!(refusal("Insufficient funds for gas * price + value"), Refusal::Unfunded);
-        assert_eq!(refusal("intrinsic gas too low"), Refusal::Final);
-        assert_eq!(refusal("txpool is full"), Refusal::Transient);
-    }
 }

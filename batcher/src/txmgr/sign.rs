@@ -12,9 +12,9 @@ use alloy::{
         BlobTransactionSidecarVariant, SignableTransaction, TxEip1559, TxEip4844, TxEip4844Variant,
         TxEip4844WithSidecar, TxEnvelope,
     },
-    eips::{eip2718::Encodable2718, eip7594::BlobTransactionSidecarEip7594},
+    eips::{eip2718::Encodable2718, eip4844::Blob, eip7594::BlobTransactionSidecarEip7594},
     network::TxSigner,
-    primitives::{Bytes, Signature, TxKind, U256},
+    primitives::{Address, Bytes, Signature, TxKind, U256},
 };
 
 /// A key, in this process or elsewhere, that signs L1 transactions.
@@ -27,7 +27,20 @@ pub(super) async fn sidecar(call: &Call) -> Result<Option<BlobTransactionSidecar
     Ok(Some(kzg::sidecar(blobs.map_err(|_| kzg::KzgError::Worker)?).await?))
 }
 
-/// Signs one attempt.
+/// Gas of a transfer to an account without code.
+pub(super) const CANCEL_GAS: u64 = 21_000;
+
+/// A call that does nothing: the account sends itself nothing.
+pub(super) fn cancelling_call(account: Address) -> Call {
+    Call { to: account, input: Bytes::new(), blob_payload: None, gas_limit: CANCEL_GAS }
+}
+
+/// The sidecar of one blob of zeros, for the replacement of a transaction with blobs.
+pub(super) async fn empty_sidecar() -> Result<BlobTransactionSidecarEip7594, TxError> {
+    Ok(kzg::sidecar(vec![Blob::default()]).await?)
+}
+
+/// Signs one attempt of a call; with a sidecar as EIP-4844.
 pub(super) async fn sign(
     signer: &L1Signer,
     (chain_id, nonce): (u64, u64),
@@ -73,7 +86,7 @@ pub(super) async fn sign(
         }
     };
     let raw = Bytes::from(envelope.encoded_2718());
-    Ok(Attempt { tx_hash: *envelope.tx_hash(), fees, raw })
+    Ok(Attempt { tx_hash: *envelope.tx_hash(), fees, raw, is_cancel: false })
 }
 
 /// The sidecar inside an attempt that was stored, for a replacement of it.
@@ -89,10 +102,7 @@ pub(super) fn sidecar_of(raw: &[u8]) -> Option<BlobTransactionSidecarEip7594> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alloy::{
-        consensus::transaction::SignerRecoverable, primitives::Address,
-        signers::local::PrivateKeySigner,
-    };
+    use alloy::{consensus::transaction::SignerRecoverable, signers::local::PrivateKeySigner};
 
     fn call(blob_payload: Option<Bytes>) -> Call {
         let input = Bytes::from_static(&[1, 2, 3]);

@@ -4,8 +4,12 @@
 //! transaction that may be on L1. Owns the shape of the record; the node's ledger implements the
 //! store in SQL, [`MemoryStore`] is for tests.
 
-use super::fees::Fees;
-use crate::{encoder::BlockId, format::ChannelId, l1::InboxPosition};
+use super::{fees::Fees, sign::CANCEL_GAS};
+use crate::{
+    encoder::BlockId,
+    format::{ChannelId, blob::blob_count},
+    l1::InboxPosition,
+};
 use alloy::primitives::{Address, B256, Bytes};
 use async_trait::async_trait;
 use std::{collections::BTreeMap, fmt, sync::Mutex};
@@ -61,7 +65,8 @@ pub struct Call {
     pub gas_limit: u64,
 }
 
-/// One signed transaction. Attempts of a record share nonce and call, and differ in fees.
+/// One signed transaction. Attempts of a record share the nonce and differ in fees; those that do not
+/// cancel share the call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attempt {
     /// Hash.
@@ -70,6 +75,21 @@ pub struct Attempt {
     pub fees: Fees,
     /// EIP-2718 network encoding, with the sidecar.
     pub raw: Bytes,
+    /// Whether it does nothing but use the nonce.
+    pub is_cancel: bool,
+}
+
+impl Attempt {
+    /// Most that it can cost, in wei.
+    #[must_use]
+    pub fn cost_max_wei(&self, record: &Record) -> u128 {
+        let payload = record.call.blob_payload.as_ref();
+        let (gas_limit, blobs) = match self.is_cancel {
+            true => (CANCEL_GAS, usize::from(self.fees.has_blobs())),
+            false => (record.call.gas_limit, payload.map_or(0, |p| blob_count(p.len()))),
+        };
+        self.fees.cost_max_wei(gas_limit, blobs)
+    }
 }
 
 /// How far a record has come.
@@ -83,6 +103,8 @@ pub enum Status {
     Confirmed(Inclusion),
     /// Included and reverted.
     Reverted(Inclusion),
+    /// An attempt that does nothing was included instead.
+    Cancelled(Inclusion),
     /// Its nonce was used by another transaction: it can never be included.
     Dropped,
 }

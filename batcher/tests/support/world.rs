@@ -131,10 +131,28 @@ impl World {
         encoder: EncoderConfig,
         store: Arc<dyn SubmissionStore>,
     ) -> (Poster, watch::Receiver<Heads>) {
+        self.poster_reading(availability, encoder, store, self.inbox_reader())
+    }
+
+    /// A poster whose reader of the Inbox has an archive.
+    pub(crate) fn poster_on(&self, availability: DataAvailability, inbox: InboxReader) -> Poster {
+        let encoder = availability.encoder_config(420_420, 60);
+        self.poster_reading(availability, encoder, self.store.clone(), inbox).0
+    }
+
+    fn poster_reading(
+        &self,
+        availability: DataAvailability,
+        encoder: EncoderConfig,
+        store: Arc<dyn SubmissionStore>,
+        inbox: InboxReader,
+    ) -> (Poster, watch::Receiver<Heads>) {
         let source = Arc::new(self.chain.clone());
         let chain = self.chain.0.lock().unwrap().clone();
         let (header, hash) = chain.genesis_header();
-        let tracker = self.tracker(TrackerStart::genesis(&chain.genesis, header, hash));
+        let start = TrackerStart::genesis(&chain.genesis, header, hash);
+        let rules = chain.genesis.rules;
+        let tracker = Tracker::new(rules, start, inbox, self.block_reader(), source.clone());
         let poll = Duration::from_millis(10);
         let config = PosterConfig { inbox: self.inbox, availability, encoder, poll };
         Poster::new(config, tracker, self.manager(1, store), source)

@@ -4,7 +4,11 @@ use super::run::cancel_on_signal;
 use crate::{
     args::FollowArgs,
     node::{Follower, NodeError},
-    settings::{Config, Role, Settings, SettingsError},
+    settings::{
+        Config, Role, SettingsError,
+        file::read_node,
+        process::{NODE_ADMIN_PORT, ProcessConfig},
+    },
 };
 use tokio_util::sync::CancellationToken;
 
@@ -27,10 +31,10 @@ pub enum FollowError {
 /// # Errors
 /// [`FollowError`].
 pub async fn run(args: FollowArgs) -> Result<(), FollowError> {
-    let file = args.config.as_deref().map(Settings::read).transpose()?;
-    let settings = args.settings.over(file.unwrap_or_default());
-    settings.check_role(Role::Follower)?;
-    let follower = Follower::open(Config::check(settings)?).await?;
+    let (settings, process) = read_node(args.config.as_deref(), (args.settings, args.process))?;
+    settings.check_role(Role::Follower, &process)?;
+    let process = ProcessConfig::check(process, NODE_ADMIN_PORT)?;
+    let follower = Follower::open(Config { process, ..Config::check(settings)? }).await?;
     let address = follower.rpc_address()?;
     tracing::info!(%address, head = %follower.head_hash(), "JSON-RPC");
     let shutdown = CancellationToken::new();

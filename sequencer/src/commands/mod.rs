@@ -1,5 +1,7 @@
-//! The commands of the binary, one file each.
+//! The commands of the binaries, one file each.
 
+pub mod admin;
+pub mod batch;
 pub mod db;
 pub mod deploy;
 pub mod dev;

@@ -3,7 +3,11 @@
 use crate::{
     args::RunArgs,
     node::{Node, NodeError},
-    settings::{Config, Role, Settings, SettingsError},
+    settings::{
+        Config, Role, SettingsError,
+        file::read_node,
+        process::{NODE_ADMIN_PORT, ProcessConfig},
+    },
 };
 use tokio_util::sync::CancellationToken;
 
@@ -26,10 +30,10 @@ pub enum RunError {
 /// # Errors
 /// [`RunError`].
 pub async fn run(args: RunArgs) -> Result<(), RunError> {
-    let file = args.config.as_deref().map(Settings::read).transpose()?;
-    let settings = args.settings.over(file.unwrap_or_default());
-    settings.check_role(Role::Sequencer)?;
-    let config = Config::check(settings)?;
+    let (settings, process) = read_node(args.config.as_deref(), (args.settings, args.process))?;
+    settings.check_role(Role::Sequencer, &process)?;
+    let process = ProcessConfig::check(process, NODE_ADMIN_PORT)?;
+    let config = Config { process, ..Config::check(settings)? };
     let node = Node::open(config).await?;
     let address = node.rpc_address()?;
     tracing::info!(%address, head = %node.head_hash(), "JSON-RPC");

@@ -7,7 +7,7 @@ use crate::store::{Head, Ledger};
 use std::time::SystemTime;
 
 /// Adds a line, dated now.
-pub(super) async fn note(ledger: &Ledger, action: &'static str, detail: &str) {
+pub(crate) async fn note(ledger: &Ledger, action: &'static str, detail: &str) {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     let now_secs = now.map_or(0, |now| now.as_secs());
     if let Err(error) = ledger.audit(now_secs, action, detail).await {

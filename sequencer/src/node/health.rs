@@ -1,11 +1,11 @@
 //! What `/ready` answers: whether blocks are sealed and how old the view of L1 is.
 
-use super::NodeError;
 use crate::{
     builder::BuildError,
     l1::L1Chain,
     rpc::{Check, Readiness},
 };
+use batcher::control::{Control, ControlState};
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
@@ -22,8 +22,8 @@ const BLOCKS_LATE_MAX: u32 = 10;
 pub(super) struct Health {
     block_time: Duration,
     sealing: Mutex<Sealing>,
-    /// Tasks that halted, and why.
-    halted: Mutex<Vec<Check>>,
+    /// Tasks that may halt.
+    control: Control,
 }
 
 #[derive(Debug)]
@@ -33,9 +33,9 @@ struct Sealing {
 }
 
 impl Health {
-    pub(super) fn new(block_time: Duration) -> Self {
+    pub(super) fn new(block_time: Duration, control: Control) -> Self {
         let sealing = Sealing { last: Instant::now(), failure: None };
-        Self { block_time, sealing: Mutex::new(sealing), halted: Mutex::default() }
+        Self { block_time, sealing: Mutex::new(sealing), control }
     }
 
     fn sealing(&self) -> MutexGuard<'_, Sealing> {
@@ -65,12 +65,6 @@ impl Health {
         self.sealing().failure.is_some()
     }
 
-    /// Notes that a task halted for good.
-    pub(super) fn halted(&self, name: &'static str, error: &NodeError) {
-        let check = Check { name, ok: false, detail: format!("halted: {error}") };
-        self.halted.lock().unwrap_or_else(PoisonError::into_inner).push(check);
-    }
-
     /// The checks of `/ready`.
     pub(super) fn readiness(&self, l1: &L1Chain) -> Readiness {
         let sealing = self.sealing();
@@ -83,9 +77,19 @@ impl Health {
             format!("block {}, answered {:.1?} ago", status.number, answered.elapsed())
         });
         let l1 = Check { name: "l1", ok: status.is_fresh(L1_SILENCE_MAX), detail };
-        let halted = self.halted.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let halted = halted(&self.control.state());
         Readiness { checks: [vec![sealing, l1], halted].concat() }
     }
+}
+
+/// A check for each task that halted.
+pub(super) fn halted(state: &ControlState) -> Vec<Check> {
+    let check = |(task, reason): (&&'static str, &String)| Check {
+        name: task,
+        ok: false,
+        detail: format!("halted: {reason}"),
+    };
+    state.halted.iter().map(check).collect()
 }
 
 #[cfg(test)]
@@ -95,7 +99,7 @@ mod tests {
 
     #[test]
     fn a_full_disk_is_said_until_a_block_is_sealed_again() {
-        let health = Health::new(Duration::from_secs(1));
+        let health = Health::new(Duration::from_secs(1), Control::default());
         let l1 = L1Chain::new([]);
         let sealing = || health.readiness(&l1).checks.remove(0);
         assert!(sealing().ok);

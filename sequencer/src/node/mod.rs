@@ -4,6 +4,7 @@
 //! builder, JSON-RPC, poster, proposer. Sealing waits for none of the others.
 
 mod audit;
+mod batching;
 mod build_loop;
 mod chain;
 mod follower;
@@ -11,13 +12,18 @@ mod health;
 mod history;
 mod pool;
 mod posting;
+mod rpc_source;
 mod source;
 mod stages;
 
+pub(crate) use audit::note;
+pub use batching::Batcher;
 pub use chain::NodeChain;
 pub use follower::Follower;
+pub use rpc_source::{RpcSource, SourceFault};
 
 use crate::{
+    admin,
     builder::{Builder, BuilderConfig},
     l1::{BLOCKS_BEHIND, BLOCKS_MAX, L1Chain, Watcher, WatcherError},
     l1_client::{ClientError, L1Client},
@@ -27,22 +33,20 @@ use crate::{
 };
 use alloy::primitives::B256;
 use batcher::{
+    archive::{ArchiveError, PayloadArchive},
+    control::Control,
     encoder::BlockId,
     l1::L1Error,
     poster::PostError,
     proposer::ProposeError,
-    tracker::{Heads, TrackError},
+    tracker::TrackError,
 };
 use build_loop::BuildLoop;
 use executor::{Genesis, L1Attributes, Transaction};
 use health::Health;
 use source::StoreSource;
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Instant};
-use tokio::{
-    net::TcpListener,
-    sync::{Notify, watch},
-    task::JoinSet,
-};
+use tokio::{net::TcpListener, sync::Notify, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 /// Why a node did not start, or stopped.
@@ -68,6 +72,9 @@ pub enum NodeError {
     /// The genesis state cannot be computed.
     #[error("genesis state: {0}")]
     Genesis(#[from] executor::ViewError),
+    /// The payload archive cannot be used.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
     /// L1 cannot be read.
     #[error("L1: {0}")]
     L1(#[from] L1Error),
@@ -100,6 +107,15 @@ pub enum NodeError {
     /// The poster stopped.
     #[error("poster: {0}")]
     Post(#[from] PostError),
+    /// The sequencer whose blocks are to be posted is that of another chain.
+    #[error(transparent)]
+    Source(#[from] SourceFault),
+    /// The sequencer's URL is none.
+    #[error("{0} is not the URL of a sequencer")]
+    SourceUrl(String),
+    /// A batcher was given a node's directory: each has a ledger and an archive of its own.
+    #[error("{} holds the chain of a sequencer; give the batcher a directory of its own", .0.display())]
+    SequencerDirectory(PathBuf),
     /// The proposer stopped.
     #[error("proposer: {0}")]
     Propose(#[from] ProposeError),
@@ -116,8 +132,10 @@ pub struct Node {
     store: ChainStore,
     ledger: Ledger,
     client: L1Client,
+    archive: PayloadArchive,
     l1: Arc<L1Chain>,
     listener: TcpListener,
+    admin: Option<TcpListener>,
 }
 
 impl Node {
@@ -126,9 +144,11 @@ impl Node {
     /// # Errors
     /// [`NodeError`] naming what is missing or does not match.
     pub async fn open(config: Config) -> Result<Self, NodeError> {
-        let Parts { genesis, store, ledger, client, listener } = Parts::open(&config).await?;
+        let Parts { genesis, store, ledger, client, archive, listener } =
+            Parts::open(&config).await?;
+        let admin = admin::listen(&config.process).await?;
         let l1 = Arc::new(load_l1(&client, &genesis, &store, &ledger).await?);
-        Ok(Self { config, genesis, store, ledger, client, l1, listener })
+        Ok(Self { config, genesis, store, ledger, client, archive, l1, listener, admin })
     }
 
     /// Address that JSON-RPC listens on.
@@ -149,17 +169,20 @@ impl Node {
     ///
     /// # Errors
     /// The [`NodeError`] of the first task that failed; the others are stopped then.
-    pub async fn run(self, shutdown: CancellationToken) -> Result<(), NodeError> {
+    pub async fn run(mut self, shutdown: CancellationToken) -> Result<(), NodeError> {
         audit::started(&self.ledger, self.store.head()).await;
         let (pool, journal) = pool::open(&self.config, &self.genesis, &self.store).await?;
-        let health = Arc::new(Health::new(self.config.block_time));
-        let (fallback, no_heads) = watch::channel(Heads::default());
-        let source = Arc::new(StoreSource(self.store.clone()));
+        let control = Control::default();
+        let health = Arc::new(Health::new(self.config.block_time, control.clone()));
         let mut tasks = JoinSet::<Result<(), NodeError>>::new();
 
-        let posting =
-            posting::start(&self.posting_inputs(source), &mut tasks, &health, &shutdown).await?;
-        let heads = posting.unwrap_or(no_heads);
+        let inputs = self.posting_inputs(control);
+        let heads = posting::start(inputs.clone(), &mut tasks, &shutdown).await?;
+        if let (Some(listener), Some(admin)) = (self.admin.take(), &self.config.process.admin) {
+            let posting::Inputs { control, source, ledger, .. } = inputs;
+            let operator = admin::Operator { control, heads: heads.clone(), source, ledger };
+            tasks.spawn(admin::run(listener, operator, admin.token, shutdown.clone()));
+        }
         let watcher = Watcher {
             reader: self.client.block_reader(&self.genesis),
             ledger: self.ledger.clone(),
@@ -209,8 +232,14 @@ impl Node {
             Arc::new(move || health.readiness(&l1))
         };
         let clients = self.config.clients;
-        let options =
-            RpcOptions { readiness, new_transaction, journal, clients, ..RpcOptions::default() };
+        let options = RpcOptions {
+            readiness,
+            new_transaction,
+            journal,
+            clients,
+            archive: Some(self.archive),
+            ..RpcOptions::default()
+        };
         let context = Arc::new(RpcContext::new(chain, pool, options));
         let closing = shutdown.clone().cancelled_owned();
         let listener = self.listener;
@@ -220,20 +249,21 @@ impl Node {
         });
 
         let result = finish(&mut tasks, &shutdown).await;
-        drop(fallback);
         fold(self.store.clone()).await;
         audit::stopped(&self.ledger, &result).await;
         self.ledger.close().await;
         result
     }
 
-    fn posting_inputs(&self, source: Arc<StoreSource>) -> posting::Inputs {
+    fn posting_inputs(&self, control: Control) -> posting::Inputs {
         posting::Inputs {
             config: self.config.clone(),
             genesis: self.genesis.clone(),
             client: self.client.clone(),
             ledger: self.ledger.clone(),
-            source,
+            source: Arc::new(StoreSource(self.store.clone())),
+            control,
+            lock: None,
         }
     }
 }
@@ -245,6 +275,7 @@ struct Parts {
     store: ChainStore,
     ledger: Ledger,
     client: L1Client,
+    archive: PayloadArchive,
     listener: TcpListener,
 }
 
@@ -252,13 +283,11 @@ impl Parts {
     async fn open(config: &Config) -> Result<Self, NodeError> {
         let genesis = L1Client::read_genesis(&config.genesis)?;
         let (_, _, genesis_hash) = genesis.build()?;
-        let address = config.rpc_listen;
-        let listener = TcpListener::bind(address)
-            .await
-            .map_err(|error| NodeError::Listen { address, error })?;
-        let archive = config.data_dir.join("blobs");
+        let listener = batching::listen(config.rpc_listen).await?;
+        let archive = PayloadArchive::new(config.data_dir.join("blobs"));
         let beacon = config.l1_beacon_url.as_deref();
         let client = L1Client::connect(&config.l1_rpc_url, beacon, Some(archive.clone()))?;
+        let client = client.with_archives(&config.process.archive_urls)?;
         // Before anything is written: a wrong genesis file must not leave its chain behind.
         match client.check(&genesis).await {
             // A chain that has started goes on without L1 and catches up; a new one needs it.
@@ -269,10 +298,10 @@ impl Parts {
         }
         let store = open_store(config, &genesis).await?;
         store.set_proof_window(config.proof_blocks);
-        std::fs::create_dir_all(&archive).map_err(ChainStoreError::Directory)?;
+        archive.prepare()?;
         let identity = ChainIdentity { chain_id: genesis.rules.chain_id, genesis_hash };
         let ledger = Ledger::connect(&config.ledger_url, &identity).await?;
-        Ok(Self { genesis, store, ledger, client, listener })
+        Ok(Self { genesis, store, ledger, client, archive, listener })
     }
 }
 

@@ -110,11 +110,12 @@ impl HttpBody for Sending {
 ///
 /// # Errors
 /// [`Limit::HeldBytes`] when the client has too many answers to read already.
-pub(super) fn send(client: &Arc<Client>, text: String) -> Result<Body, Limit> {
-    if text.len() <= FREE_BYTES {
-        return Ok(text.into());
+pub(super) fn send(client: &Arc<Client>, bytes: impl Into<Bytes>) -> Result<Body, Limit> {
+    let bytes = bytes.into();
+    if bytes.len() <= FREE_BYTES {
+        return Ok(bytes.into());
     }
     let mut hold = Hold::new(client.clone());
-    hold.add(text.len())?;
-    Ok(Body::new(Sending { rest: text.into(), _hold: hold }))
+    hold.add(bytes.len())?;
+    Ok(Body::new(Sending { rest: bytes, _hold: hold }))
 }

@@ -3,7 +3,7 @@
 //! `axum::serve` has no timers; this is the same loop with them. Knows no route.
 
 use super::clients::{ClientLimits, Clients, Connected};
-use axum::{Router, body::Body};
+use axum::{Router, body::Body, extract::ConnectInfo};
 use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
@@ -34,8 +34,9 @@ const REFUSAL: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
 
 /// Serves `app` until `closing` says so; then open requests are finished. Handlers find the
-/// [`Connected`] among the request's extensions; whoever upgrades the connection keeps it.
-pub(super) async fn accept(
+/// [`Connected`] and the peer's address among the request's extensions; whoever upgrades the connection
+/// keeps it.
+pub(crate) async fn accept(
     listener: TcpListener,
     app: Router,
     limits: ClientLimits,
@@ -117,8 +118,12 @@ async fn serve(
 ) {
     let app = TowerToHyperService::new(app);
     let connected = Arc::new(connected);
+    let peer = stream.peer_addr().ok().map(ConnectInfo);
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(connected.clone());
+        if let Some(peer) = peer {
+            request.extensions_mut().insert(peer);
+        }
         hyper::service::Service::call(&app, request.map(Body::new))
     });
     let mut stream = TimeoutWriter::new(stream);

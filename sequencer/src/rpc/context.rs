@@ -17,6 +17,7 @@ use super::{
     witness::WITNESSES_MAX,
 };
 use crate::txpool::{Admission, Journal, Pool};
+use batcher::archive::PayloadArchive;
 use serde::Serialize;
 use std::{
     fmt,
@@ -72,6 +73,8 @@ pub struct RpcOptions {
     pub sends: Sends,
     /// What each client may do.
     pub clients: ClientLimits,
+    /// What `/v1/da` serves; without it there is no such path.
+    pub archive: Option<PayloadArchive>,
     /// Asked by `/ready`. Must not block.
     pub readiness: Arc<dyn Fn() -> Readiness + Send + Sync>,
 }
@@ -97,6 +100,7 @@ impl Default for RpcOptions {
             journal: None,
             sends: Sends::default(),
             clients: ClientLimits::default(),
+            archive: None,
             readiness: Arc::new(Readiness::default),
         }
     }

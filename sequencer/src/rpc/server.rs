@@ -8,11 +8,12 @@ use super::{
     chain::Chain,
     clients::Connected,
     connections,
-    context::RpcContext,
+    context::{Readiness, RpcContext},
     error::{Limit, RpcError},
     feed::{acknowledge, follow, relay},
     flashblocks,
     jsonrpc::response,
+    payloads,
     process::answer,
     socket, stream,
 };
@@ -68,7 +69,9 @@ pub async fn serve<C: Chain>(
     let relaying = tokio::spawn(async move {
         relayed.aside.run(relay(relayed.clone(), until)).await;
     });
+    let archive = ctx.options.archive.clone();
     let app = Router::new()
+        .merge(archive.map_or_else(Router::new, payloads::routes))
         .route("/", post(http::<C>).get(websocket::<C>))
         .route("/health", get(|| async { "ok" }))
         .route("/v1/stream", get(stream::open::<C>))
@@ -88,9 +91,12 @@ pub async fn serve<C: Chain>(
     relaying.abort();
 }
 
-/// Not for streams of events: each is to be seen when it happens.
+/// Not for streams of events, each of which is to be seen when it happens, and not for payloads, which
+/// are compressed already.
 fn compression() -> CompressionLayer<impl Predicate> {
-    let predicate = SizeAbove::new(COMPRESSED_BYTES_MIN).and(NotForContentType::SSE);
+    let predicate = SizeAbove::new(COMPRESSED_BYTES_MIN)
+        .and(NotForContentType::SSE)
+        .and(NotForContentType::const_new("application/octet-stream"));
     CompressionLayer::new().compress_when(predicate)
 }
 
@@ -132,7 +138,11 @@ async fn websocket<C: Chain>(
 }
 
 async fn ready<C: Chain>(State(shared): State<Shared<C>>) -> Response {
-    let readiness = (shared.ctx.options.readiness)();
+    ready_response(&(shared.ctx.options.readiness)())
+}
+
+/// 200 when every check passed, else 503; the checks in either case.
+pub(super) fn ready_response(readiness: &Readiness) -> Response {
     let status = match readiness.is_ready() {
         true => StatusCode::OK,
         false => StatusCode::SERVICE_UNAVAILABLE,

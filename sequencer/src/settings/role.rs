@@ -1,7 +1,7 @@
 //! Which settings belong to which command. One that would do nothing is refused: whoever gives a
 //! follower a batcher's key believes that it posts.
 
-use super::{Settings, SettingsError};
+use super::{Settings, SettingsError, process::ProcessSettings};
 use clap::Arg;
 
 /// What a process is.
@@ -22,8 +22,7 @@ impl Role {
     }
 
     /// Settings of the other command alone, and whether they are given.
-    fn foreign(self, settings: &Settings) -> Vec<(&'static str, bool)> {
-        let given = settings;
+    fn foreign(self, given: &Settings, process: &ProcessSettings) -> Vec<(&'static str, bool)> {
         match self {
             Self::Sequencer => vec![("sequencer-url", given.sequencer_url.is_some())],
             // A follower's ledger is a small file of its own: it must not be the sequencer's.
@@ -44,13 +43,15 @@ impl Role {
                 ("pool-ttl-secs", given.pool_ttl_secs.is_some()),
                 ("explain-hours", given.explain_hours.is_some()),
                 ("ledger-url", given.ledger_url.is_some()),
+                ("admin-listen", process.admin_listen.is_some()),
+                ("admin-token-file", process.admin_token_file.is_some()),
             ],
         }
     }
 
     /// Leaves a setting of the other command out of `--help`.
     pub(crate) fn hide_foreign(self, argument: Arg) -> Arg {
-        let foreign = self.foreign(&Settings::default());
+        let foreign = self.foreign(&Settings::default(), &ProcessSettings::default());
         let is_foreign = foreign.iter().any(|(name, _)| argument.get_long() == Some(name));
         if is_foreign { argument.hide(true) } else { argument }
     }
@@ -61,8 +62,8 @@ impl Settings {
     ///
     /// # Errors
     /// [`SettingsError::Foreign`] naming the first such setting.
-    pub fn check_role(&self, role: Role) -> Result<(), SettingsError> {
-        match role.foreign(self).into_iter().find(|(_, is_given)| *is_given) {
+    pub fn check_role(&self, role: Role, process: &ProcessSettings) -> Result<(), SettingsError> {
+        match role.foreign(self, process).into_iter().find(|(_, is_given)| *is_given) {
             Some((name, _)) => Err(SettingsError::Foreign { name, command: role.command() }),
             None => Ok(()),
         }
@@ -84,19 +85,20 @@ mod tests {
             shown.filter_map(|argument| argument.get_long().map(str::to_owned)).collect()
         };
         let (run, follow) = (shown("run"), shown("follow"));
-        for (name, _) in Role::Follower.foreign(&Settings::default()) {
+        for (name, _) in Role::Follower.foreign(&Settings::default(), &ProcessSettings::default()) {
             assert!(run.contains(&name.to_owned()) && !follow.contains(&name.to_owned()), "{name}");
         }
         assert!(!run.contains(&"sequencer-url".to_owned()));
         assert!(follow.contains(&"sequencer-url".to_owned()));
         assert!(follow.contains(&"l1-rpc-url".to_owned()));
 
+        let none = ProcessSettings::default();
         let sequencers: Settings = toml::from_str("batch-age-secs = 3").unwrap();
-        sequencers.check_role(Role::Sequencer).unwrap();
-        let error = sequencers.check_role(Role::Follower).unwrap_err();
+        sequencers.check_role(Role::Sequencer, &none).unwrap();
+        let error = sequencers.check_role(Role::Follower, &none).unwrap_err();
         assert_eq!(error.to_string(), "batch-age-secs does nothing for `follow`: leave it out");
         let followers: Settings = toml::from_str("sequencer-url = 'http://a'").unwrap();
-        followers.check_role(Role::Follower).unwrap();
-        followers.check_role(Role::Sequencer).unwrap_err();
+        followers.check_role(Role::Follower, &none).unwrap();
+        followers.check_role(Role::Sequencer, &none).unwrap_err();
     }
 }

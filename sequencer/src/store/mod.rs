@@ -13,4 +13,4 @@ mod tables;
 
 pub use chain::{ChainStore, ChainStoreError, ChainView, Head, StoredBlock};
 pub use kv::KvError;
-pub use ledger::{ChainIdentity, Ledger, LedgerError};
+pub use ledger::{ChainIdentity, Ledger, LedgerError, PostingLock, lock_file};

@@ -13,6 +13,7 @@ mod bad_start;
 mod finality;
 mod history;
 mod l1_away;
+mod payloads;
 mod pipeline;
 mod pool;
 mod preconfirmations;

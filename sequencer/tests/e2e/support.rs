@@ -283,15 +283,21 @@ impl Rollup {
 
     /// Runs `sequencer verify` with L1 access only, or with a node to compare with.
     pub(crate) fn verify(&self, against: Option<&str>) -> Output {
+        match against {
+            Some(url) => self.verify_with(&["--against", url]),
+            None => self.verify_with(&[]),
+        }
+    }
+
+    /// Runs `sequencer verify` with further arguments.
+    pub(crate) fn verify_with(&self, arguments: &[&str]) -> Output {
         let mut command = sequencer();
         command
             .args(["verify", "--l1-rpc-url", &self.l1_url])
             .args(["--inbox", &self.genesis.l1.inbox.to_string()])
             .arg("--genesis")
-            .arg(self.directory.path().join("genesis.json"));
-        if let Some(url) = against {
-            command.args(["--against", url]);
-        }
+            .arg(self.directory.path().join("genesis.json"))
+            .args(arguments);
         command.output().unwrap()
     }
 

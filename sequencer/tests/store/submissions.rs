@@ -29,7 +29,8 @@ fn position(next_batch: u64) -> InboxPosition {
 fn attempt(number: u64) -> Attempt {
     let max_blob_fee_wei = number.is_multiple_of(2).then_some(u128::MAX);
     let fees = Fees { max_fee_wei: u128::MAX, priority_fee_wei: number.into(), max_blob_fee_wei };
-    Attempt { tx_hash: hash(number), fees, raw: Bytes::from(vec![number as u8; 200_000]) }
+    let (tx_hash, is_cancel) = (hash(number), number == 9);
+    Attempt { tx_hash, fees, raw: Bytes::from(vec![number as u8; 200_000]), is_cancel }
 }
 
 fn record(number: u64, purpose: Purpose, status: Status) -> Record {
@@ -115,6 +116,7 @@ pub(crate) async fn the_ledger_remembers_what_the_memory_store_does(url: &str) {
         (1, None, confirmed(2)),
         (3, None, Status::Reverted(inclusion(4))),
         (5, None, confirmed(6)),
+        (0, Some(9), Status::Cancelled(inclusion(9))),
     ];
     for (index, new_attempt, status) in steps {
         let record = &mut records[index];

@@ -210,10 +210,7 @@ impl Deriving {
 
     /// Tells the heads, and writes down from where the next start goes on.
     async fn publish(&mut self, tracker: &mut Tracker) -> Result<(), NodeError> {
-        if let Some(l1_finalized) = self.block_id(BlockNumberOrTag::Finalized).await? {
-            tracker.finalize(l1_finalized.number);
-        }
-        let heads = tracker.heads();
+        let heads = tracker.read_heads().await?;
         if self.heads.send_if_modified(|old| std::mem::replace(old, heads) != heads) {
             self.ledger.set_heads(&heads).await?;
         }

@@ -82,7 +82,7 @@ impl Follower {
     /// The [`NodeError`] of the first task that failed; the others are stopped then.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), NodeError> {
         let Self { config, parts, sends } = self;
-        let Parts { genesis, store, ledger, client, listener } = parts;
+        let Parts { genesis, store, ledger, client, archive, listener } = parts;
         audit::started(&ledger, store.head()).await;
         let mut tasks = JoinSet::<Result<(), NodeError>>::new();
         let status = Arc::new(Status::default());
@@ -114,7 +114,8 @@ impl Follower {
         let pool = Arc::new(Mutex::new(Pool::new(config.pool)));
         let readiness = Arc::new(move || status.readiness());
         let clients = config.clients;
-        let options = RpcOptions { readiness, clients, sends, ..RpcOptions::default() };
+        let archive = Some(archive);
+        let options = RpcOptions { readiness, clients, sends, archive, ..RpcOptions::default() };
         let context = Arc::new(RpcContext::new(chain, pool, options));
         let closing = shutdown.clone().cancelled_owned();
         tasks.spawn(async move {

@@ -4,6 +4,7 @@ use super::ChainIdentity;
 use alloy::primitives::B256;
 use batcher::encoder::BlockId;
 use sqlx::migrate::MigrateError;
+use std::{io, path::PathBuf};
 
 /// The ledger cannot do what was asked. Nothing of the call counts.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +25,21 @@ pub enum LedgerError {
     /// The tables cannot be brought to this program's version; also when a newer program was here.
     #[error("cannot migrate the ledger: {0}")]
     Migration(#[source] Box<MigrateError>),
+
+    /// Another process posts with the same ledger, or uses the same directory.
+    #[error("another process has {what}: one at a time")]
+    InUse {
+        /// What both want.
+        what: String,
+    },
+    /// The lock that keeps others away cannot be had.
+    #[error("cannot lock {path}: {error}")]
+    Lock {
+        /// File of the lock.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
 
     // Retry the whole call.
     /// The database is busy, unreachable, or gave way to a concurrent transaction.

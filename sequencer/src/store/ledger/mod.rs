@@ -8,10 +8,12 @@
 mod columns;
 mod error;
 mod l1;
+mod lock;
 mod rollup;
 mod submissions;
 
 pub use error::LedgerError;
+pub use lock::{PostingLock, lock_file};
 pub use rollup::AuditEntry;
 
 use alloy::primitives::B256;
@@ -20,7 +22,7 @@ use sqlx::{
     any::AnyPoolOptions,
     migrate::{Migration, MigrationType, Migrator},
 };
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 /// Connections at most. The ledger sees a few statements per L1 block and per batch; more would only
 /// wait for each other on SQLite, and be taken from others on PostgreSQL.
@@ -47,6 +49,8 @@ pub struct ChainIdentity {
 pub struct Ledger {
     pool: AnyPool,
     engine: Engine,
+    /// Where it is, if it is a file.
+    file: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,8 +96,12 @@ impl Engine {
         let blob = include_str!("../../../../migrations/postgres/0001_blob.sql");
         let ledger = include_str!("../../../../migrations/0002_ledger.sql");
         let submissions = include_str!("../../../../migrations/0003_submissions.sql");
-        let mut migrations =
-            vec![migration(2, "ledger", ledger), migration(3, "submissions", submissions)];
+        let spending = include_str!("../../../../migrations/0004_spending.sql");
+        let mut migrations = vec![
+            migration(2, "ledger", ledger),
+            migration(3, "submissions", submissions),
+            migration(4, "spending", spending),
+        ];
         if self == Self::Postgres {
             migrations.push(migration(1, "blob", blob));
         }
@@ -115,6 +123,7 @@ impl Ledger {
     pub async fn connect(url: &str, chain: &ChainIdentity) -> Result<Self, LedgerError> {
         let engine = Engine::of(url)?;
         sqlx::any::install_default_drivers();
+        let file = lock::sqlite_file(url);
         let url = match engine {
             Engine::Sqlite if !url.contains('?') => format!("{url}?mode=rwc"),
             _ => url.to_owned(),
@@ -132,7 +141,7 @@ impl Ledger {
             });
         let pool = options.connect(&url).await?;
         engine.migrator().run(&pool).await?;
-        let ledger = Self { pool, engine };
+        let ledger = Self { pool, engine, file };
         ledger.claim(chain).await?;
         Ok(ledger)
     }

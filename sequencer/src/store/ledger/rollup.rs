@@ -1,13 +1,16 @@
 //! Heads and the audit trail. Each is a small table with its own rows; what a head means is decided
 //! elsewhere.
 
-use super::{Ledger, LedgerError, columns};
+use super::{Ledger, LedgerError, columns, meta, set_meta};
 use batcher::{
     encoder::BlockId,
     l1::InboxPosition,
     tracker::{Heads, SafeHead},
 };
 use sqlx::{Any, Row, Transaction, any::AnyRow};
+
+/// Meta row: whether sending is paused, one byte.
+const PAUSED: &str = "sending_paused";
 
 /// Audit rows kept; beyond it the oldest go. At a line a minute it is two months.
 const AUDIT_ROWS_MAX: i64 = 100_000;
@@ -64,6 +67,26 @@ impl Ledger {
     pub async fn forget_heads(&self) -> Result<(), LedgerError> {
         sqlx::query("DELETE FROM heads").execute(&self.pool).await?;
         Ok(())
+    }
+
+    /// Keeps whether an operator paused what is sent to L1.
+    ///
+    /// # Errors
+    /// [`LedgerError`] when the database fails.
+    pub async fn set_paused(&self, is_paused: bool) -> Result<(), LedgerError> {
+        let mut transaction = self.begin().await?;
+        set_meta(&mut transaction, PAUSED, &[u8::from(is_paused)]).await?;
+        Ok(transaction.commit().await?)
+    }
+
+    /// Whether an operator paused what is sent to L1, in this process or an earlier one.
+    ///
+    /// # Errors
+    /// [`LedgerError`] when the database fails.
+    pub async fn is_paused(&self) -> Result<bool, LedgerError> {
+        let mut transaction = self.begin_read().await?;
+        let value = meta(&mut transaction, PAUSED).await?;
+        Ok(value.is_some_and(|value| value == [1]))
     }
 
     /// Adds a line to the audit trail, at `at_secs` since 1970.

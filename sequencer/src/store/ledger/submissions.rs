@@ -181,13 +181,16 @@ fn status_name(status: &Status) -> &'static str {
         Status::Broadcast => "broadcast",
         Status::Confirmed(_) => "confirmed",
         Status::Reverted(_) => "reverted",
+        Status::Cancelled(_) => "cancelled",
         Status::Dropped => "dropped",
     }
 }
 
 fn inclusion_of(status: &Status) -> Option<&Inclusion> {
     match status {
-        Status::Confirmed(inclusion) | Status::Reverted(inclusion) => Some(inclusion),
+        Status::Confirmed(inclusion)
+        | Status::Reverted(inclusion)
+        | Status::Cancelled(inclusion) => Some(inclusion),
         Status::Stored | Status::Broadcast | Status::Dropped => None,
     }
 }
@@ -240,7 +243,8 @@ async fn insert_attempts(
     for (ordinal, attempt) in (0_i64..).zip(attempts).skip(first) {
         sqlx::query(
             "INSERT INTO attempts (submission_id, ordinal, transaction_hash, max_fee_wei,
-                priority_fee_wei, max_blob_fee_wei, raw) VALUES ($1, $2, $3, $4, $5, $6, $7)",
+                priority_fee_wei, max_blob_fee_wei, raw, is_cancel)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
         )
         .bind(id)
         .bind(ordinal)
@@ -249,6 +253,7 @@ async fn insert_attempts(
         .bind(attempt.fees.priority_fee_wei.to_string())
         .bind(attempt.fees.max_blob_fee_wei.map(|fee| fee.to_string()))
         .bind(attempt.raw.to_vec())
+        .bind(i64::from(attempt.is_cancel))
         .execute(&mut **transaction)
         .await?;
     }
@@ -287,7 +292,7 @@ async fn read_record(
 ) -> Result<Record, LedgerError> {
     let id = columns::number(row, "id")?;
     let attempts = sqlx::query(
-        "SELECT transaction_hash, max_fee_wei, priority_fee_wei, max_blob_fee_wei, raw
+        "SELECT transaction_hash, max_fee_wei, priority_fee_wei, max_blob_fee_wei, raw, is_cancel
          FROM attempts WHERE submission_id = $1 ORDER BY ordinal",
     )
     .bind(columns::big_int("submission_id", id)?)
@@ -352,6 +357,7 @@ fn read_status(row: &AnyRow) -> Result<Status, LedgerError> {
         "broadcast" => Ok(Status::Broadcast),
         "confirmed" => Ok(Status::Confirmed(inclusion()?)),
         "reverted" => Ok(Status::Reverted(inclusion()?)),
+        "cancelled" => Ok(Status::Cancelled(inclusion()?)),
         "dropped" => Ok(Status::Dropped),
         _ => Err(LedgerError::Corrupt { column: "status" }),
     }
@@ -369,5 +375,6 @@ fn read_attempt(row: &AnyRow) -> Result<Attempt, LedgerError> {
                 .map_err(|_| LedgerError::Corrupt { column: "max_blob_fee_wei" })?,
         },
         raw: columns::bytes(row, "raw")?,
+        is_cancel: columns::number(row, "is_cancel")? != 0,
     })
 }

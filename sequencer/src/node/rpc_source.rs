@@ -1,0 +1,271 @@
+//! The chain of a sequencer in another process, over its JSON-RPC, as the batcher reads it.
+//!
+//! Blocks come as the bytes that hashes are made of (`debug_getRawBlock`), several in one request, and
+//! are checked: the hash is computed from the header, the transactions make up its root. Which chain it
+//! is follows from its genesis block. Reads only; decides nothing about what it reads.
+
+use alloy::{
+    consensus::proofs::ordered_trie_root_with_encoder,
+    primitives::{Address, B256, Bytes, U64, keccak256},
+    rlp::{self, BufMut, Decodable, Header as RlpHeader},
+    rpc::{client::BatchRequest, client::RpcClient, json_rpc::RpcError},
+    transports::{TransportError, http::reqwest},
+};
+use async_trait::async_trait;
+use batcher::{
+    encoder::{BlockId, SourceBlock},
+    source::{BlockSource, SourceError},
+};
+use executor::{Header, Transaction, Unrecovered, genesis::output_root, recover};
+use serde::Deserialize;
+use std::{
+    collections::VecDeque,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+use tokio::sync::OnceCell;
+
+/// Longest wait for one answer.
+const REQUEST_WAIT_MAX: Duration = Duration::from_secs(20);
+/// Bytes of blocks that are asked for at once, as far as the last ones tell.
+const AHEAD_BYTES: usize = 8 << 20;
+/// Blocks that are asked for at once, at most.
+const AHEAD_BLOCKS_MAX: usize = 64;
+/// How long blocks that were read ahead are believed to be still canonical; each is handed out once.
+const AHEAD_AGE_MAX: Duration = Duration::from_secs(2);
+/// Longest raw block: columns of a block are bounded by what can be posted, deposits by L1's gas.
+const BLOCK_BYTES_MAX: usize = 64 << 20;
+
+/// The sequencer answers something that is not the chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SourceFault {
+    /// Its genesis block is another one.
+    #[error("the sequencer's genesis block is {found}, the genesis file gives {expected}")]
+    OtherChain {
+        /// By the genesis file.
+        expected: B256,
+        /// The sequencer's.
+        found: B256,
+    },
+    /// Bytes that are no block, or not the one that was asked for.
+    #[error("the sequencer's block {0} does not decode, or is another block")]
+    Block(u64),
+    /// Transactions that are not those of the header.
+    #[error("the transactions of the sequencer's block {0} do not make up its transactions root")]
+    Transactions(u64),
+    /// An output root that does not follow from its parts.
+    #[error("the sequencer's output root of block {0} does not follow from its parts")]
+    Output(u64),
+}
+
+/// A sequencer's JSON-RPC.
+#[derive(Debug)]
+pub struct RpcSource {
+    client: RpcClient,
+    genesis_hash: B256,
+    identified: OnceCell<()>,
+    ahead: Mutex<Ahead>,
+}
+
+/// Blocks that were read together with the one that was asked for.
+#[derive(Debug)]
+struct Ahead {
+    blocks: VecDeque<SourceBlock>,
+    read_at: Instant,
+    /// Bytes of a block, by the last answer.
+    block_bytes: usize,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Output {
+    output_root: B256,
+    block_ref: BlockRef,
+    withdrawal_storage_root: B256,
+    state_root: B256,
+}
+
+#[derive(Debug, Deserialize)]
+struct BlockRef {
+    hash: B256,
+}
+
+impl RpcSource {
+    /// Reads the chain of `genesis_hash` at `url`. Nothing is asked yet; `None` when it is no URL.
+    #[must_use]
+    pub fn new(url: &str, genesis_hash: B256) -> Option<Self> {
+        let http = reqwest::Client::builder().timeout(REQUEST_WAIT_MAX).build().ok()?;
+        let client = RpcClient::new_http_with_client(http, url.parse().ok()?);
+        let ahead =
+            Ahead { blocks: VecDeque::new(), read_at: Instant::now(), block_bytes: 1 << 20 };
+        Some(Self { client, genesis_hash, identified: OnceCell::new(), ahead: Mutex::new(ahead) })
+    }
+
+    fn ahead(&self) -> MutexGuard<'_, Ahead> {
+        self.ahead.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether this is the chain: once it was seen to be it is not asked again.
+    ///
+    /// # Errors
+    /// [`SourceError`], with a [`SourceFault`] inside when it is another chain.
+    pub async fn identify(&self) -> Result<(), SourceError> {
+        let identify = async || {
+            let header: Bytes = self.call("debug_getRawHeader", "0x0").await?;
+            let (expected, found) = (self.genesis_hash, keccak256(&header));
+            let fault = SourceFault::OtherChain { expected, found };
+            if expected == found { Ok(()) } else { Err(SourceError(fault.into())) }
+        };
+        self.identified.get_or_try_init(identify).await.map(|()| ())
+    }
+
+    async fn call(&self, method: &'static str, parameter: &str) -> Result<Bytes, SourceError> {
+        self.client.request(method, (parameter,)).await.map_err(unanswered)
+    }
+
+    /// Takes a block that was read ahead.
+    fn take_ahead(&self, number: u64) -> Option<SourceBlock> {
+        let mut ahead = self.ahead();
+        let is_next = ahead.blocks.front().is_some_and(|block| block.header.number == number);
+        if !is_next || ahead.read_at.elapsed() > AHEAD_AGE_MAX {
+            ahead.blocks.clear();
+        }
+        ahead.blocks.pop_front()
+    }
+
+    /// A block, and those after it as far as the sequencer has them.
+    async fn read_from(&self, number: u64) -> Result<Option<SourceBlock>, SourceError> {
+        let count = (AHEAD_BYTES / self.ahead().block_bytes.max(1)).clamp(1, AHEAD_BLOCKS_MAX);
+        let read_at = Instant::now();
+        let mut batch = BatchRequest::new(self.client.inner());
+        let mut waiters = Vec::with_capacity(count);
+        for number in (number..).take(count) {
+            let call = batch.add_call::<_, Bytes>("debug_getRawBlock", &(U64::from(number),));
+            waiters.push((number, call.map_err(unanswered)?));
+        }
+        batch.send().await.map_err(unanswered)?;
+        let (mut raw, mut bytes) = (Vec::new(), 0);
+        for (number, waiter) in waiters {
+            match waiter.await {
+                Ok(block) => {
+                    bytes += block.len();
+                    raw.push((number, block));
+                }
+                // The first one is asked for; those after it may be another time's.
+                Err(_) if !raw.is_empty() => break,
+                Err(error) if is_absent(&error) => return Ok(None),
+                Err(error) => return Err(unanswered(error)),
+            }
+        }
+        let block_bytes = bytes / raw.len().max(1);
+        let decoding = tokio::task::spawn_blocking(move || {
+            raw.iter().map(|(number, raw)| decode(*number, raw)).collect::<Result<_, _>>()
+        });
+        let decoded = decoding.await.map_err(|error| SourceError(error.into()))?;
+        let mut blocks: VecDeque<_> = decoded.map_err(|error| SourceError(error.into()))?;
+        let first = blocks.pop_front();
+        *self.ahead() = Ahead { blocks, read_at, block_bytes };
+        Ok(first)
+    }
+}
+
+fn unanswered(error: TransportError) -> SourceError {
+    SourceError(error.into())
+}
+
+/// Whether the sequencer says that it does not have something, or not any more.
+fn is_absent(error: &TransportError) -> bool {
+    matches!(error, RpcError::ErrorResp(error) if matches!(error.code, -32000 | 4444))
+}
+
+#[async_trait]
+impl BlockSource for RpcSource {
+    async fn head(&self) -> Result<BlockId, SourceError> {
+        self.identify().await?;
+        self.ahead().blocks.clear();
+        let raw = self.call("debug_getRawHeader", "latest").await?;
+        let header = Header::decode(&mut &raw[..]);
+        let number = header.map_err(|error| SourceError(error.into()))?.number;
+        Ok(BlockId { number, hash: keccak256(&raw) })
+    }
+
+    async fn block(&self, number: u64) -> Result<Option<SourceBlock>, SourceError> {
+        self.identify().await?;
+        match self.take_ahead(number) {
+            Some(block) => Ok(Some(block)),
+            None => self.read_from(number).await,
+        }
+    }
+
+    async fn output_root(&self, block: BlockId) -> Result<Option<B256>, SourceError> {
+        self.identify().await?;
+        let asked = self.client.request("optimism_outputAtBlock", (U64::from(block.number),));
+        let output: Output = match asked.await {
+            Ok(output) => output,
+            Err(error) if is_absent(&error) => return Ok(None),
+            Err(error) => return Err(unanswered(error)),
+        };
+        let Output { output_root: root, block_ref, withdrawal_storage_root, state_root } = output;
+        if block_ref.hash != block.hash {
+            return Ok(None);
+        }
+        let raw = self.call("debug_getRawHeader", &U64::from(block.number).to_string()).await?;
+        let fault = || SourceError(SourceFault::Output(block.number).into());
+        let header = Header::decode(&mut &raw[..]).map_err(|_| fault())?;
+        let computed = output_root(header.state_root, withdrawal_storage_root, block.hash);
+        let follows = header.state_root == state_root && computed == root;
+        if keccak256(&raw) == block.hash && follows { Ok(Some(root)) } else { Err(fault()) }
+    }
+}
+
+/// A block from its RLP, as `debug_getRawBlock` gives it: header, transactions, no ommers.
+fn decode(number: u64, raw: &Bytes) -> Result<SourceBlock, SourceFault> {
+    let fault = |_: rlp::Error| SourceFault::Block(number);
+    if raw.len() > BLOCK_BYTES_MAX {
+        return Err(SourceFault::Block(number));
+    }
+    let mut content = &raw[..];
+    let mut content = RlpHeader::decode_bytes(&mut content, true).map_err(fault)?;
+    let before = content;
+    let header = Header::decode(&mut content).map_err(fault)?;
+    let hash = keccak256(&before[..before.len() - content.len()]);
+    if header.number != number {
+        return Err(SourceFault::Block(number));
+    }
+    let mut list = RlpHeader::decode_bytes(&mut content, true).map_err(fault)?;
+    let mut transactions = Vec::new();
+    while !list.is_empty() {
+        transactions.push(raw_transaction(&mut list).map_err(fault)?);
+    }
+    let root = ordered_trie_root_with_encoder(&transactions, |raw, out| out.put_slice(raw));
+    if root != header.transactions_root {
+        return Err(SourceFault::Transactions(number));
+    }
+    let transactions = transactions.into_iter().map(decode_transaction).collect::<Option<_>>();
+    let transactions = transactions.ok_or(SourceFault::Block(number))?;
+    Ok(SourceBlock { header, hash, transactions })
+}
+
+/// The EIP-2718 bytes of the next transaction: a string where it is typed, a list where it is not.
+fn raw_transaction(list: &mut &[u8]) -> Result<Bytes, rlp::Error> {
+    let mut after = *list;
+    let header = RlpHeader::decode(&mut after)?;
+    if !header.list {
+        return Bytes::decode(list);
+    }
+    let length = header.length_with_payload();
+    let (raw, rest) = list.split_at_checked(length).ok_or(rlp::Error::InputTooShort)?;
+    *list = rest;
+    Ok(Bytes::copy_from_slice(raw))
+}
+
+/// Signed ones with the sender recovered, deposits as they are.
+fn decode_transaction(raw: Bytes) -> Option<Transaction> {
+    if raw.first() == Some(&executor::deposit::DEPOSIT_TX_TYPE) {
+        return Transaction::decode_stored(raw, Address::ZERO).ok();
+    }
+    let decoded = [Unrecovered::decode(raw).ok()?];
+    let sender = recover(&decoded).pop()?.ok()?;
+    let [decoded] = decoded;
+    Some(decoded.into_transaction(sender))
+}

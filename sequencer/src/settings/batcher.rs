@@ -1,0 +1,123 @@
+//! Settings of the `batcher` process. They are called as in `sequencer run`, and mean the same; what
+//! both have is checked in one place.
+
+use super::{BatchData, Config, Settings, SettingsError, process::ProcessConfig, required};
+use clap::Args;
+use serde::Deserialize;
+use std::{net::SocketAddr, path::PathBuf};
+
+/// What the operator gave; everything is optional until [`BatcherConfig::check`].
+#[derive(Args, Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct BatcherSettings {
+    /// Genesis file of the chain, as `sequencer deploy` wrote it.
+    #[arg(long, env = "WEFT_GENESIS", value_name = "FILE")]
+    pub genesis: Option<PathBuf>,
+    /// Directory for the payload archive and, unless told otherwise, the ledger; created when missing.
+    /// Not the sequencer's. One process at a time.
+    #[arg(long, env = "WEFT_DATA_DIR", value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// JSON-RPC of the sequencer whose blocks are posted.
+    #[arg(long, env = "WEFT_SEQUENCER_URL", value_name = "URL")]
+    pub sequencer_url: Option<String>,
+    /// Address for /health, /ready, /version and the archive at /v1/da [default: 127.0.0.1:9546].
+    #[arg(long, env = "WEFT_BATCHER_LISTEN", value_name = "ADDR:PORT")]
+    pub listen: Option<SocketAddr>,
+    /// JSON-RPC endpoint of the L1 node.
+    #[arg(long, env = "WEFT_L1_RPC_URL", value_name = "URL")]
+    pub l1_rpc_url: Option<String>,
+    /// Beacon API that serves blobs; not needed for a local Anvil [default: ask the L1 node].
+    #[arg(long, env = "WEFT_L1_BEACON_URL", value_name = "URL")]
+    pub l1_beacon_url: Option<String>,
+    /// How often L1 and the sequencer are asked, in milliseconds [default: 500].
+    #[arg(long, env = "WEFT_L1_POLL_MS", value_name = "MS")]
+    pub l1_poll_ms: Option<u64>,
+    /// File with the private key (hex) that appends batches to the Inbox. Without it this process only
+    /// proposes.
+    #[arg(long, env = "WEFT_BATCHER_KEY_FILE", value_name = "FILE")]
+    pub batcher_key_file: Option<PathBuf>,
+    /// File with the private key (hex) that proposes outputs. Without it none are proposed here.
+    #[arg(long, env = "WEFT_PROPOSER_KEY_FILE", value_name = "FILE")]
+    pub proposer_key_file: Option<PathBuf>,
+    /// How batches are posted [default: blob].
+    #[arg(long, env = "WEFT_BATCH_DATA", value_enum)]
+    pub batch_data: Option<BatchData>,
+    /// Longest that a block waits before it is posted, in seconds [default: 60].
+    #[arg(long, env = "WEFT_BATCH_AGE_SECS", value_name = "SECS")]
+    pub batch_age_secs: Option<u64>,
+    /// L2 blocks between two proposed outputs [default: 60].
+    #[arg(long, env = "WEFT_OUTPUT_INTERVAL_BLOCKS", value_name = "BLOCKS")]
+    pub output_interval_blocks: Option<u64>,
+    /// SQL database of the batcher's ledger, sqlite:// or postgres:// [default: ledger.sqlite in the data
+    /// directory].
+    #[arg(long, env = "WEFT_LEDGER_URL", value_name = "URL")]
+    pub ledger_url: Option<String>,
+}
+
+/// Complete settings of a batcher.
+#[derive(Clone, Debug)]
+pub struct BatcherConfig {
+    /// What a node that posts has, too; its chain, pool and JSON-RPC do not exist here.
+    pub posting: Config,
+    /// JSON-RPC of the sequencer.
+    pub sequencer_url: String,
+    /// Address of the operator's endpoints.
+    pub listen: SocketAddr,
+}
+
+/// Operator's endpoints unless told otherwise: next to the sequencer's.
+const LISTEN_DEFAULT: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9_546);
+
+impl BatcherSettings {
+    /// These settings, and those of `base` where these have none.
+    #[must_use]
+    pub fn over(self, base: Self) -> Self {
+        Self {
+            genesis: self.genesis.or(base.genesis),
+            data_dir: self.data_dir.or(base.data_dir),
+            sequencer_url: self.sequencer_url.or(base.sequencer_url),
+            listen: self.listen.or(base.listen),
+            l1_rpc_url: self.l1_rpc_url.or(base.l1_rpc_url),
+            l1_beacon_url: self.l1_beacon_url.or(base.l1_beacon_url),
+            l1_poll_ms: self.l1_poll_ms.or(base.l1_poll_ms),
+            batcher_key_file: self.batcher_key_file.or(base.batcher_key_file),
+            proposer_key_file: self.proposer_key_file.or(base.proposer_key_file),
+            batch_data: self.batch_data.or(base.batch_data),
+            batch_age_secs: self.batch_age_secs.or(base.batch_age_secs),
+            output_interval_blocks: self.output_interval_blocks.or(base.output_interval_blocks),
+            ledger_url: self.ledger_url.or(base.ledger_url),
+        }
+    }
+}
+
+impl BatcherConfig {
+    /// Checks settings, fills defaults in and reads the key files.
+    ///
+    /// # Errors
+    /// [`SettingsError`] naming the setting.
+    pub fn check(settings: BatcherSettings, process: ProcessConfig) -> Result<Self, SettingsError> {
+        let url = settings.sequencer_url;
+        let sequencer_url = required(url, "sequencer-url", "WEFT_SEQUENCER_URL")?;
+        if settings.batcher_key_file.is_none() && settings.proposer_key_file.is_none() {
+            let (name, env) = ("batcher-key-file", "WEFT_BATCHER_KEY_FILE");
+            return Err(SettingsError::Missing { name, env });
+        }
+        let posting = Config::check(Settings {
+            genesis: settings.genesis,
+            data_dir: settings.data_dir,
+            l1_rpc_url: settings.l1_rpc_url,
+            l1_beacon_url: settings.l1_beacon_url,
+            l1_poll_ms: settings.l1_poll_ms,
+            batcher_key_file: settings.batcher_key_file,
+            proposer_key_file: settings.proposer_key_file,
+            batch_data: settings.batch_data,
+            batch_age_secs: settings.batch_age_secs,
+            output_interval_blocks: settings.output_interval_blocks,
+            ledger_url: settings.ledger_url,
+            ..Settings::default()
+        })?;
+        let listen = settings.listen.unwrap_or(LISTEN_DEFAULT);
+        Ok(Self { posting: Config { process, ..posting }, sequencer_url, listen })
+    }
+}

@@ -1,0 +1,106 @@
+//! One TOML file for several sets of settings, each with types of its own.
+//!
+//! A key belongs to the set that has a flag of that name. What is not of the set that is read is blanked
+//! out, so that an error still points to its line. Does not know any setting.
+
+use super::{Settings, SettingsError, process::ProcessSettings, read_to_string};
+use clap::Args;
+use serde::de::DeserializeOwned;
+use std::{
+    collections::BTreeMap,
+    ops::Range,
+    path::{Path, PathBuf},
+};
+use toml::{Spanned, Value};
+
+/// A TOML file, or what of it was not taken yet.
+#[derive(Clone, Debug)]
+pub struct SettingsFile {
+    path: PathBuf,
+    text: String,
+}
+
+impl SettingsFile {
+    /// Reads a file; nothing of it is looked at yet.
+    ///
+    /// # Errors
+    /// [`SettingsError::Read`].
+    pub fn open(path: &Path) -> Result<Self, SettingsError> {
+        Ok(Self { path: path.into(), text: read_to_string(path)? })
+    }
+
+    /// Takes out the settings of one set.
+    ///
+    /// # Errors
+    /// [`SettingsError::Toml`].
+    pub fn take<T: Args + DeserializeOwned>(&mut self) -> Result<T, SettingsError> {
+        let command = T::augment_args(clap::Command::new("settings"));
+        let names: Vec<_> = command.get_arguments().filter_map(clap::Arg::get_long).collect();
+        let (mut taken, mut rest) = (self.text.clone(), self.text.clone());
+        let entries: BTreeMap<Spanned<String>, Spanned<Value>> = self.parse(&self.text)?;
+        for (key, value) in &entries {
+            let other = if names.contains(&key.as_ref().as_str()) { &mut rest } else { &mut taken };
+            blank(other, key.span().start..value.span().end);
+        }
+        self.text = rest;
+        self.parse(&taken)
+    }
+
+    /// The last set, which refuses keys that nobody has.
+    ///
+    /// # Errors
+    /// [`SettingsError::Toml`].
+    pub fn rest<T: DeserializeOwned>(self) -> Result<T, SettingsError> {
+        self.parse(&self.text)
+    }
+
+    fn parse<T: DeserializeOwned>(&self, text: &str) -> Result<T, SettingsError> {
+        let named = |error| SettingsError::Toml { path: self.path.clone(), error: Box::new(error) };
+        toml::from_str(text).map_err(named)
+    }
+}
+
+/// A node's settings: what was given on the command line or in the environment, over the file.
+///
+/// # Errors
+/// As [`SettingsFile`]'s.
+pub fn read_node(
+    path: Option<&Path>,
+    (settings, process): (Settings, ProcessSettings),
+) -> Result<(Settings, ProcessSettings), SettingsError> {
+    let Some(path) = path else { return Ok((settings, process)) };
+    let mut file = SettingsFile::open(path)?;
+    let process = process.over(file.take()?);
+    Ok((settings.over(file.rest()?), process))
+}
+
+/// Spaces instead of an entry; lines stay where they are.
+fn blank(text: &mut String, span: Range<usize>) {
+    let Some(entry) = text.get(span.clone()) else { return };
+    let blank: String = entry.bytes().map(|byte| if byte == b'\n' { '\n' } else { ' ' }).collect();
+    text.replace_range(span, &blank);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Settings, process::ProcessSettings};
+    use super::*;
+
+    fn read(text: &str) -> Result<(ProcessSettings, Settings), SettingsError> {
+        let mut file = SettingsFile { path: "a.toml".into(), text: text.into() };
+        Ok((file.take()?, file.rest()?))
+    }
+
+    #[test]
+    fn each_set_takes_its_keys_and_an_unknown_one_is_named_with_its_line() {
+        let text = "block-time-ms = 200\nblob-archive-url = [\n  \"http://a\",\n  \"http://b\",\n]\n\
+                    l1-confirmations = 9\n";
+        let (process, settings) = read(text).unwrap();
+        assert_eq!(process.blob_archive_url, ["http://a", "http://b"]);
+        assert_eq!((settings.block_time_ms, settings.l1_confirmations), (Some(200), Some(9)));
+        let error = read(&format!("{text}blocktime = 1")).unwrap_err().to_string();
+        assert!(error.contains("blocktime") && error.contains("line 7"), "{error}");
+        let error = read("\nblob-archive-url = 7").unwrap_err().to_string();
+        assert!(error.contains("blob-archive-url") && error.contains("line 2"), "{error}");
+    }
+}
