@@ -96,10 +96,13 @@ impl TrackerStart {
     }
 
     /// From the heads of an earlier run and the block where they say to start, so that not all of L1
-    /// is read. `None` when the block is another one, or the genesis block.
+    /// is read. `None` when the block is another one.
     #[must_use]
-    pub fn resume(heads: &Heads, block: &SourceBlock) -> Option<Self> {
+    pub fn resume(genesis: &Self, heads: &Heads, block: &SourceBlock) -> Option<Self> {
         let Heads { start, finalized, .. } = *heads;
+        if start.block == genesis.finalized.block {
+            return (block.id() == start.block).then(|| Self { finalized, ..genesis.clone() });
+        }
         let attributes = block.attributes().filter(|_| block.id() == start.block)?;
         let epoch = Epoch {
             number: attributes.number,

@@ -12,7 +12,7 @@ use batcher::{
     encoder::{Encoder, SourceBlock, Submission},
     format::{Frame, History, Malformed, channel::CHANNEL_HEADER_BYTES},
     poster::{Poster, Progress},
-    tracker::{Heads, TrackerStart},
+    tracker::Heads,
 };
 
 /// Channels in a row that each continue the one before.
@@ -212,7 +212,7 @@ async fn a_restart_begins_before_a_fresh_channel_and_continues_the_last_one() {
     // The fourth channel is the last fresh one, the fifth continues it.
     assert_eq!((kept.finalized.block, kept.start.block), (blocks[4].id(), blocks[2].id()));
     drop(running);
-    let mut tracker = world.tracker(TrackerStart::resume(&kept, &blocks[2]).unwrap());
+    let mut tracker = world.tracker(world.resume(&kept, &blocks[2]).unwrap());
     assert!(tracker.sync().await.unwrap());
     assert_eq!(tracker.safe_head(), kept.safe);
     // From the finalized head itself the channel after it could not be read.
@@ -222,7 +222,7 @@ async fn a_restart_begins_before_a_fresh_channel_and_continues_the_last_one() {
     assert!(tracker.sync().await.unwrap());
     assert_eq!(tracker.safe_head().block, last.id());
     let wrong = Heads { start: kept.finalized, ..kept };
-    let mut stuck = world.tracker(TrackerStart::resume(&wrong, &blocks[4]).unwrap());
+    let mut stuck = world.tracker(world.resume(&wrong, &blocks[4]).unwrap());
     assert!(stuck.sync().await.unwrap());
     assert_eq!(stuck.safe_head().block, blocks[4].id());
     world.assert_all_derivable().await;

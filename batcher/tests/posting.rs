@@ -15,7 +15,7 @@ use batcher::{
     l1::InboxPosition,
     poster::{Action, PostError, Progress},
     proposer::Proposal,
-    tracker::{Heads, SafeHead, TrackerStart},
+    tracker::{Heads, SafeHead},
     txmgr::{Purpose, Status, TxError},
 };
 use contracts::{Inbox, Outputs, Portal};
@@ -240,8 +240,8 @@ async fn tracking_goes_on_from_a_finalized_head_also_within_a_channel() {
     world.settle(&mut poster).await;
     let kept = *heads.borrow();
     assert_eq!((kept.start, kept.finalized.block), (finalized, last.id()));
-    assert_eq!(TrackerStart::resume(&kept, &last).map(|_| ()), None);
-    let mut tracker = world.tracker(TrackerStart::resume(&kept, &first).unwrap());
+    assert_eq!(world.resume(&kept, &last).map(|_| ()), None);
+    let mut tracker = world.tracker(world.resume(&kept, &first).unwrap());
     // Nothing is taken back by reading again.
     assert_eq!(
         (tracker.heads(), tracker.safe_head()),
@@ -255,7 +255,7 @@ async fn tracking_goes_on_from_a_finalized_head_also_within_a_channel() {
     let appends = tracker.inbox().appends(finalized.position, 0, safe.l1_block.number);
     let shared = SafeHead { l1_block: appends.await.unwrap()[0].l1_block, ..finalized };
     let shared = Heads { start: shared, ..kept };
-    let mut tracker = world.tracker(TrackerStart::resume(&shared, &first).unwrap());
+    let mut tracker = world.tracker(world.resume(&shared, &first).unwrap());
     assert!(tracker.sync().await.unwrap());
     assert_eq!(tracker.safe_head(), safe);
 }

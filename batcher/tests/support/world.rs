@@ -158,6 +158,14 @@ impl World {
         Poster::new(config, tracker, self.manager(1, store), source)
     }
 
+    /// Where an earlier run says to start.
+    pub(crate) fn resume(&self, heads: &Heads, block: &SourceBlock) -> Option<TrackerStart> {
+        let chain = self.chain.0.lock().unwrap();
+        let (header, hash) = chain.genesis_header();
+        let genesis = TrackerStart::genesis(&chain.genesis, header, hash);
+        TrackerStart::resume(&genesis, heads, block)
+    }
+
     pub(crate) fn tracker(&self, start: TrackerStart) -> Tracker {
         let rules = self.chain.0.lock().unwrap().genesis.rules.clone();
         let (inbox, l1) = (self.inbox_reader(), self.block_reader());

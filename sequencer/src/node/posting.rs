@@ -59,7 +59,7 @@ impl Inputs {
         let Some(heads) = self.ledger.heads().await? else { return Ok(genesis) };
         let (number, l1_block) = (heads.start.block.number, heads.start.l1_block);
         let block = self.source.block(number).await.map_err(PostError::from)?;
-        let start = block.and_then(|block| TrackerStart::resume(&heads, &block));
+        let start = block.and_then(|block| TrackerStart::resume(&genesis, &heads, &block));
         match &start {
             Some(_) => tracing::info!(number, ?l1_block, "tracking L1 from"),
             None if number > 0 => tracing::warn!(number, "not our final block: from genesis"),

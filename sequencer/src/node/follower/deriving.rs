@@ -155,10 +155,12 @@ impl Deriving {
 
     /// Where to go on: as the run before says, where both L1 and the store still have it.
     async fn start(&self) -> Result<TrackerStart, NodeError> {
+        let (_, header, hash) = self.genesis.build()?;
+        let genesis = TrackerStart::genesis(&self.genesis, header, hash);
         if let Some(heads) = self.ledger.heads().await? {
             let block = self.source.block(heads.start.block.number).await;
             let block = block.map_err(TrackError::from)?;
-            let start = block.and_then(|block| TrackerStart::resume(&heads, &block));
+            let start = block.and_then(|block| TrackerStart::resume(&genesis, &heads, &block));
             if let Some(start) = start
                 && self.is_on_l1(heads.start.l1_block).await?
                 && self.is_on_l1(heads.finalized.l1_block).await?
@@ -166,8 +168,7 @@ impl Deriving {
                 return Ok(start);
             }
         }
-        let (_, header, hash) = self.genesis.build()?;
-        Ok(TrackerStart::genesis(&self.genesis, header, hash))
+        Ok(genesis)
     }
 
     async fn is_on_l1(&self, block: BlockId) -> Result<bool, L1Error> {
