@@ -6,10 +6,14 @@
 
 pub mod beacon;
 pub mod blobs;
+pub mod endpoint;
+pub mod failover;
 pub mod inbox;
 pub mod origin;
 
 pub use blobs::{AnvilBlobs, BlobArchive, BlobRequest, BlobSource, FirstOf};
+pub use endpoint::EndpointUrl;
+pub use failover::{EndpointError, Failover, Failure};
 pub use inbox::{InboxPosition, InboxReader, PostedAppend};
 pub use origin::{BlobFeeSchedule, L1Block, L1BlockReader};
 
