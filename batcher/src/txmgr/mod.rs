@@ -12,6 +12,7 @@ pub mod budget;
 pub mod control;
 pub mod fees;
 mod refusal;
+pub mod remote;
 pub mod sign;
 pub mod store;
 pub mod wallet;
@@ -19,6 +20,7 @@ pub mod wallet;
 pub use budget::{Budget, OverBudget};
 pub use control::{Cancel, CancelError, Cancelled, Hold, InFlight, TxControl, TxStatus};
 pub use fees::{FeeCaps, Fees, Market};
+pub use remote::{RemoteSigner, RemoteSignerError};
 pub use sign::L1Signer;
 pub use store::{
     AppendPurpose, Attempt, Call, Cost, Inclusion, MemoryStore, Purpose, Record, RecordId, Status,
@@ -221,9 +223,11 @@ impl TxManager {
 
     /// Shows what is in the way; an error of L1 says nothing about that.
     fn note(&self, error: &TxError) {
-        if let Some(hold) = error.hold() {
-            self.control.hold(Some(hold));
+        let Some(hold) = error.hold() else { return };
+        if hold == Hold::SignerAway && self.control.status().hold != Some(hold) {
+            tracing::warn!(%error, account = %self.account(), "nothing was signed");
         }
+        self.control.hold(Some(hold));
     }
 
     /// Signs and stores, sends nothing.

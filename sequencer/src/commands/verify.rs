@@ -15,7 +15,7 @@ use alloy::{
 use batcher::{
     derive::{AdvanceError, Derivation, L1Lookup, Outcome, Step},
     encoder::BlockId,
-    l1::{InboxPosition, L1Block, L1Error, Missing},
+    l1::{EndpointUrl, InboxPosition, L1Block, L1Error, Missing},
 };
 use clap::Args;
 use contracts::{L2_TO_L1_MESSAGE_PASSER, Outputs};
@@ -33,9 +33,16 @@ use std::{
 /// Arguments of `verify`.
 #[derive(Args, Clone, Debug)]
 pub struct VerifyArgs {
-    /// JSON-RPC endpoint of the L1 node.
-    #[arg(long, env = "WEFT_L1_RPC_URL", value_name = "URL")]
-    pub l1_rpc_url: String,
+    /// JSON-RPC endpoint of the L1 node, or several, separated by commas: the next where one fails.
+    #[arg(
+        long,
+        env = "WEFT_L1_RPC_URL",
+        value_name = "URL",
+        required = true,
+        value_delimiter = ',',
+        hide_env_values = true
+    )]
+    pub l1_rpc_url: Vec<EndpointUrl>,
     /// Beacon API that serves blobs [default: ask the L1 node, as a local Anvil answers].
     #[arg(long, env = "WEFT_L1_BEACON_URL", value_name = "URL")]
     pub l1_beacon_url: Option<String>,

@@ -1,4 +1,5 @@
-//! What `/ready` answers: whether blocks are sealed and how old the view of L1 is.
+//! What `/ready` answers: whether blocks are sealed, how old the view of L1 is, and what keeps the
+//! accounts that pay L1 from sending.
 
 use super::NodeError;
 use crate::{
@@ -6,6 +7,8 @@ use crate::{
     l1::L1Chain,
     rpc::{Check, Readiness},
 };
+use alloy::primitives::utils::format_ether;
+use batcher::txmgr::{TxControl, TxStatus};
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
@@ -24,6 +27,8 @@ pub(super) struct Health {
     sealing: Mutex<Sealing>,
     /// Tasks that halted, and why.
     halted: Mutex<Vec<Check>>,
+    /// Accounts that send to L1.
+    senders: Mutex<Vec<(&'static str, TxControl)>>,
 }
 
 #[derive(Debug)]
@@ -35,7 +40,12 @@ struct Sealing {
 impl Health {
     pub(super) fn new(block_time: Duration) -> Self {
         let sealing = Sealing { last: Instant::now(), failure: None };
-        Self { block_time, sealing: Mutex::new(sealing), halted: Mutex::default() }
+        Self {
+            block_time,
+            sealing: Mutex::new(sealing),
+            halted: Mutex::default(),
+            senders: Mutex::default(),
+        }
     }
 
     fn sealing(&self) -> MutexGuard<'_, Sealing> {
@@ -71,6 +81,16 @@ impl Health {
         self.halted.lock().unwrap_or_else(PoisonError::into_inner).push(check);
     }
 
+    /// Shows what an account does.
+    pub(super) fn watch(&self, name: &'static str, sender: TxControl) {
+        self.senders.lock().unwrap_or_else(PoisonError::into_inner).push((name, sender));
+    }
+
+    fn senders(&self) -> Vec<Check> {
+        let senders = self.senders.lock().unwrap_or_else(PoisonError::into_inner);
+        senders.iter().map(|(name, sender)| sending(name, &sender.status())).collect()
+    }
+
     /// The checks of `/ready`.
     pub(super) fn readiness(&self, l1: &L1Chain) -> Readiness {
         let sealing = self.sealing();
@@ -84,8 +104,26 @@ impl Health {
         });
         let l1 = Check { name: "l1", ok: status.is_fresh(L1_SILENCE_MAX), detail };
         let halted = self.halted.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        Readiness { checks: [vec![sealing, l1], halted].concat() }
+        Readiness { checks: [vec![sealing, l1], self.senders(), halted].concat() }
     }
+}
+
+/// An account is ready while nothing keeps it from sending. Money that will be short is said, and does
+/// not count: there is some.
+fn sending(name: &'static str, status: &TxStatus) -> Check {
+    let money = status.wallet.map(|wallet| {
+        let ether = format_ether(wallet.balance_wei);
+        let days = wallet.runway_days().map(|days| format!(", for {days:.1} days at this pace"));
+        let low = if wallet.is_low { ": send it ether" } else { "" };
+        format!("; it has {ether} ether{}{low}", days.unwrap_or_default())
+    });
+    let doing = match (&status.hold, &status.in_flight) {
+        (Some(hold), _) => hold.to_string(),
+        (None, Some(flight)) => format!("waits for L1 transaction {}", flight.tx_hash),
+        (None, None) => "nothing is in flight".to_owned(),
+    };
+    let detail = format!("{}: {doing}{}", status.account, money.unwrap_or_default());
+    Check { name, ok: status.hold.is_none(), detail }
 }
 
 #[cfg(test)]

@@ -117,12 +117,12 @@ impl Node {
             .map_err(|error| NodeError::Listen { address, error })?;
         let archive = config.data_dir.join("blobs");
         let beacon = config.l1_beacon_url.as_deref();
-        let client = L1Client::connect(&config.l1_rpc_url, beacon, Some(archive.clone()))?;
+        let client = L1Client::connect(&config.l1_rpc_urls, beacon, Some(archive.clone()))?;
         // Before anything is written: a wrong genesis file must not leave its chain behind.
         match client.check(&genesis).await {
             // A chain that has started goes on without L1 and catches up; a new one needs it.
-            Err(ClientError::Unreachable { url, error }) if config.chain_directory().exists() => {
-                tracing::warn!(url, %error, "L1 is unreachable; sequencing goes on");
+            Err(ClientError::Unreachable(error)) if config.chain_directory().exists() => {
+                tracing::warn!(%error, "L1 is unreachable; sequencing goes on");
             }
             checked => checked?,
         }
@@ -161,8 +161,8 @@ impl Node {
         let source = Arc::new(StoreSource(self.store.clone()));
         let mut tasks = JoinSet::<Result<(), NodeError>>::new();
 
-        let posting =
-            posting::start(&self.posting_inputs(source), &mut tasks, &health, &shutdown).await?;
+        let node = posting::Running { tasks: &mut tasks, health: &health, shutdown: &shutdown };
+        let posting = posting::start(&self.posting_inputs(source), node).await?;
         let heads = posting.unwrap_or(no_heads);
         let watcher = Watcher {
             reader: self.client.block_reader(&self.genesis),

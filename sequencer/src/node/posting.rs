@@ -1,10 +1,10 @@
-//! Starts the poster and the proposer where their keys are given, and keeps the heads that the poster
+//! Starts the poster and the proposer where somebody signs for them, and keeps the heads that the poster
 //! finds in the ledger: the next start goes on from the finalized one instead of genesis.
 
 use super::{NodeError, audit, health::Health, source::StoreSource, until};
 use crate::{
     l1_client::L1Client,
-    settings::{BatchData, Config, Key},
+    settings::{Account, BatchData, Config},
     store::Ledger,
 };
 use batcher::{
@@ -13,15 +13,12 @@ use batcher::{
     proposer::{Proposer, ProposerConfig},
     source::BlockSource,
     tracker::{TrackError, Tracker, TrackerStart},
-    txmgr::{TxConfig, TxManager},
+    txmgr::{TxManager, WalletWatch},
 };
 use executor::Genesis;
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 use tokio::{sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
-
-/// Without inclusion for this long a transaction is replaced with higher fees.
-const BUMP_AFTER: Duration = Duration::from_secs(60);
 
 /// What both need.
 pub(super) struct Inputs {
@@ -33,12 +30,28 @@ pub(super) struct Inputs {
 }
 
 impl Inputs {
-    fn tx_manager(&self, key: &Key) -> TxManager {
-        let config =
-            TxConfig { poll: self.config.l1_poll, bump_after: BUMP_AFTER, ..TxConfig::default() };
+    /// Sends for an account, whose state `/ready` shows and whose money is watched.
+    fn tx_manager(
+        &self,
+        name: &'static str,
+        account: &Account,
+        node: &mut Running<'_>,
+    ) -> TxManager {
         let (provider, chain_id) = (self.client.provider(), self.genesis.l1.chain_id);
         let store = Arc::new(self.ledger.clone());
-        TxManager::new(provider, Arc::new(key.0.clone()), store, chain_id, config)
+        let sending = self.config.accounts.sending;
+        let manager =
+            TxManager::new(provider.clone(), account.signer(), store.clone(), chain_id, sending);
+        let control = manager.control();
+        node.health.watch(name, control.clone());
+        let low = self.config.accounts.runway_low;
+        let watch = WalletWatch { provider, store, control, low };
+        let watching = async move {
+            watch.run().await;
+            Ok(())
+        };
+        node.tasks.spawn(until(node.shutdown.clone(), watching));
+        manager
     }
 
     /// The finalized head of the run before, if the node has its block; else genesis. What it says
@@ -58,7 +71,7 @@ impl Inputs {
         Ok(start.unwrap_or(genesis))
     }
 
-    async fn poster(&self, key: &Key) -> Result<(Poster, watch::Receiver<Heads>), NodeError> {
+    async fn poster(&self, tx: TxManager) -> Result<(Poster, watch::Receiver<Heads>), NodeError> {
         let tracker = Tracker::new(
             self.genesis.rules.clone(),
             self.tracker_start().await?,
@@ -78,35 +91,44 @@ impl Inputs {
             encoder: availability.encoder_config(chain_id, self.config.batch_age_secs),
             poll: self.config.l1_poll,
         };
-        Ok(Poster::new(config, tracker, self.tx_manager(key), self.source.clone()))
+        Ok(Poster::new(config, tracker, tx, self.source.clone()))
     }
 }
 
-/// Starts what has a key. Returns the heads that the poster publishes.
+/// The node that posting is a part of.
+pub(super) struct Running<'a> {
+    pub(super) tasks: &'a mut JoinSet<Result<(), NodeError>>,
+    pub(super) health: &'a Arc<Health>,
+    pub(super) shutdown: &'a CancellationToken,
+}
+
+/// Starts what has an account. Returns the heads that the poster publishes.
 pub(super) async fn start(
     inputs: &Inputs,
-    tasks: &mut JoinSet<Result<(), NodeError>>,
-    health: &Arc<Health>,
-    shutdown: &CancellationToken,
+    mut node: Running<'_>,
 ) -> Result<Option<watch::Receiver<Heads>>, NodeError> {
-    let Some(key) = &inputs.config.batcher_key else {
-        tracing::warn!("no batcher key: nothing is posted to L1");
+    let accounts = &inputs.config.accounts;
+    let Some(account) = &accounts.batcher else {
+        tracing::warn!("nobody signs for a batcher: nothing is posted to L1");
         return Ok(None);
     };
-    let (poster, heads) = inputs.poster(key).await?;
+    let tx = inputs.tx_manager("batcher", account, &mut node);
+    let (poster, heads) = inputs.poster(tx).await?;
+    let (health, shutdown) = (node.health.clone(), node.shutdown.clone());
     let posting = post(poster, heads.clone(), inputs.ledger.clone(), shutdown.clone());
-    tasks.spawn(until_halted("poster", posting, health.clone(), shutdown.clone()));
-    if let Some(key) = &inputs.config.proposer_key {
+    node.tasks.spawn(until_halted("poster", posting, health.clone(), shutdown.clone()));
+    if let Some(account) = &accounts.proposer {
         let config = ProposerConfig {
             outputs: inputs.genesis.l1.outputs,
             interval_blocks: inputs.config.output_interval_blocks,
             poll: inputs.config.l1_poll,
         };
-        let (provider, tx) = (inputs.client.provider(), inputs.tx_manager(key));
+        let tx = inputs.tx_manager("proposer", account, &mut node);
+        let provider = inputs.client.provider();
         let proposer = Proposer::new(config, provider, tx, inputs.source.clone(), heads.clone());
         let closing = shutdown.clone().cancelled_owned();
         let proposing = async move { Ok(proposer.run(closing).await?) };
-        tasks.spawn(until_halted("proposer", proposing, health.clone(), shutdown.clone()));
+        node.tasks.spawn(until_halted("proposer", proposing, health, shutdown));
     }
     Ok(Some(heads))
 }
