@@ -116,9 +116,11 @@ impl TxError {
     pub fn action(&self) -> Action {
         match self {
             Self::L1(error) => error.action(),
-            Self::FeesAboveCaps | Self::Unfunded(_) | Self::Signer(_) | Self::StillOpen => {
-                Action::Retry
-            }
+            Self::FeesAboveCaps
+            | Self::Unfunded(_)
+            | Self::OverBudget(_)
+            | Self::Signer(_)
+            | Self::StillOpen => Action::Retry,
             Self::Store(_) | Self::Refused(_) => Action::Halt,
         }
     }

@@ -4,7 +4,7 @@ use crate::support::world::World;
 use batcher::{
     carrier::DataAvailability,
     l1::InboxPosition,
-    txmgr::{MemoryStore, Record, RecordId, StoreError, SubmissionStore},
+    txmgr::{Cost, MemoryStore, Record, RecordId, StoreError, SubmissionStore},
 };
 use std::sync::{
     Arc,
@@ -62,6 +62,10 @@ impl SubmissionStore for DyingStore {
 
     async fn forget_appends_before(&self, batch_id: u64) -> Result<(), StoreError> {
         self.durable.forget_appends_before(batch_id).await
+    }
+
+    async fn costs_since(&self, at_secs: u64) -> Result<Vec<Cost>, StoreError> {
+        self.durable.costs_since(at_secs).await
     }
 }
 

@@ -7,14 +7,15 @@ use alloy::{
     eips::{BlockNumberOrTag, eip4844::Blob, eip7840::BlobParams},
     primitives::{Address, B256},
     providers::{DynProvider, Provider, ProviderBuilder},
-    transports::{RpcError, TransportErrorKind, http::reqwest::Client as HttpClient},
+    transports::{RpcError, TransportErrorKind},
 };
 use async_trait::async_trait;
 use batcher::{
     archive::PayloadArchive,
     l1::{
-        AnvilBlobs, BlobFeeSchedule, BlobRequest, BlobSource, FirstOf, InboxReader, L1BlockReader,
-        ServedArchive, beacon::BeaconBlobs, blobs::BlobError,
+        AnvilBlobs, BlobFeeSchedule, BlobRequest, BlobSource, EndpointError, EndpointUrl, Failover,
+        Failure, FirstOf, InboxReader, L1BlockReader, ServedArchive, beacon::BeaconBlobs,
+        blobs::BlobError,
     },
 };
 use contracts::Inbox;
@@ -49,23 +50,20 @@ pub enum ClientError {
     /// The genesis state cannot be computed.
     #[error("genesis state: {0}")]
     Genesis(#[from] ViewError),
-    /// An endpoint is no URL.
-    #[error("L1 endpoint {0} is not a URL")]
-    Url(String),
-    /// The endpoint does not answer.
-    #[error("L1 does not answer at {url}: {error}")]
-    Unreachable {
-        /// Endpoint.
-        url: String,
-        /// Why.
-        error: Box<RpcError<TransportErrorKind>>,
-    },
-    /// L1 is another chain.
-    #[error("L1 chain id is {found}, the genesis file says {expected}")]
+    /// The URL of the beacon API or of an archive is none, or no HTTP client can be made.
+    #[error("the URL of the beacon API, or of an archive, cannot be used")]
+    Url,
+    /// No endpoint answers.
+    #[error("L1 does not answer: {0}")]
+    Unreachable(#[source] Box<Unreachable>),
+    /// An endpoint is on another chain; none is used then.
+    #[error("L1 endpoint {endpoint} has chain id {found}, the genesis file says {expected}")]
     ChainId {
+        /// Which endpoint.
+        endpoint: EndpointUrl,
         /// In the genesis file.
         expected: u64,
-        /// On L1.
+        /// What the endpoint says.
         found: u64,
     },
     /// The block that genesis is anchored to is not on L1.
@@ -108,14 +106,31 @@ pub enum ClientError {
     },
 }
 
-/// Longest wait for one answer of L1; after it the request failed and is tried again by its owner.
+/// Why L1 did not answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Unreachable {
+    /// No endpoint said which chain it is on; this is what the first did.
+    #[error(transparent)]
+    Endpoint(#[from] EndpointError),
+    /// A request failed at all of them.
+    #[error(transparent)]
+    Request(#[from] RpcError<TransportErrorKind>),
+}
+
+impl From<RpcError<TransportErrorKind>> for ClientError {
+    fn from(error: RpcError<TransportErrorKind>) -> Self {
+        Self::Unreachable(Box::new(error.into()))
+    }
+}
+
+/// Longest wait for one answer of the beacon API.
 const REQUEST_WAIT_MAX: Duration = Duration::from_secs(20);
 
 /// A connection to L1.
 #[derive(Clone, Debug)]
 pub struct L1Client {
     provider: DynProvider,
-    url: String,
+    failover: Failover,
     blobs: FirstOf,
 }
 
@@ -130,27 +145,25 @@ impl L1Client {
         serde_json::from_str(&text).map_err(|error| ClientError::Json { path: path.into(), error })
     }
 
-    /// Connects. Blobs come from the archive in `archive` first, then from the beacon API, or from
-    /// the L1 node itself where there is none.
+    /// Connects to the endpoints of `urls`, first choice first. Blobs come from the archive in
+    /// `archive` first, then from the beacon API, or from the L1 node itself where there is none.
     ///
     /// # Errors
     /// [`ClientError::Url`]. An L1 node that does not answer is noticed by [`Self::check`], a beacon
     /// API that does not, when blobs are needed.
     pub fn connect(
-        url: &str,
+        urls: &[EndpointUrl],
         beacon_url: Option<&str>,
         archive: Option<PayloadArchive>,
     ) -> Result<Self, ClientError> {
-        let parsed = url.parse().map_err(|_| ClientError::Url(url.into()))?;
-        let http = HttpClient::builder().timeout(REQUEST_WAIT_MAX).build();
-        let http = http.map_err(|_| ClientError::Url(url.into()))?;
-        let provider = ProviderBuilder::new().connect_reqwest(http, parsed).erased();
+        let failover = Failover::new(urls).map_err(|_| ClientError::Url)?;
+        let provider = ProviderBuilder::new().connect_client(failover.client()).erased();
         let source: Arc<dyn BlobSource> = match beacon_url {
             Some(beacon) => Arc::new(LazyBeacon::new(beacon)?),
             None => Arc::new(AnvilBlobs::new(provider.clone())),
         };
         let blobs = FirstOf::new(archive, vec![source]);
-        Ok(Self { provider, url: url.into(), blobs })
+        Ok(Self { provider, failover, blobs })
     }
 
     /// Asks archives of other nodes, too, after everybody else.
@@ -165,21 +178,21 @@ impl L1Client {
         Ok(self)
     }
 
-    /// Checks that this is the L1 of `genesis`.
+    /// Checks that this is the L1 of `genesis`, at every endpoint that answers.
     ///
     /// # Errors
     /// The [`ClientError`] that names what differs.
     pub async fn check(&self, genesis: &Genesis) -> Result<(), ClientError> {
-        let unreachable =
-            |error| ClientError::Unreachable { url: self.url.clone(), error: Box::new(error) };
-        let expected = genesis.l1.chain_id;
-        let found = self.provider.get_chain_id().await.map_err(unreachable)?;
-        if found != expected {
-            return Err(ClientError::ChainId { expected, found });
-        }
+        let checked = self.failover.check_chain(genesis.l1.chain_id).await;
+        checked.map_err(|error| match error.failure {
+            Failure::OtherChain { expected, found } => {
+                ClientError::ChainId { endpoint: error.endpoint, expected, found }
+            }
+            _ => ClientError::Unreachable(Box::new(error.into())),
+        })?;
         let (number, expected) = (genesis.l1.origin_number, genesis.l1.origin_hash);
         let tag = BlockNumberOrTag::Number(number);
-        let block = self.provider.get_block_by_number(tag).await.map_err(unreachable)?;
+        let block = self.provider.get_block_by_number(tag).await?;
         let found = block.map(|block| block.header.hash);
         if found != Some(expected) {
             return Err(ClientError::Anchor { number, expected, found });
@@ -187,7 +200,7 @@ impl L1Client {
         let l1 = &genesis.l1;
         for (name, address) in [("inbox", l1.inbox), ("outputs", l1.outputs), ("portal", l1.portal)]
         {
-            if self.provider.get_code_at(address).await.map_err(unreachable)?.is_empty() {
+            if self.provider.get_code_at(address).await?.is_empty() {
                 return Err(ClientError::NoContract { name, address });
             }
         }
@@ -228,10 +241,10 @@ impl L1Client {
 
 /// A client with a bound on its patience, and the URL to which paths are appended.
 fn http_client(url: &str) -> Result<(reqwest::Client, String), ClientError> {
-    let refused = || ClientError::Url(url.into());
-    reqwest::Url::parse(url).map_err(|_| refused())?;
+    reqwest::Url::parse(url).map_err(|_| ClientError::Url)?;
     let client = reqwest::Client::builder().timeout(REQUEST_WAIT_MAX).build();
-    Ok((client.map_err(|_| refused())?, url.trim_end_matches('/').to_owned()))
+    // Paths are appended to it.
+    Ok((client.map_err(|_| ClientError::Url)?, url.trim_end_matches('/').to_owned()))
 }
 
 /// A beacon node that is asked who it is when blobs are first needed, and again until it answers:

@@ -4,13 +4,17 @@
 //!
 //! Does not open files other than the TOML file and the key files it names.
 
+mod accounts;
 pub mod batcher;
+mod endpoints;
 pub mod file;
 pub mod process;
 mod role;
 #[cfg(test)]
 mod tests;
 
+pub use accounts::{Account, AccountError, AccountSettings, Accounts, Ether, NotEther};
+pub use endpoints::EndpointSettings;
 pub use role::Role;
 
 use crate::{
@@ -18,6 +22,7 @@ use crate::{
     store::{chain::PROOF_WINDOW_BLOCKS, log::SEGMENT_BYTES_MAX},
     txpool::{self, Ordering},
 };
+use ::batcher::l1::EndpointUrl;
 use alloy::{primitives::B256, signers::local::PrivateKeySigner};
 use clap::{Args, ValueEnum};
 use process::ProcessConfig;
@@ -49,9 +54,14 @@ pub struct Settings {
     /// Open connections of one client address; 0 is no limit of its own [default: 512].
     #[arg(long, env = "WEFT_RPC_CLIENT_CONNECTIONS", value_name = "COUNT")]
     pub rpc_client_connections: Option<u64>,
-    /// JSON-RPC endpoint of the L1 node.
-    #[arg(long, env = "WEFT_L1_RPC_URL", value_name = "URL")]
-    pub l1_rpc_url: Option<String>,
+    /// Nodes of L1.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub endpoints: EndpointSettings,
+    /// Accounts that pay L1.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub accounts: AccountSettings,
     /// Beacon API that serves blobs; not needed for a local Anvil [default: ask the L1 node].
     #[arg(long, env = "WEFT_L1_BEACON_URL", value_name = "URL")]
     pub l1_beacon_url: Option<String>,
@@ -76,14 +86,6 @@ pub struct Settings {
     /// Whether blocks without user transactions are made [default: always].
     #[arg(long, env = "WEFT_EMPTY_BLOCKS", value_enum)]
     pub empty_blocks: Option<EmptyBlocks>,
-    /// File with the private key (hex) that appends batches to the Inbox. Without it nothing is
-    /// posted.
-    #[arg(long, env = "WEFT_BATCHER_KEY_FILE", value_name = "FILE")]
-    pub batcher_key_file: Option<PathBuf>,
-    /// File with the private key (hex) that proposes outputs. Without it, or without a batcher key,
-    /// none are proposed.
-    #[arg(long, env = "WEFT_PROPOSER_KEY_FILE", value_name = "FILE")]
-    pub proposer_key_file: Option<PathBuf>,
     /// How batches are posted [default: blob].
     #[arg(long, env = "WEFT_BATCH_DATA", value_enum)]
     pub batch_data: Option<BatchData>,
@@ -219,8 +221,8 @@ pub struct Config {
     pub rpc_listen: SocketAddr,
     /// What one client of JSON-RPC may do.
     pub clients: ClientLimits,
-    /// L1 JSON-RPC endpoint.
-    pub l1_rpc_url: String,
+    /// L1 JSON-RPC endpoints, at least one, first choice first.
+    pub l1_rpc_urls: Vec<EndpointUrl>,
     /// Beacon API, when L1 has one.
     pub l1_beacon_url: Option<String>,
     /// Depth of an L1 block before it is used.
@@ -235,10 +237,8 @@ pub struct Config {
     pub log_segments_kept: usize,
     /// Empty block policy.
     pub empty_blocks: EmptyBlocks,
-    /// Signs appends.
-    pub batcher_key: Option<Key>,
-    /// Signs output proposals.
-    pub proposer_key: Option<Key>,
+    /// Accounts that pay L1.
+    pub accounts: Accounts,
     /// How batches are posted.
     pub batch_data: BatchData,
     /// Longest wait of a block before it is posted, in seconds.
@@ -335,6 +335,17 @@ pub enum SettingsError {
         /// Its permissions.
         mode: u32,
     },
+    /// Settings of an account do not go together.
+    #[error(transparent)]
+    Account(#[from] AccountError),
+    /// A keystore cannot be read or decrypted.
+    #[error("cannot open the keystore {path}: {error}")]
+    Keystore {
+        /// The file.
+        path: PathBuf,
+        /// Why; a wrong password is a MAC that does not match.
+        error: Box<alloy::signers::local::LocalSignerError>,
+    },
     /// A key file does not hold a private key.
     #[error("{path} does not hold a private key of 32 bytes in hex")]
     Key {
@@ -353,14 +364,13 @@ impl Settings {
             rpc_listen: self.rpc_listen.or(base.rpc_listen),
             rpc_client_cost_per_sec: self.rpc_client_cost_per_sec.or(base.rpc_client_cost_per_sec),
             rpc_client_connections: self.rpc_client_connections.or(base.rpc_client_connections),
-            l1_rpc_url: self.l1_rpc_url.or(base.l1_rpc_url),
+            endpoints: self.endpoints.over(base.endpoints),
+            accounts: self.accounts.over(base.accounts),
             l1_beacon_url: self.l1_beacon_url.or(base.l1_beacon_url),
             l1_confirmations: self.l1_confirmations.or(base.l1_confirmations),
             l1_poll_ms: self.l1_poll_ms.or(base.l1_poll_ms),
             block_time_ms: self.block_time_ms.or(base.block_time_ms),
             empty_blocks: self.empty_blocks.or(base.empty_blocks),
-            batcher_key_file: self.batcher_key_file.or(base.batcher_key_file),
-            proposer_key_file: self.proposer_key_file.or(base.proposer_key_file),
             batch_data: self.batch_data.or(base.batch_data),
             batch_age_secs: self.batch_age_secs.or(base.batch_age_secs),
             output_interval_blocks: self.output_interval_blocks.or(base.output_interval_blocks),
@@ -420,6 +430,8 @@ impl Config {
             let expected = "10 to 60000 milliseconds";
             return Err(SettingsError::Range { name: "l1-poll-ms", found: l1_poll_ms, expected });
         }
+        let l1_poll = Duration::from_millis(l1_poll_ms);
+        let l1_rpc_url = settings.endpoints.l1_rpc_url.filter(|urls| !urls.is_empty());
         let ledger_url = settings
             .ledger_url
             .unwrap_or_else(|| format!("sqlite://{}", data_dir.join("ledger.sqlite").display()));
@@ -427,16 +439,15 @@ impl Config {
             genesis: required(settings.genesis, "genesis", "WEFT_GENESIS")?,
             rpc_listen: settings.rpc_listen.unwrap_or(RPC_LISTEN_DEFAULT),
             clients,
-            l1_rpc_url: required(settings.l1_rpc_url, "l1-rpc-url", "WEFT_L1_RPC_URL")?,
+            l1_rpc_urls: required(l1_rpc_url, "l1-rpc-url", "WEFT_L1_RPC_URL")?,
             l1_beacon_url: settings.l1_beacon_url,
             l1_confirmations: settings.l1_confirmations.unwrap_or(4),
-            l1_poll: Duration::from_millis(l1_poll_ms),
+            l1_poll,
             block_time: Duration::from_millis(block_time_ms),
             mini_block_interval,
             log_segments_kept,
             empty_blocks: settings.empty_blocks.unwrap_or_default(),
-            batcher_key: settings.batcher_key_file.as_deref().map(read_key).transpose()?,
-            proposer_key: settings.proposer_key_file.as_deref().map(read_key).transpose()?,
+            accounts: settings.accounts.check(l1_poll)?,
             batch_data: settings.batch_data.unwrap_or_default(),
             batch_age_secs: settings.batch_age_secs.unwrap_or(60),
             output_interval_blocks: settings.output_interval_blocks.unwrap_or(60),

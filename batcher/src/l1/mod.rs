@@ -7,12 +7,16 @@
 pub mod ahead;
 pub mod beacon;
 pub mod blobs;
+pub mod endpoint;
+pub mod failover;
 pub mod inbox;
 pub mod origin;
 pub mod served;
 
 pub use ahead::{AppendsAhead, BlocksAhead};
 pub use blobs::{AnvilBlobs, BlobRequest, BlobSource, FirstOf, Unavailable};
+pub use endpoint::EndpointUrl;
+pub use failover::{EndpointError, Failover, Failure};
 pub use inbox::{InboxPosition, InboxReader, PostedAppend};
 pub use origin::{BlobFeeSchedule, L1Block, L1BlockReader};
 pub use served::ServedArchive;

@@ -3,7 +3,7 @@
 //! Owns the status and the wish to cancel. Sends nothing: the [`TxManager`](super::TxManager) that the
 //! handle belongs to takes the wish up when it next looks at its transaction.
 
-use super::{Record, RecordId, TxError};
+use super::{OverBudget, Record, RecordId, Shortfall, TxError, Wallet};
 use alloy::primitives::{Address, B256};
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -25,6 +25,8 @@ pub struct TxStatus {
     pub in_flight: Option<InFlight>,
     /// Why nothing goes out; `None` when nothing is in the way.
     pub hold: Option<Hold>,
+    /// Its money; `None` until it was looked at.
+    pub wallet: Option<Wallet>,
 }
 
 /// A transaction that is stored and not at its end.
@@ -57,9 +59,12 @@ pub enum Hold {
     /// L1 asks for more than the caps allow.
     #[error("L1 fees are above the caps")]
     FeesAboveCaps,
-    /// The wallet is empty.
-    #[error("the account cannot pay for its next L1 transaction")]
-    Unfunded,
+    /// The next transaction might cost more than the budget leaves.
+    #[error("the budget is used up: {0}")]
+    OverBudget(OverBudget),
+    /// The wallet is empty, or nearly.
+    #[error("{0}")]
+    Unfunded(Shortfall),
     /// All attempts were made, and L1 has included none.
     #[error("the L1 transaction is stuck: all attempts were made and none was included")]
     Stuck,
@@ -89,8 +94,8 @@ pub enum CancelError {
     /// Pools take a replacement only for more than what it replaces offers, and that is above the caps.
     #[error("replacing the L1 transaction would cost more than the fee caps allow")]
     FeesAboveCaps,
-    /// The replacement is stored and goes out once the account can pay for it.
-    #[error("the account cannot pay for the replacement; it is sent once it can")]
+    /// The account has less than the replacement may cost.
+    #[error("the account cannot pay for a replacement of its L1 transaction")]
     Unfunded,
     /// The manager is gone.
     #[error("nothing sends for this account any more")]
@@ -99,7 +104,7 @@ pub enum CancelError {
 
 impl TxControl {
     pub(super) fn new(account: Address) -> Self {
-        let status = TxStatus { account, in_flight: None, hold: None };
+        let status = TxStatus { account, in_flight: None, hold: None, wallet: None };
         Self { status: Arc::new(watch::Sender::new(status)), wish: Arc::default() }
     }
 
@@ -198,13 +203,20 @@ impl TxControl {
                 return false;
             }
             let account = status.account;
+            let kind = |hold: Option<Hold>| hold.map(|hold| std::mem::discriminant(&hold));
             match hold {
+                // Only its numbers changed.
+                Some(_) if kind(status.hold) == kind(hold) => {}
                 Some(hold) => tracing::error!(%account, "nothing is sent to L1: {hold}"),
                 None => tracing::info!(%account, "sending to L1 again"),
             }
             status.hold = hold;
             true
         });
+    }
+
+    pub(super) fn show_wallet(&self, wallet: Wallet) {
+        self.status.send_modify(|status| status.wallet = Some(wallet));
     }
 
     fn update(&self, id: RecordId, change: impl FnOnce(&mut InFlight)) {
@@ -224,7 +236,8 @@ impl TxError {
     pub fn hold(&self) -> Option<Hold> {
         match self {
             Self::FeesAboveCaps => Some(Hold::FeesAboveCaps),
-            Self::Unfunded(_) => Some(Hold::Unfunded),
+            Self::OverBudget(over) => Some(Hold::OverBudget(*over)),
+            Self::Unfunded(shortfall) => Some(Hold::Unfunded(*shortfall)),
             Self::Signer(_) => Some(Hold::SignerAway),
             Self::L1(_) | Self::StillOpen | Self::Store(_) | Self::Refused(_) => None,
         }

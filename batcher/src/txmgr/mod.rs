@@ -8,19 +8,25 @@
 //!
 //! Does not know what a call means: a revert is an outcome, and reading why is the caller's.
 
+pub mod budget;
 pub mod control;
 pub mod fees;
 mod refusal;
+pub mod remote;
 pub mod sign;
 pub mod store;
+pub mod wallet;
 
+pub use budget::{Budget, OverBudget};
 pub use control::{Cancel, CancelError, Cancelled, Hold, InFlight, TxControl, TxStatus};
 pub use fees::{FeeCaps, Fees, Market};
+pub use remote::{RemoteSigner, RemoteSignerError};
 pub use sign::L1Signer;
 pub use store::{
-    AppendPurpose, Attempt, Call, Inclusion, MemoryStore, Purpose, Record, RecordId, Status,
+    AppendPurpose, Attempt, Call, Cost, Inclusion, MemoryStore, Purpose, Record, RecordId, Status,
     StoreError, SubmissionStore,
 };
+pub use wallet::{Wallet, WalletWatch};
 
 use crate::{
     encoder::BlockId,
@@ -33,9 +39,13 @@ use alloy::{
     providers::{DynProvider, Provider},
     rpc::types::TransactionReceipt,
 };
+use budget::DAY_SECS;
 use refusal::{Refusal, classify};
 use sign::{cancelling_call, empty_sidecar, sidecar, sidecar_of, sign};
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 use tokio::time::Instant;
 
 /// How transactions are sent.
@@ -53,6 +63,8 @@ pub struct TxConfig {
     pub attempts_max: usize,
     /// The most that is offered.
     pub caps: FeeCaps,
+    /// The most that is spent.
+    pub budget: Budget,
 }
 
 impl Default for TxConfig {
@@ -63,6 +75,7 @@ impl Default for TxConfig {
             bump_after: Duration::from_secs(90),
             attempts_max: 10,
             caps: FeeCaps::default(),
+            budget: Budget::default(),
         }
     }
 }
@@ -76,6 +89,9 @@ pub enum TxError {
     /// Retry later: L1's fees are above the caps. Nothing was stored or sent.
     #[error("L1 fees are above the caps")]
     FeesAboveCaps,
+    /// Retry later: the transaction might cost more than the budget leaves. Nothing was stored or sent.
+    #[error(transparent)]
+    OverBudget(#[from] OverBudget),
     /// Retry later: the signer does not answer. Nothing was stored or sent.
     #[error("signer: {0}")]
     Signer(#[from] alloy::signers::Error),
@@ -207,9 +223,11 @@ impl TxManager {
 
     /// Shows what is in the way; an error of L1 says nothing about that.
     fn note(&self, error: &TxError) {
-        if let Some(hold) = error.hold() {
-            self.control.hold(Some(hold));
+        let Some(hold) = error.hold() else { return };
+        if hold == Hold::SignerAway && self.control.status().hold != Some(hold) {
+            tracing::warn!(%error, account = %self.account(), "nothing was signed");
         }
+        self.control.hold(Some(hold));
     }
 
     /// Signs and stores, sends nothing.
@@ -222,7 +240,9 @@ impl TxManager {
         let market = self.market().await?;
         let fees = market.offer(sidecar.is_some(), &self.config.caps);
         let fees = fees.ok_or(TxError::FeesAboveCaps)?;
-        self.check_payable(fees.cost_max_wei(call.gas_limit, blob_count(&sidecar))).await?;
+        let cost_max_wei = fees.cost_max_wei(call.gas_limit, blob_count(&sidecar));
+        self.check_payable(cost_max_wei).await?;
+        self.check_budget(cost_max_wei).await?;
         let nonce = self.next_nonce().await?;
         let id = (self.chain_id, nonce);
         let attempt = sign(self.signer.as_ref(), id, &call, fees, sidecar).await?;
@@ -418,7 +438,12 @@ impl TxManager {
         let Some(last) = record.attempts.last() else { return Ok(()) };
         let fees = last.fees.replacement(market, &self.config.caps);
         let fees = fees.ok_or(TxError::FeesAboveCaps)?;
-        self.check_payable(fees.cost_max_wei(call.gas_limit, blob_count(&sidecar))).await?;
+        let cost_max_wei = fees.cost_max_wei(call.gas_limit, blob_count(&sidecar));
+        self.check_payable(cost_max_wei).await?;
+        // What was asked for is cancelled whatever it costs: it is there to stop spending.
+        if !is_cancel {
+            self.check_budget(cost_max_wei).await?;
+        }
         let id = (self.chain_id, nonce);
         let attempt = sign(self.signer.as_ref(), id, &call, fees, sidecar).await?;
         tracing::info!(nonce, ?fees, is_cancel, tx = %attempt.tx_hash, "replacing an L1 transaction");
@@ -432,6 +457,18 @@ impl TxManager {
     async fn check_payable(&self, needs_wei: u128) -> Result<(), TxError> {
         let has_wei = self.balance_wei().await?;
         if has_wei < needs_wei { Err(self.shortfall(needs_wei, has_wei)) } else { Ok(()) }
+    }
+
+    /// Refuses what could take spending over the budget: it is counted at its highest price, what went
+    /// before at what it cost.
+    async fn check_budget(&self, needs_wei: u128) -> Result<(), TxError> {
+        let budget = &self.config.budget;
+        if !budget.is_limited() {
+            return Ok(());
+        }
+        let now = now_secs();
+        let costs = self.store.costs_since(now.saturating_sub(DAY_SECS)).await?;
+        Ok(budget.admit(&costs, now, needs_wei)?)
     }
 
     fn shortfall(&self, needs_wei: u128, has_wei: u128) -> TxError {
@@ -465,6 +502,12 @@ impl TxManager {
             blob_base_fee_wei: history.next_block_blob_base_fee().unwrap_or(1),
         })
     }
+}
+
+/// Seconds since 1970.
+fn now_secs() -> u64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    now.map_or(0, |now| now.as_secs())
 }
 
 fn is_cancelling(record: &Record) -> bool {

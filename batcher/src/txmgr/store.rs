@@ -4,7 +4,7 @@
 //! transaction that may be on L1. Owns the shape of the record; the node's ledger implements the
 //! store in SQL, [`MemoryStore`] is for tests.
 
-use super::{fees::Fees, sign::CANCEL_GAS};
+use super::{fees::Fees, now_secs, sign::CANCEL_GAS};
 use crate::{
     encoder::BlockId,
     format::{ChannelId, blob::blob_count},
@@ -12,7 +12,11 @@ use crate::{
 };
 use alloy::primitives::{Address, B256, Bytes};
 use async_trait::async_trait;
-use std::{collections::BTreeMap, fmt, sync::Mutex};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
 /// Identifies a record; given by the store, ascending.
 pub type RecordId = u64;
@@ -117,6 +121,19 @@ impl Status {
     }
 }
 
+impl Status {
+    /// Where L1 has a transaction of the record.
+    #[must_use]
+    pub fn inclusion(&self) -> Option<&Inclusion> {
+        match self {
+            Self::Confirmed(inclusion) | Self::Reverted(inclusion) | Self::Cancelled(inclusion) => {
+                Some(inclusion)
+            }
+            Self::Stored | Self::Broadcast | Self::Dropped => None,
+        }
+    }
+}
+
 /// Where a transaction was included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Inclusion {
@@ -149,6 +166,17 @@ pub struct Record {
     pub status: Status,
 }
 
+/// What L1 was paid for one transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cost {
+    /// Who paid.
+    pub account: Address,
+    /// When its inclusion was recorded: seconds since 1970, by this machine's clock.
+    pub at_secs: u64,
+    /// Wei.
+    pub cost_wei: u128,
+}
+
 /// The store failed. The caller stops sending: an unrecorded transaction must not go out.
 #[derive(Debug, thiserror::Error)]
 #[error("submission store: {0}")]
@@ -160,7 +188,9 @@ pub trait SubmissionStore: Send + Sync + fmt::Debug {
     /// Adds a record and returns its id, larger than every earlier one.
     async fn insert(&self, record: &Record) -> Result<RecordId, StoreError>;
 
-    /// Replaces the record of the same id (attempts and status change; nothing else does).
+    /// Replaces the record of the same id (attempts and status change; nothing else does). What an
+    /// inclusion cost is remembered once for each transaction, also when the record is forgotten, for at
+    /// least a day.
     async fn update(&self, record: &Record) -> Result<(), StoreError>;
 
     /// The account's records whose status is open, by id.
@@ -171,6 +201,9 @@ pub trait SubmissionStore: Send + Sync + fmt::Debug {
 
     /// Forgets confirmed appends of batch ids below `batch_id`: they are final on L1.
     async fn forget_appends_before(&self, batch_id: u64) -> Result<(), StoreError>;
+
+    /// What all accounts paid since `at_secs`, which is at most a day ago; oldest first.
+    async fn costs_since(&self, at_secs: u64) -> Result<Vec<Cost>, StoreError>;
 }
 
 /// A store in memory, for tests: it survives a restart only as a clone of its `Arc` does.
@@ -178,15 +211,29 @@ pub trait SubmissionStore: Send + Sync + fmt::Debug {
 pub struct MemoryStore {
     // Held for map operations only, never across an await.
     records: Mutex<BTreeMap<RecordId, Record>>,
+    // The same.
+    costs: Mutex<BTreeMap<B256, Cost>>,
 }
 
 impl MemoryStore {
     fn with<T>(&self, f: impl FnOnce(&mut BTreeMap<RecordId, Record>) -> T) -> T {
-        let mut records = match self.records.lock() {
-            Ok(records) => records,
-            Err(poisoned) => poisoned.into_inner(),
-        };
-        f(&mut records)
+        f(&mut self.records.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn costs(&self) -> MutexGuard<'_, BTreeMap<B256, Cost>> {
+        self.costs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note_cost(&self, record: &Record) {
+        let Some(inclusion) = record.status.inclusion() else { return };
+        let (account, cost_wei) = (record.account, inclusion.cost_wei);
+        let cost = Cost { account, at_secs: now_secs(), cost_wei };
+        self.costs().entry(inclusion.tx_hash).or_insert(cost);
+    }
+
+    /// Makes everything that was paid so much longer ago.
+    pub fn age_costs(&self, secs: u64) {
+        self.costs().values_mut().for_each(|cost| cost.at_secs -= secs);
     }
 
     /// All records, by id.
@@ -199,6 +246,7 @@ impl MemoryStore {
 #[async_trait]
 impl SubmissionStore for MemoryStore {
     async fn insert(&self, record: &Record) -> Result<RecordId, StoreError> {
+        self.note_cost(record);
         Ok(self.with(|records| {
             let id = records.last_key_value().map_or(1, |(last, _)| last + 1);
             records.insert(id, Record { id, ..record.clone() });
@@ -207,6 +255,7 @@ impl SubmissionStore for MemoryStore {
     }
 
     async fn update(&self, record: &Record) -> Result<(), StoreError> {
+        self.note_cost(record);
         self.with(|records| records.insert(record.id, record.clone()));
         Ok(())
     }
@@ -230,6 +279,13 @@ impl SubmissionStore for MemoryStore {
             });
         });
         Ok(())
+    }
+
+    async fn costs_since(&self, at_secs: u64) -> Result<Vec<Cost>, StoreError> {
+        let costs = self.costs();
+        let mut costs: Vec<_> = costs.values().filter(|c| c.at_secs >= at_secs).copied().collect();
+        costs.sort_by_key(|cost| cost.at_secs);
+        Ok(costs)
     }
 }
 

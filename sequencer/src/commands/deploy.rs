@@ -24,7 +24,7 @@ use std::{collections::BTreeMap, fs, io, path::PathBuf};
 #[derive(Args, Clone, Debug)]
 pub struct DeployArgs {
     /// JSON-RPC endpoint of the L1 node.
-    #[arg(long, env = "WEFT_L1_RPC_URL", value_name = "URL")]
+    #[arg(long, env = "WEFT_L1_RPC_URL", value_name = "URL", hide_env_values = true)]
     pub l1_rpc_url: String,
     /// File with the private key (hex) that pays for the deployment and owns the contracts.
     #[arg(long, env = "WEFT_DEPLOYER_KEY_FILE", value_name = "FILE")]

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     node::{Node, NodeError},
-    settings::{BatchData, Config, EmptyBlocks, Key, Settings, SettingsError},
+    settings::{BatchData, Config, EmptyBlocks, EndpointSettings, Key, Settings, SettingsError},
 };
 use alloy::{
     primitives::{Address, Bytes, U256, utils::Unit},
@@ -259,7 +259,7 @@ fn config(args: &DevArgs, l1_url: &str, home: &Path, genesis: &Path) -> Result<C
         genesis: Some(genesis.into()),
         data_dir: Some(home.into()),
         rpc_listen: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, args.rpc_port))),
-        l1_rpc_url: Some(l1_url.into()),
+        endpoints: EndpointSettings { l1_rpc_url: l1_url.parse().ok().map(|url| vec![url]) },
         // Deposits show quickly; a reorg of the local L1 only happens when asked for.
         l1_confirmations: Some(1),
         l1_poll_ms: Some(200),
@@ -271,8 +271,8 @@ fn config(args: &DevArgs, l1_url: &str, home: &Path, genesis: &Path) -> Result<C
         ..Settings::default()
     };
     let mut config = Config::check(settings)?;
-    config.batcher_key = Some(test_account(FUNDED_ACCOUNTS + 1)?);
-    config.proposer_key = Some(test_account(FUNDED_ACCOUNTS + 2)?);
+    config.accounts.batcher = Some(test_account(FUNDED_ACCOUNTS + 1)?.into());
+    config.accounts.proposer = Some(test_account(FUNDED_ACCOUNTS + 2)?.into());
     Ok(config)
 }
 

@@ -17,7 +17,7 @@ use alloy::{
 };
 use batcher::{
     encoder::BlockId,
-    l1::{L1Error, Missing},
+    l1::{EndpointUrl, L1Error, Missing},
     tracker::{TrackError, Tracker, TrackerStart},
 };
 use clap::Args;
@@ -36,9 +36,16 @@ use std::{
 /// run ended, and serve it, use `sequencer follow`.
 #[derive(Args, Clone, Debug)]
 pub struct VerifyArgs {
-    /// JSON-RPC endpoint of the L1 node.
-    #[arg(long, env = "WEFT_L1_RPC_URL", value_name = "URL")]
-    pub l1_rpc_url: String,
+    /// JSON-RPC endpoint of the L1 node, or several, separated by commas: the next where one fails.
+    #[arg(
+        long,
+        env = "WEFT_L1_RPC_URL",
+        value_name = "URL",
+        required = true,
+        value_delimiter = ',',
+        hide_env_values = true
+    )]
+    pub l1_rpc_url: Vec<EndpointUrl>,
     /// Beacon API that serves blobs [default: ask the L1 node, as a local Anvil answers].
     #[arg(long, env = "WEFT_L1_BEACON_URL", value_name = "URL")]
     pub l1_beacon_url: Option<String>,

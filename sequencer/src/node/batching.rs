@@ -51,7 +51,7 @@ impl Batcher {
         let admin = admin::listen(&posting.process).await?;
         let archive = PayloadArchive::new(posting.data_dir.join("blobs"));
         let beacon = posting.l1_beacon_url.as_deref();
-        let client = L1Client::connect(&posting.l1_rpc_url, beacon, Some(archive.clone()))?;
+        let client = L1Client::connect(&posting.l1_rpc_urls, beacon, Some(archive.clone()))?;
         let client = client.with_archives(&posting.process.archive_urls)?;
         let url = &config.sequencer_url;
         let source = RpcSource::new(url, genesis_hash);
@@ -59,8 +59,8 @@ impl Batcher {
         // Before anything is written: a wrong genesis file must not leave its ledger behind.
         match client.check(&genesis).await {
             // One that has started goes on without L1 and catches up; a new one needs it.
-            Err(ClientError::Unreachable { url, error }) if archive.directory().exists() => {
-                tracing::warn!(url, %error, "L1 is unreachable; posting goes on once it is back");
+            Err(ClientError::Unreachable(error)) if archive.directory().exists() => {
+                tracing::warn!(%error, "L1 is unreachable; posting goes on once it is back");
             }
             checked => checked?,
         }
@@ -100,8 +100,8 @@ impl Batcher {
         audit::note(&self.ledger, "started", &detail).await;
         let control = Control::default();
         let sends = [
-            (POSTER, self.config.posting.batcher_key.is_some()),
-            (PROPOSER, self.config.posting.proposer_key.is_some()),
+            (POSTER, self.config.posting.accounts.batcher.is_some()),
+            (PROPOSER, self.config.posting.accounts.proposer.is_some()),
         ];
         for (task, _) in sends.into_iter().filter(|(_, sends)| *sends) {
             control.stepped(task, Some("starting".into()));
@@ -147,7 +147,7 @@ pub(super) async fn listen(address: SocketAddr) -> Result<TcpListener, NodeError
 /// Ready when nothing halted and no step is being tried again.
 fn readiness(control: &Control) -> Readiness {
     let state = control.state();
-    let mut checks = health::halted(&state);
+    let mut checks = health::senders(control);
     let failing = state.failing.iter().map(|(task, error)| Check {
         name: task,
         ok: false,

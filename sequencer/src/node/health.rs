@@ -1,11 +1,13 @@
-//! What `/ready` answers: whether blocks are sealed and how old the view of L1 is.
+//! What `/ready` answers: whether blocks are sealed, how old the view of L1 is, and what keeps the
+//! accounts that pay L1 from sending.
 
 use crate::{
     builder::BuildError,
     l1::L1Chain,
     rpc::{Check, Readiness},
 };
-use batcher::control::{Control, ControlState};
+use alloy::primitives::utils::format_ether;
+use batcher::{control::Control, txmgr::TxStatus};
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
@@ -22,7 +24,7 @@ const BLOCKS_LATE_MAX: u32 = 10;
 pub(super) struct Health {
     block_time: Duration,
     sealing: Mutex<Sealing>,
-    /// Tasks that may halt.
+    /// Tasks that send, and may halt.
     control: Control,
 }
 
@@ -77,19 +79,39 @@ impl Health {
             format!("block {}, answered {:.1?} ago", status.number, answered.elapsed())
         });
         let l1 = Check { name: "l1", ok: status.is_fresh(L1_SILENCE_MAX), detail };
-        let halted = halted(&self.control.state());
-        Readiness { checks: [vec![sealing, l1], halted].concat() }
+        Readiness { checks: [vec![sealing, l1], senders(&self.control)].concat() }
     }
 }
 
-/// A check for each task that halted.
-pub(super) fn halted(state: &ControlState) -> Vec<Check> {
-    let check = |(task, reason): (&&'static str, &String)| Check {
+/// A check for each account that sends to L1, and one for each task that halted.
+pub(super) fn senders(control: &Control) -> Vec<Check> {
+    let senders = control.all_senders();
+    let sending = senders.iter().map(|(name, sender)| sending(name, &sender.status()));
+    let state = control.state();
+    let halted = state.halted.iter().map(|(task, reason)| Check {
         name: task,
         ok: false,
         detail: format!("halted: {reason}"),
+    });
+    sending.chain(halted).collect()
+}
+
+/// An account is ready while nothing keeps it from sending. Money that will be short is said, and does
+/// not count: there is some.
+fn sending(name: &'static str, status: &TxStatus) -> Check {
+    let money = status.wallet.map(|wallet| {
+        let ether = format_ether(wallet.balance_wei);
+        let days = wallet.runway_days().map(|days| format!(", for {days:.1} days at this pace"));
+        let low = if wallet.is_low { ": send it ether" } else { "" };
+        format!("; it has {ether} ether{}{low}", days.unwrap_or_default())
+    });
+    let doing = match (&status.hold, &status.in_flight) {
+        (Some(hold), _) => hold.to_string(),
+        (None, Some(flight)) => format!("waits for L1 transaction {}", flight.tx_hash),
+        (None, None) => "nothing is in flight".to_owned(),
     };
-    state.halted.iter().map(check).collect()
+    let detail = format!("{}: {doing}{}", status.account, money.unwrap_or_default());
+    Check { name, ok: status.hold.is_none(), detail }
 }
 
 #[cfg(test)]

@@ -286,13 +286,13 @@ impl Parts {
         let listener = batching::listen(config.rpc_listen).await?;
         let archive = PayloadArchive::new(config.data_dir.join("blobs"));
         let beacon = config.l1_beacon_url.as_deref();
-        let client = L1Client::connect(&config.l1_rpc_url, beacon, Some(archive.clone()))?;
+        let client = L1Client::connect(&config.l1_rpc_urls, beacon, Some(archive.clone()))?;
         let client = client.with_archives(&config.process.archive_urls)?;
         // Before anything is written: a wrong genesis file must not leave its chain behind.
         match client.check(&genesis).await {
             // A chain that has started goes on without L1 and catches up; a new one needs it.
-            Err(ClientError::Unreachable { url, error }) if config.chain_directory().exists() => {
-                tracing::warn!(url, %error, "L1 is unreachable; starting without it");
+            Err(ClientError::Unreachable(error)) if config.chain_directory().exists() => {
+                tracing::warn!(%error, "L1 is unreachable; starting without it");
             }
             checked => checked?,
         }

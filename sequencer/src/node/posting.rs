@@ -1,5 +1,5 @@
-//! Starts what has to do with L1 beside the watcher: the poster where its key is given and else the
-//! tracker alone, the proposer where its key is given. Keeps the heads that are found in the ledger: the
+//! Starts what has to do with L1 beside the watcher: the poster where somebody signs for it and else
+//! the tracker alone, the proposer where somebody signs for that. Keeps the heads that are found in the ledger: the
 //! next start goes on from the finalized one instead of genesis.
 //!
 //! The same for a node and for a batcher in a process of its own; they differ in where blocks come from.
@@ -8,7 +8,7 @@
 use super::{NodeError, audit, until};
 use crate::{
     l1_client::L1Client,
-    settings::{BatchData, Config, Key},
+    settings::{Account, Accounts, BatchData, Config},
     store::{Ledger, PostingLock},
 };
 use batcher::{
@@ -19,15 +19,12 @@ use batcher::{
     proposer::{PROPOSER, Proposer, ProposerConfig},
     source::BlockSource,
     tracker::{Heads, TrackError, Tracker, TrackerStart},
-    txmgr::{TxConfig, TxManager},
+    txmgr::{TxManager, WalletWatch},
 };
 use executor::Genesis;
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 use tokio::{sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
-
-/// Without inclusion for this long a transaction is replaced with higher fees.
-const BUMP_AFTER: Duration = Duration::from_secs(60);
 
 /// What all of them need.
 #[derive(Clone, Debug)]
@@ -43,12 +40,15 @@ pub(super) struct Inputs {
 }
 
 impl Inputs {
-    fn tx_manager(&self, key: &Key) -> TxManager {
-        let config =
-            TxConfig { poll: self.config.l1_poll, bump_after: BUMP_AFTER, ..TxConfig::default() };
+    /// Sends for an account, and watches its money as long as that is polled.
+    fn tx_manager(&self, account: &Account) -> (TxManager, WalletWatch) {
         let (provider, chain_id) = (self.client.provider(), self.genesis.l1.chain_id);
         let store = Arc::new(self.ledger.clone());
-        TxManager::new(provider, Arc::new(key.0.clone()), store, chain_id, config)
+        let accounts = &self.config.accounts;
+        let (signer, sending) = (account.signer(), accounts.sending);
+        let manager = TxManager::new(provider.clone(), signer, store.clone(), chain_id, sending);
+        let control = manager.control();
+        (manager, WalletWatch { provider, store, control, low: accounts.runway_low })
     }
 
     /// Where the run before says to start, if the chain has that block; else genesis. What it says of
@@ -100,7 +100,7 @@ impl Inputs {
         ))
     }
 
-    fn poster(&self, key: &Key, tracker: Tracker, heads: watch::Sender<Heads>) -> Poster {
+    fn poster(&self, tx: TxManager, tracker: Tracker, heads: watch::Sender<Heads>) -> Poster {
         let availability = match self.config.batch_data {
             BatchData::Blob => DataAvailability::Blob,
             BatchData::Calldata => DataAvailability::Calldata,
@@ -113,7 +113,6 @@ impl Inputs {
             encoder: availability.encoder_config(chain_id, self.config.batch_age_secs),
             poll: self.config.l1_poll,
         };
-        let tx = self.tx_manager(key);
         let (poster, _) = Poster::new(config, tracker, tx, self.source.clone());
         poster.controlled(self.control.clone(), heads)
     }
@@ -127,8 +126,12 @@ impl Inputs {
     ) -> Result<(), NodeError> {
         let tracker = self.tracker(task).await?;
         let closing = shutdown.cancelled_owned();
-        let ended = match &self.config.batcher_key {
-            Some(key) => Box::pin(self.poster(key, tracker, heads).run(closing)).await,
+        let ended = match &self.config.accounts.batcher {
+            Some(account) => {
+                let (tx, wallet) = self.tx_manager(account);
+                let posting = Box::pin(self.poster(tx, tracker, heads).run(closing));
+                while_watching(wallet, posting).await
+            }
             None => {
                 let poll = self.config.l1_poll;
                 Box::pin(follow(tracker, heads, poll, (self.control.clone(), closing))).await
@@ -150,7 +153,7 @@ impl Inputs {
 
     async fn propose(
         &self,
-        key: &Key,
+        account: &Account,
         heads: watch::Receiver<Heads>,
         shutdown: CancellationToken,
     ) -> Result<(), NodeError> {
@@ -159,10 +162,19 @@ impl Inputs {
             interval_blocks: self.config.output_interval_blocks,
             poll: self.config.l1_poll,
         };
-        let (provider, tx) = (self.client.provider(), self.tx_manager(key));
+        let (provider, (tx, wallet)) = (self.client.provider(), self.tx_manager(account));
         let proposer = Proposer::new(config, provider, tx, self.source.clone(), heads);
         let proposer = proposer.controlled(self.control.clone());
-        Ok(Box::pin(proposer.run(shutdown.cancelled_owned())).await?)
+        let proposing = Box::pin(proposer.run(shutdown.cancelled_owned()));
+        Ok(while_watching(wallet, proposing).await?)
+    }
+}
+
+/// The account's money is watched as long as the task runs.
+async fn while_watching<T>(wallet: WalletWatch, task: impl Future<Output = T>) -> T {
+    tokio::select! {
+        ended = task => ended,
+        never = wallet.run() => match never {},
     }
 }
 
@@ -172,8 +184,8 @@ pub(super) async fn start(
     tasks: &mut JoinSet<Result<(), NodeError>>,
     shutdown: &CancellationToken,
 ) -> Result<watch::Receiver<Heads>, NodeError> {
-    let Config { batcher_key, proposer_key, .. } = inputs.config.clone();
-    if batcher_key.is_some() || proposer_key.is_some() {
+    let Accounts { batcher, proposer, .. } = inputs.config.accounts.clone();
+    if batcher.is_some() || proposer.is_some() {
         inputs.lock = Some(Arc::new(inputs.ledger.lock_posting().await?));
     }
     if inputs.ledger.is_paused().await? && inputs.lock.is_some() {
@@ -182,9 +194,9 @@ pub(super) async fn start(
     }
     let (sender, heads) = watch::channel(inputs.first_heads().await?);
     tasks.spawn(until(shutdown.clone(), keep_heads(inputs.ledger.clone(), heads.clone())));
-    let task = if batcher_key.is_some() { POSTER } else { TRACKER };
-    if batcher_key.is_none() {
-        tracing::info!("no batcher key: nothing is posted from here; L1 is followed");
+    let task = if batcher.is_some() { POSTER } else { TRACKER };
+    if batcher.is_none() {
+        tracing::info!("nobody signs for a batcher: nothing is posted from here; L1 is followed");
     }
     let follow = {
         let (inputs, shutdown) = (inputs.clone(), shutdown.clone());
@@ -194,13 +206,13 @@ pub(super) async fn start(
         }
     };
     tasks.spawn(supervise(task, follow, inputs.clone(), shutdown.clone()));
-    if let Some(key) = proposer_key {
+    if let Some(account) = proposer {
         let propose = {
             let (inputs, shutdown, heads) = (inputs.clone(), shutdown.clone(), heads.clone());
             move || {
                 let (inputs, shutdown) = (inputs.clone(), shutdown.clone());
-                let (key, heads) = (key.clone(), heads.clone());
-                async move { inputs.propose(&key, heads, shutdown).await }
+                let (account, heads) = (account.clone(), heads.clone());
+                async move { inputs.propose(&account, heads, shutdown).await }
             }
         };
         tasks.spawn(supervise(PROPOSER, propose, inputs, shutdown.clone()));

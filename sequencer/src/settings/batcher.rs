@@ -1,7 +1,10 @@
 //! Settings of the `batcher` process. They are called as in `sequencer run`, and mean the same; what
 //! both have is checked in one place.
 
-use super::{BatchData, Config, Settings, SettingsError, process::ProcessConfig, required};
+use super::{
+    AccountSettings, BatchData, Config, EndpointSettings, Settings, SettingsError,
+    process::ProcessConfig, required,
+};
 use clap::Args;
 use serde::Deserialize;
 use std::{net::SocketAddr, path::PathBuf};
@@ -23,22 +26,20 @@ pub struct BatcherSettings {
     /// Address for /health, /ready, /version and the archive at /v1/da [default: 127.0.0.1:9546].
     #[arg(long, env = "WEFT_BATCHER_LISTEN", value_name = "ADDR:PORT")]
     pub listen: Option<SocketAddr>,
-    /// JSON-RPC endpoint of the L1 node.
-    #[arg(long, env = "WEFT_L1_RPC_URL", value_name = "URL")]
-    pub l1_rpc_url: Option<String>,
+    /// Nodes of L1.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub endpoints: EndpointSettings,
+    /// Accounts that pay L1.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub accounts: AccountSettings,
     /// Beacon API that serves blobs; not needed for a local Anvil [default: ask the L1 node].
     #[arg(long, env = "WEFT_L1_BEACON_URL", value_name = "URL")]
     pub l1_beacon_url: Option<String>,
     /// How often L1 and the sequencer are asked, in milliseconds [default: 500].
     #[arg(long, env = "WEFT_L1_POLL_MS", value_name = "MS")]
     pub l1_poll_ms: Option<u64>,
-    /// File with the private key (hex) that appends batches to the Inbox. Without it this process only
-    /// proposes.
-    #[arg(long, env = "WEFT_BATCHER_KEY_FILE", value_name = "FILE")]
-    pub batcher_key_file: Option<PathBuf>,
-    /// File with the private key (hex) that proposes outputs. Without it none are proposed here.
-    #[arg(long, env = "WEFT_PROPOSER_KEY_FILE", value_name = "FILE")]
-    pub proposer_key_file: Option<PathBuf>,
     /// How batches are posted [default: blob].
     #[arg(long, env = "WEFT_BATCH_DATA", value_enum)]
     pub batch_data: Option<BatchData>,
@@ -78,11 +79,10 @@ impl BatcherSettings {
             data_dir: self.data_dir.or(base.data_dir),
             sequencer_url: self.sequencer_url.or(base.sequencer_url),
             listen: self.listen.or(base.listen),
-            l1_rpc_url: self.l1_rpc_url.or(base.l1_rpc_url),
+            endpoints: self.endpoints.over(base.endpoints),
+            accounts: self.accounts.over(base.accounts),
             l1_beacon_url: self.l1_beacon_url.or(base.l1_beacon_url),
             l1_poll_ms: self.l1_poll_ms.or(base.l1_poll_ms),
-            batcher_key_file: self.batcher_key_file.or(base.batcher_key_file),
-            proposer_key_file: self.proposer_key_file.or(base.proposer_key_file),
             batch_data: self.batch_data.or(base.batch_data),
             batch_age_secs: self.batch_age_secs.or(base.batch_age_secs),
             output_interval_blocks: self.output_interval_blocks.or(base.output_interval_blocks),
@@ -99,24 +99,23 @@ impl BatcherConfig {
     pub fn check(settings: BatcherSettings, process: ProcessConfig) -> Result<Self, SettingsError> {
         let url = settings.sequencer_url;
         let sequencer_url = required(url, "sequencer-url", "WEFT_SEQUENCER_URL")?;
-        if settings.batcher_key_file.is_none() && settings.proposer_key_file.is_none() {
-            let (name, env) = ("batcher-key-file", "WEFT_BATCHER_KEY_FILE");
-            return Err(SettingsError::Missing { name, env });
-        }
         let posting = Config::check(Settings {
             genesis: settings.genesis,
             data_dir: settings.data_dir,
-            l1_rpc_url: settings.l1_rpc_url,
+            endpoints: settings.endpoints,
+            accounts: settings.accounts,
             l1_beacon_url: settings.l1_beacon_url,
             l1_poll_ms: settings.l1_poll_ms,
-            batcher_key_file: settings.batcher_key_file,
-            proposer_key_file: settings.proposer_key_file,
             batch_data: settings.batch_data,
             batch_age_secs: settings.batch_age_secs,
             output_interval_blocks: settings.output_interval_blocks,
             ledger_url: settings.ledger_url,
             ..Settings::default()
         })?;
+        if posting.accounts.batcher.is_none() && posting.accounts.proposer.is_none() {
+            let (name, env) = ("batcher-key-file", "WEFT_BATCHER_KEY_FILE");
+            return Err(SettingsError::Missing { name, env });
+        }
         let listen = settings.listen.unwrap_or(LISTEN_DEFAULT);
         Ok(Self { posting: Config { process, ..posting }, sequencer_url, listen })
     }

@@ -72,8 +72,8 @@ fn confirmed(number: u64) -> Status {
 }
 
 fn inclusion(number: u64) -> Inclusion {
-    let l1_block = block(1000 + number);
-    Inclusion { tx_hash: hash(number), l1_block, gas_used: 77, cost_wei: u128::MAX }
+    let (l1_block, cost_wei) = (block(1000 + number), u128::MAX - u128::from(number));
+    Inclusion { tx_hash: hash(number), l1_block, gas_used: 77, cost_wei }
 }
 
 /// Does the same to both stores and compares everything that can be asked.
@@ -86,6 +86,14 @@ async fn compare(ledger: &dyn SubmissionStore, memory: &dyn SubmissionStore) {
         let expected = memory.confirmed_append(position(parent)).await.unwrap();
         assert_eq!(ledger.confirmed_append(position(parent)).await.unwrap(), expected);
     }
+    // When each was written may differ by a moment.
+    let costs = async |store: &dyn SubmissionStore| {
+        let costs = store.costs_since(0).await.unwrap().into_iter();
+        let mut costs: Vec<_> = costs.map(|cost| (cost.account, cost.cost_wei)).collect();
+        costs.sort();
+        costs
+    };
+    assert_eq!(costs(ledger).await, costs(memory).await);
     let elsewhere = InboxPosition { next_batch: 1, acc: hash(200) };
     assert_eq!(ledger.confirmed_append(elsewhere).await.unwrap(), None);
 }
@@ -131,6 +139,8 @@ pub(crate) async fn the_ledger_remembers_what_the_memory_store_does(url: &str) {
         memory.forget_appends_before(batch_id).await.unwrap();
         compare(&ledger, &memory).await;
     }
+    // Nothing that was paid is forgotten with the records, nor by a restart.
+    assert_eq!(memory.costs_since(0).await.unwrap().len(), 8);
     ledger.close().await;
     compare(&open(url).await, &memory).await;
 }

@@ -6,6 +6,7 @@
 //! is written in one transaction. Not one row per L2 transaction: those are in the chain store.
 
 mod columns;
+mod costs;
 mod error;
 mod l1;
 mod lock;

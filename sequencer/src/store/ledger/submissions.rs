@@ -3,14 +3,14 @@
 //!
 //! Attempts are only ever added, so an update writes the new ones and leaves the old bytes alone.
 
-use super::{Ledger, LedgerError, columns, meta, set_meta};
+use super::{Ledger, LedgerError, columns, costs, meta, set_meta};
 use alloy::primitives::Address;
 use async_trait::async_trait;
 use batcher::{
     encoder::BlockId,
     l1::InboxPosition,
     txmgr::{
-        AppendPurpose, Attempt, Call, Fees, Inclusion, Purpose, Record, RecordId, Status,
+        AppendPurpose, Attempt, Call, Cost, Fees, Inclusion, Purpose, Record, RecordId, Status,
         StoreError, SubmissionStore,
     },
 };
@@ -58,6 +58,10 @@ impl SubmissionStore for Ledger {
     async fn forget_appends_before(&self, batch_id: u64) -> Result<(), StoreError> {
         Ok(self.forget_appends(batch_id).await?)
     }
+
+    async fn costs_since(&self, at_secs: u64) -> Result<Vec<Cost>, StoreError> {
+        Ok(self.costs_paid_since(at_secs).await?)
+    }
 }
 
 impl From<LedgerError> for StoreError {
@@ -91,7 +95,7 @@ impl Ledger {
         .await?;
         insert_purpose(&mut transaction, id, &record.purpose).await?;
         insert_attempts(&mut transaction, id, &record.attempts, 0).await?;
-        set_inclusion(&mut transaction, id, &record.status).await?;
+        set_inclusion(&mut transaction, id, record).await?;
         transaction.commit().await?;
         Ok(id)
     }
@@ -112,7 +116,7 @@ impl Ledger {
             .fetch_all(&mut *transaction)
             .await?;
         insert_attempts(&mut transaction, record.id, &record.attempts, stored.len()).await?;
-        set_inclusion(&mut transaction, record.id, &record.status).await?;
+        set_inclusion(&mut transaction, record.id, record).await?;
         Ok(transaction.commit().await?)
     }
 
@@ -186,15 +190,6 @@ fn status_name(status: &Status) -> &'static str {
     }
 }
 
-fn inclusion_of(status: &Status) -> Option<&Inclusion> {
-    match status {
-        Status::Confirmed(inclusion)
-        | Status::Reverted(inclusion)
-        | Status::Cancelled(inclusion) => Some(inclusion),
-        Status::Stored | Status::Broadcast | Status::Dropped => None,
-    }
-}
-
 async fn insert_purpose(
     transaction: &mut Transaction<'static, Any>,
     id: RecordId,
@@ -263,14 +258,15 @@ async fn insert_attempts(
 async fn set_inclusion(
     transaction: &mut Transaction<'static, Any>,
     id: RecordId,
-    status: &Status,
+    record: &Record,
 ) -> Result<(), LedgerError> {
     let id = columns::big_int("submission_id", id)?;
     sqlx::query("DELETE FROM inclusions WHERE submission_id = $1")
         .bind(id)
         .execute(&mut **transaction)
         .await?;
-    let Some(inclusion) = inclusion_of(status) else { return Ok(()) };
+    let Some(inclusion) = record.status.inclusion() else { return Ok(()) };
+    costs::note(transaction, record.account, inclusion).await?;
     sqlx::query(
         "INSERT INTO inclusions (submission_id, transaction_hash, l1_number, l1_hash, gas_used,
             cost_wei) VALUES ($1, $2, $3, $4, $5, $6)",
