@@ -167,6 +167,12 @@ impl Inputs {
     }
 }
 
+/// The tasks that send to L1: those whose key is here.
+pub(super) fn senders(config: &Config) -> Vec<&'static str> {
+    let keys = [(POSTER, &config.batcher_key), (PROPOSER, &config.proposer_key)];
+    keys.into_iter().filter(|(_, key)| key.is_some()).map(|(task, _)| task).collect()
+}
+
 /// Starts all of it. Returns the heads on L1.
 pub(super) async fn start(
     mut inputs: Inputs,
@@ -174,7 +180,7 @@ pub(super) async fn start(
     shutdown: &CancellationToken,
 ) -> Result<watch::Receiver<Heads>, NodeError> {
     let Config { batcher_key, proposer_key, .. } = inputs.config.clone();
-    if batcher_key.is_some() || proposer_key.is_some() {
+    if !senders(&inputs.config).is_empty() {
         inputs.lock = Some(Arc::new(inputs.ledger.lock_posting().await?));
     }
     if inputs.ledger.is_paused().await? && inputs.lock.is_some() {
