@@ -63,8 +63,8 @@ setup: check-tools toolchain $(NODE_STAMP) postgres hardhat ## Install what the 
 run: check-tools toolchain $(NODE_STAMP) ## Start a development node with an L1 of its own (RUN_ARGS="..." is passed on)
 	cargo run --release $(CARGO_FLAGS) --bin sequencer -- dev $(RUN_ARGS)
 
-build: check-tools toolchain ## Build the release binary: target/release/sequencer
-	cargo build --release $(CARGO_FLAGS) --bin sequencer
+build: check-tools toolchain ## Build the release binaries: target/release/sequencer and batcher
+	cargo build --release $(CARGO_FLAGS) --bin sequencer --bin batcher
 
 test: setup test-contracts ## Run every test: contracts, workspace, documentation, and the rules without std
 	@mkdir -p target && : >"$$WEFT_SKIP_LOG"

@@ -17,9 +17,10 @@ use alloy::primitives::{Address, B256};
 use batcher::{
     control::{Control, ControlState},
     poster::POSTER,
+    proposer::PROPOSER,
     source::BlockSource,
     tracker::Heads,
-    txmgr::TxStatus,
+    txmgr::{CancelError, TxStatus},
 };
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -81,7 +82,7 @@ impl FromStr for Action {
 #[derive(Debug, thiserror::Error)]
 pub enum ActionError {
     /// Nothing here sends, or not this.
-    #[error("{0} sends nothing to L1 in this process: its key is not here")]
+    #[error("no key of the {0} is in this process: it sends nothing for it")]
     NoSender(&'static str),
     /// It waits for what is paused.
     #[error("sending is paused: resume first")]
@@ -96,7 +97,7 @@ pub enum ActionError {
     },
     /// Nothing was cancelled.
     #[error(transparent)]
-    Cancel(#[from] batcher::txmgr::CancelError),
+    Cancel(#[from] CancelError),
     /// It is not done yet; it goes on.
     #[error("not done within {secs} s, and going on: {why}")]
     GoingOn {
@@ -124,6 +125,8 @@ pub struct Operator {
     pub source: Arc<dyn BlockSource>,
     /// Where a pause is kept, and the audit trail.
     pub ledger: Ledger,
+    /// Tasks that send in this process.
+    pub tasks: Vec<&'static str>,
 }
 
 #[derive(Serialize)]
@@ -192,13 +195,17 @@ impl Operator {
         senders.iter().map(|(task, tx)| sender(task, &tx.status())).collect()
     }
 
-    fn some_sender(&self) -> Result<(), ActionError> {
-        let none = self.control.all_senders().is_empty() && self.control.state().halted.is_empty();
-        if none { Err(ActionError::NoSender("poster")) } else { Ok(()) }
+    fn poster_is_here(&self) -> Result<(), ActionError> {
+        match self.tasks.contains(&POSTER) {
+            true => Ok(()),
+            false => Err(ActionError::NoSender(POSTER)),
+        }
     }
 
     async fn pause(&self) -> Result<Value, ActionError> {
-        self.some_sender()?;
+        if self.tasks.is_empty() {
+            return Err(ActionError::NoSender("poster or the proposer"));
+        }
         self.control.pause();
         self.ledger.set_paused(true).await?;
         // What has passed the gate is signed now, and then has a nonce to be told by.
@@ -225,6 +232,7 @@ impl Operator {
     }
 
     async fn flush(&self) -> Result<Value, ActionError> {
+        self.poster_is_here()?;
         let to = self.source.head().await?.number;
         let mut heads = self.heads.clone();
         let mut changes = self.control.changes();
@@ -256,13 +264,7 @@ impl Operator {
         if let Some(reason) = state.halted.get(POSTER) {
             return Err(ActionError::Halted { task: POSTER, reason: reason.clone() });
         }
-        if state.is_paused {
-            return Err(ActionError::Paused);
-        }
-        match self.control.all_senders().contains_key(POSTER) {
-            true => Ok(()),
-            false => Err(ActionError::NoSender(POSTER)),
-        }
+        if state.is_paused { Err(ActionError::Paused) } else { Ok(()) }
     }
 
     /// What is known to be in the way.
@@ -285,10 +287,13 @@ impl Operator {
     }
 
     async fn cancel_nonce(&self, task: &str) -> Result<Value, ActionError> {
+        let Some(task) = self.tasks.iter().find(|name| **name == task) else {
+            let known = if task == POSTER { POSTER } else { PROPOSER };
+            return Err(ActionError::NoSender(known));
+        };
         let senders = self.control.all_senders();
-        let found = senders.iter().find(|(name, _)| **name == task);
-        let known = if task == POSTER { POSTER } else { "proposer" };
-        let Some((task, sender)) = found else { return Err(ActionError::NoSender(known)) };
+        // One that has not started has sent nothing.
+        let sender = senders.get(task).ok_or(CancelError::NothingInFlight)?;
         match timeout(CANCEL_WAIT_MAX, sender.cancel()).await {
             Ok(cancelled) => {
                 let cancelled = cancelled?;

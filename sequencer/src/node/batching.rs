@@ -12,10 +12,7 @@ use crate::{
     settings::batcher::BatcherConfig,
     store::{ChainIdentity, ChainStoreError, Ledger, lock_file},
 };
-use batcher::{
-    archive::PayloadArchive, control::Control, poster::POSTER, proposer::PROPOSER,
-    source::SourceError,
-};
+use batcher::{archive::PayloadArchive, control::Control, source::SourceError};
 use executor::Genesis;
 use std::{fs::File, io, net::SocketAddr, sync::Arc};
 use tokio::{net::TcpListener, task::JoinSet};
@@ -99,14 +96,10 @@ impl Batcher {
         let detail = format!("batcher version {version}, for {}", self.config.sequencer_url);
         audit::note(&self.ledger, "started", &detail).await;
         let control = Control::default();
-        let sends = [
-            (POSTER, self.config.posting.accounts.batcher.is_some()),
-            (PROPOSER, self.config.posting.accounts.proposer.is_some()),
-        ];
-        for (task, _) in sends.into_iter().filter(|(_, sends)| *sends) {
+        for task in posting::senders(&self.config.posting) {
             control.stepped(task, Some("starting".into()));
         }
-        let mut tasks = JoinSet::new();
+        let mut running = JoinSet::new();
         let inputs = posting::Inputs {
             config: self.config.posting.clone(),
             genesis: self.genesis.clone(),
@@ -116,23 +109,23 @@ impl Batcher {
             control: control.clone(),
             lock: None,
         };
-        let heads = posting::start(inputs, &mut tasks, &shutdown).await?;
+        let heads = posting::start(inputs, &mut running, &shutdown).await?;
         if let (Some(listener), Some(admin)) = (self.admin, &self.config.posting.process.admin) {
             let (ledger, source) = (self.ledger.clone(), self.source.clone());
-            let operator =
-                admin::Operator { control: control.clone(), heads: heads.clone(), source, ledger };
-            tasks.spawn(admin::run(listener, operator, admin.token, shutdown.clone()));
+            let (control, tasks) = (control.clone(), posting::senders(&self.config.posting));
+            let operator = admin::Operator { control, heads, source, ledger, tasks };
+            running.spawn(admin::run(listener, operator, admin.token, shutdown.clone()));
         }
         let readiness = Arc::new(move || readiness(&control));
         let (listener, archive) = (self.listener, self.archive);
         let chain_id = self.genesis.rules.chain_id;
         let clients = self.config.posting.clients;
         let closing = shutdown.clone().cancelled_owned();
-        tasks.spawn(async move {
+        running.spawn(async move {
             serve_status(listener, (archive, readiness, clients), chain_id, closing).await;
             Ok(())
         });
-        let result = finish(&mut tasks, &shutdown).await;
+        let result = finish(&mut running, &shutdown).await;
         audit::stopped(&self.ledger, &result).await;
         self.ledger.close().await;
         result

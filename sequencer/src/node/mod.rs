@@ -180,7 +180,8 @@ impl Node {
         let heads = posting::start(inputs.clone(), &mut tasks, &shutdown).await?;
         if let (Some(listener), Some(admin)) = (self.admin.take(), &self.config.process.admin) {
             let posting::Inputs { control, source, ledger, .. } = inputs;
-            let operator = admin::Operator { control, heads: heads.clone(), source, ledger };
+            let (heads, senders) = (heads.clone(), posting::senders(&self.config));
+            let operator = admin::Operator { control, heads, source, ledger, tasks: senders };
             tasks.spawn(admin::run(listener, operator, admin.token, shutdown.clone()));
         }
         let watcher = Watcher {

@@ -178,6 +178,13 @@ async fn while_watching<T>(wallet: WalletWatch, task: impl Future<Output = T>) -
     }
 }
 
+/// The tasks that send to L1: those that somebody signs for here.
+pub(super) fn senders(config: &Config) -> Vec<&'static str> {
+    let Accounts { batcher, proposer, .. } = &config.accounts;
+    let accounts = [(POSTER, batcher), (PROPOSER, proposer)];
+    accounts.into_iter().filter(|(_, account)| account.is_some()).map(|(task, _)| task).collect()
+}
+
 /// Starts all of it. Returns the heads on L1.
 pub(super) async fn start(
     mut inputs: Inputs,
@@ -185,7 +192,7 @@ pub(super) async fn start(
     shutdown: &CancellationToken,
 ) -> Result<watch::Receiver<Heads>, NodeError> {
     let Accounts { batcher, proposer, .. } = inputs.config.accounts.clone();
-    if batcher.is_some() || proposer.is_some() {
+    if !senders(&inputs.config).is_empty() {
         inputs.lock = Some(Arc::new(inputs.ledger.lock_posting().await?));
     }
     if inputs.ledger.is_paused().await? && inputs.lock.is_some() {

@@ -20,7 +20,10 @@ use executor::{Header, Transaction, Unrecovered, genesis::output_root, recover};
 use serde::Deserialize;
 use std::{
     collections::VecDeque,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 use tokio::sync::OnceCell;
@@ -65,6 +68,8 @@ pub struct RpcSource {
     genesis_hash: B256,
     identified: OnceCell<()>,
     ahead: Mutex<Ahead>,
+    /// The newest block when that was last asked for: nothing is asked for after it.
+    head: AtomicU64,
 }
 
 /// Blocks that were read together with the one that was asked for.
@@ -98,7 +103,13 @@ impl RpcSource {
         let client = RpcClient::new_http_with_client(http, url.parse().ok()?);
         let ahead =
             Ahead { blocks: VecDeque::new(), read_at: Instant::now(), block_bytes: 1 << 20 };
-        Some(Self { client, genesis_hash, identified: OnceCell::new(), ahead: Mutex::new(ahead) })
+        Some(Self {
+            client,
+            genesis_hash,
+            identified: OnceCell::new(),
+            ahead: Mutex::new(ahead),
+            head: AtomicU64::new(0),
+        })
     }
 
     fn ahead(&self) -> MutexGuard<'_, Ahead> {
@@ -135,7 +146,14 @@ impl RpcSource {
 
     /// A block, and those after it as far as the sequencer has them.
     async fn read_from(&self, number: u64) -> Result<Option<SourceBlock>, SourceError> {
-        let count = (AHEAD_BYTES / self.ahead().block_bytes.max(1)).clamp(1, AHEAD_BLOCKS_MAX);
+        let known = match self.head.load(Relaxed) {
+            // Nobody asked for it.
+            0 => u64::MAX,
+            head => head.saturating_sub(number).saturating_add(1),
+        };
+        let count = AHEAD_BYTES / self.ahead().block_bytes.max(1);
+        let count = count.min(usize::try_from(known).unwrap_or(usize::MAX));
+        let count = count.clamp(1, AHEAD_BLOCKS_MAX);
         let read_at = Instant::now();
         let mut batch = BatchRequest::new(self.client.inner());
         let mut waiters = Vec::with_capacity(count);
@@ -186,6 +204,7 @@ impl BlockSource for RpcSource {
         let raw = self.call("debug_getRawHeader", "latest").await?;
         let header = Header::decode(&mut &raw[..]);
         let number = header.map_err(|error| SourceError(error.into()))?.number;
+        self.head.store(number, Relaxed);
         Ok(BlockId { number, hash: keccak256(&raw) })
     }
 
@@ -209,7 +228,7 @@ impl BlockSource for RpcSource {
         if block_ref.hash != block.hash {
             return Ok(None);
         }
-        let raw = self.call("debug_getRawHeader", &U64::from(block.number).to_string()).await?;
+        let raw = self.call("debug_getRawHeader", &format!("{:#x}", block.number)).await?;
         let fault = || SourceError(SourceFault::Output(block.number).into());
         let header = Header::decode(&mut &raw[..]).map_err(|_| fault())?;
         let computed = output_root(header.state_root, withdrawal_storage_root, block.hash);

@@ -9,6 +9,7 @@
     reason = "a test fails by panicking, also in what its tests share"
 )]
 
+mod admin;
 mod bad_start;
 mod finality;
 mod history;
@@ -17,6 +18,7 @@ mod payloads;
 mod pipeline;
 mod pool;
 mod preconfirmations;
+mod processes;
 mod reorg;
 #[path = "../support/skip.rs"]
 mod skip;

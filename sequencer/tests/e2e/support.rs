@@ -228,9 +228,43 @@ impl Rollup {
         format!("http://127.0.0.1:{}", self.rpc_port)
     }
 
+    /// Without keys: a batcher of its own posts.
+    pub(crate) fn without_keys(&mut self) {
+        let lines = self.config.lines().filter(|line| !line.contains("-key-file"));
+        self.config = lines.map(|line| format!("{line}\n")).collect();
+    }
+
+    /// Settings of a batcher of its own with a directory and two ports.
+    pub(crate) fn batcher(&self, name: &str) -> BatcherFiles {
+        let path = |name: &str| self.directory.path().join(name);
+        let (port, admin_port) = (free_port(), free_port());
+        let token = path("token");
+        fs::write(&token, "0123456789abcdef0123456789abcdef\n").unwrap();
+        let owner_only = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        fs::set_permissions(&token, owner_only).unwrap();
+        let config = format!(
+            "genesis = {:?}\ndata-dir = {:?}\nsequencer-url = {:?}\nl1-rpc-url = {:?}\n\
+             listen = \"127.0.0.1:{port}\"\nl1-poll-ms = 100\nbatch-age-secs = 2\n\
+             output-interval-blocks = 4\nbatcher-key-file = {:?}\nproposer-key-file = {:?}\n\
+             admin-listen = \"127.0.0.1:{admin_port}\"\nadmin-token-file = {token:?}\n",
+            path("genesis.json"),
+            path(name),
+            self.url(),
+            self.l1_url,
+            path("batcher"),
+            path("proposer"),
+        );
+        BatcherFiles { directory: path(name), config, port, admin_port, token }
+    }
+
     /// The node's ledger, beside the node.
     pub(crate) async fn ledger(&self) -> Ledger {
-        let file = self.directory.path().join("data/ledger.sqlite");
+        self.ledger_in("data").await
+    }
+
+    /// The ledger in a directory of this rollup, beside whoever uses it.
+    pub(crate) async fn ledger_in(&self, name: &str) -> Ledger {
+        let file = self.directory.path().join(name).join("ledger.sqlite");
         let (_, _, genesis_hash) = self.genesis.build().unwrap();
         let identity = ChainIdentity { chain_id: self.genesis.rules.chain_id, genesis_hash };
         Ledger::connect(&format!("sqlite://{}", file.display()), &identity).await.unwrap()
@@ -317,6 +351,80 @@ impl Rollup {
         assert_eq!(field("state root").parse::<B256>().unwrap(), block.header.state_root);
         number
     }
+}
+
+/// What a batcher of its own is started with.
+pub(crate) struct BatcherFiles {
+    pub(crate) directory: PathBuf,
+    /// TOML; a test may change it before a start.
+    pub(crate) config: String,
+    pub(crate) port: u16,
+    pub(crate) admin_port: u16,
+    pub(crate) token: PathBuf,
+}
+
+impl BatcherFiles {
+    fn command(&self) -> Command {
+        let config = self.directory.with_extension("toml");
+        fs::write(&config, &self.config).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_batcher"));
+        command.arg("run").arg("--config").arg(config);
+        command
+    }
+
+    /// Starts it.
+    pub(crate) fn spawn(&self) -> Node {
+        let log = self.directory.with_extension("log");
+        let log = fs::OpenOptions::new().append(true).create(true).open(log).unwrap();
+        Node(self.command().stderr(log).spawn().unwrap())
+    }
+
+    /// Starts it and waits until everything about it works.
+    pub(crate) async fn start(&self) -> Node {
+        let mut node = self.spawn();
+        wait_for("the batcher to be ready", async || {
+            assert!(node.is_running(), "the batcher stopped at start");
+            let ready = reqwest::get(format!("{}/ready", self.url())).await.ok()?;
+            ready.status().is_success().then_some(())
+        })
+        .await;
+        node
+    }
+
+    /// Starts one that is to refuse; returns what it says.
+    pub(crate) fn refused(&self) -> String {
+        let output = self.command().output().unwrap();
+        assert!(!output.status.success());
+        String::from_utf8(output.stderr).unwrap()
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// Runs `batcher admin` against it: whether it succeeded, and what it said.
+    pub(crate) async fn admin(&self, arguments: &[&str]) -> (bool, String) {
+        admin(env!("CARGO_BIN_EXE_batcher"), self.admin_port, &self.token, arguments).await
+    }
+}
+
+/// Runs `admin` of a binary against a port on this machine.
+pub(crate) async fn admin(
+    binary: &str,
+    port: u16,
+    token: &Path,
+    arguments: &[&str],
+) -> (bool, String) {
+    let output = tokio::process::Command::new(binary)
+        .arg("admin")
+        .args(arguments)
+        .args(["--url", &format!("http://127.0.0.1:{port}")])
+        .arg("--token-file")
+        .arg(token)
+        .output();
+    let output = output.await.unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.success(), String::from_utf8(said).unwrap())
 }
 
 /// A receipt, also of a type that alloy does not know.

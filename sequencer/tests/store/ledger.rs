@@ -16,6 +16,7 @@ use batcher::{
 };
 use executor::{Deposit, L1Origin};
 use sequencer::store::{ChainIdentity, Ledger, LedgerError};
+use std::time::Duration;
 
 const CHAIN: ChainIdentity = ChainIdentity { chain_id: 7, genesis_hash: B256::repeat_byte(7) };
 
@@ -55,6 +56,8 @@ properties! {
     concurrent_appends_apply_once,
     heads_are_replaced_and_forgotten_together,
     the_audit_trail_is_newest_first,
+    one_process_at_a_time_posts,
+    a_pause_is_kept,
     numbers_beyond_the_column_are_refused,
     blocks_are_read_in_ranges_with_their_deposits,
     the_ledger_remembers_what_the_memory_store_does,
@@ -259,6 +262,33 @@ async fn the_audit_trail_is_newest_first(url: &str) {
     let actions: Vec<_> = trail.iter().map(|line| (line.id, line.action.as_str())).collect();
     assert_eq!(actions, [(3, "résumé '\"; DROP"), (2, "pause")]);
     assert_eq!(trail[0].at_secs, 9);
+}
+
+async fn one_process_at_a_time_posts(url: &str) {
+    let (first, second) = (open(url).await, open(url).await);
+    let held = first.lock_posting().await.unwrap();
+    let error = second.lock_posting().await.unwrap_err();
+    assert!(matches!(error, LedgerError::InUse { .. }), "{error}");
+    // Whoever does not post may use it meanwhile.
+    second.audit(1, "start", "").await.unwrap();
+    drop(held);
+    for _ in 0..600 {
+        // A server notices a little later that a session is gone.
+        match second.lock_posting().await {
+            Ok(_held) => return,
+            Err(LedgerError::InUse { .. }) => tokio::time::sleep(Duration::from_millis(100)).await,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    panic!("the lock outlives its holder");
+}
+
+async fn a_pause_is_kept(url: &str) {
+    assert!(!open(url).await.is_paused().await.unwrap());
+    open(url).await.set_paused(true).await.unwrap();
+    assert!(open(url).await.is_paused().await.unwrap());
+    open(url).await.set_paused(false).await.unwrap();
+    assert!(!open(url).await.is_paused().await.unwrap());
 }
 
 async fn numbers_beyond_the_column_are_refused(url: &str) {

@@ -5,7 +5,7 @@
 //! with the process, however it ends.
 
 use super::{Engine, Ledger, LedgerError};
-use sqlx::{Any, Connection, Row, pool::PoolConnection};
+use sqlx::{AnyConnection, Row};
 use std::{
     fs::{File, TryLockError},
     path::{Path, PathBuf},
@@ -22,7 +22,7 @@ pub struct PostingLock {
 #[derive(Debug)]
 enum Held {
     File(#[allow(dead_code, reason = "the lock is the open file's")] File),
-    Session(#[allow(dead_code, reason = "the lock is the session's")] Mutex<PoolConnection<Any>>),
+    Session(#[allow(dead_code, reason = "the lock is the session's")] Mutex<AnyConnection>),
 }
 
 /// Number of the advisory lock: `weftpost`, as bytes. A database is the ledger of one chain.
@@ -65,15 +65,15 @@ impl Ledger {
                 Held::File(lock_file(Path::new(&path))?)
             }
             _ => {
-                let mut session = self.pool.acquire().await?;
+                // Its own from now on: the lock must not go back to the pool with it.
+                let mut session = self.pool.acquire().await?.detach();
                 let row = sqlx::query("SELECT pg_try_advisory_lock($1) AS is_ours")
                     .bind(ADVISORY)
-                    .fetch_one(&mut *session)
+                    .fetch_one(&mut session)
                     .await?;
                 if !row.try_get::<bool, _>("is_ours")? {
                     return Err(LedgerError::InUse { what: "the PostgreSQL ledger".into() });
                 }
-                session.ping().await?;
                 Held::Session(Mutex::new(session))
             }
         };
