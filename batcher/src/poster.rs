@@ -56,6 +56,17 @@ pub struct Heads {
     pub finalized: SafeHead,
 }
 
+/// What one poster has posted since it began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Posted {
+    /// Appends that are on L1, those that were posted again among them.
+    pub batches: u64,
+    /// Bytes of their frames.
+    pub bytes: u64,
+    /// What they cost, for gas and blobs.
+    pub cost_wei: u128,
+}
+
 /// Posting failed; [`PostError::action`] says what follows.
 #[derive(Debug, thiserror::Error)]
 pub enum PostError {
@@ -174,6 +185,7 @@ pub struct Poster {
     tx: TxManager,
     source: Arc<dyn BlockSource>,
     heads: watch::Sender<Heads>,
+    posted: watch::Sender<Posted>,
     /// Nothing of an earlier run or step can be in flight.
     is_settled: bool,
 }
@@ -190,7 +202,14 @@ impl Poster {
         let encoder = Encoder::new(config.encoder, tracker.safe_head().block);
         let (safe, finalized) = (tracker.safe_head(), tracker.finalized_head());
         let (heads, receiver) = watch::channel(Heads { safe, finalized });
-        (Self { config, tracker, encoder, tx, source, heads, is_settled: false }, receiver)
+        let posted = watch::Sender::new(Posted::default());
+        (Self { config, tracker, encoder, tx, source, heads, posted, is_settled: false }, receiver)
+    }
+
+    /// Follows what is posted.
+    #[must_use]
+    pub fn posted(&self) -> watch::Receiver<Posted> {
+        self.posted.subscribe()
     }
 
     /// Loads the KZG setup and steps until `shutdown` completes, waiting where there is nothing to
@@ -378,6 +397,11 @@ impl Poster {
                 let Inclusion { tx_hash, l1_block, gas_used, cost_wei } = inclusion;
                 let l1_block = l1_block.number;
                 tracing::info!(batch_id, bytes, l1_block, %tx_hash, gas_used, cost_wei, "batch posted");
+                self.posted.send_modify(|posted| {
+                    posted.batches += 1;
+                    posted.bytes += bytes as u64;
+                    posted.cost_wei += cost_wei;
+                });
                 Ok(Progress::Posted(inclusion))
             }
             Sent::Reverted(inclusion) => {

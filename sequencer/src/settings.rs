@@ -4,10 +4,14 @@
 //!
 //! Does not open files other than the TOML file and the key files it names.
 
+mod pressure;
 #[cfg(test)]
 mod tests;
 
+pub use pressure::{PressureSettings, Switch};
+
 use crate::{
+    pressure::Limits,
     rpc::ClientLimits,
     store::{chain::PROOF_WINDOW_BLOCKS, log::SEGMENT_BYTES_MAX},
     txpool::{self, Ordering},
@@ -127,6 +131,10 @@ pub struct Settings {
     /// data directory].
     #[arg(long, env = "WEFT_LEDGER_URL", value_name = "URL")]
     pub ledger_url: Option<String>,
+    /// What is done while L1 is behind.
+    #[command(flatten)]
+    #[serde(default)]
+    pub pressure: PressureSettings,
 }
 
 /// Whether blocks without user transactions are made.
@@ -232,6 +240,8 @@ pub struct Config {
     pub batch_data: BatchData,
     /// Longest wait of a block before it is posted, in seconds.
     pub batch_age_secs: u64,
+    /// What is done while L1 is behind; `None` is nothing.
+    pub pressure: Option<Limits>,
     /// L2 blocks between two proposed outputs.
     pub output_interval_blocks: u64,
     /// How far back state can be read.
@@ -278,6 +288,18 @@ pub enum SettingsError {
         found: u64,
         /// Allowed values.
         expected: &'static str,
+    },
+    /// A value is not above the one of another setting.
+    #[error("{name} is {found}, expected more than {other}, which is {other_found}")]
+    NotAbove {
+        /// Name of the setting.
+        name: &'static str,
+        /// Its value.
+        found: u64,
+        /// Name of the other.
+        other: &'static str,
+        /// The other's value.
+        other_found: u64,
     },
     /// A file cannot be read.
     #[error("cannot read {path}: {error}")]
@@ -347,6 +369,7 @@ impl Settings {
             pool_ttl_secs: self.pool_ttl_secs.or(base.pool_ttl_secs),
             explain_hours: self.explain_hours.or(base.explain_hours),
             ledger_url: self.ledger_url.or(base.ledger_url),
+            pressure: self.pressure.over(base.pressure),
         }
     }
 }
@@ -389,6 +412,8 @@ impl Config {
             let expected = "10 to 60000 milliseconds";
             return Err(SettingsError::Range { name: "l1-poll-ms", found: l1_poll_ms, expected });
         }
+        let batch_age_secs = settings.batch_age_secs.unwrap_or(60);
+        let pressure = settings.pressure.check(batch_age_secs)?;
         let ledger_url = settings
             .ledger_url
             .unwrap_or_else(|| format!("sqlite://{}", data_dir.join("ledger.sqlite").display()));
@@ -407,7 +432,8 @@ impl Config {
             batcher_key: settings.batcher_key_file.as_deref().map(read_key).transpose()?,
             proposer_key: settings.proposer_key_file.as_deref().map(read_key).transpose()?,
             batch_data: settings.batch_data.unwrap_or_default(),
-            batch_age_secs: settings.batch_age_secs.unwrap_or(60),
+            batch_age_secs,
+            pressure,
             output_interval_blocks: settings.output_interval_blocks.unwrap_or(60),
             history,
             proof_blocks,

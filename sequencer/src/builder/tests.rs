@@ -121,6 +121,7 @@ impl Site {
             mini_block_interval: Duration::ZERO,
             empty_blocks: EmptyBlocks::Always,
             l1_confirmations: 0,
+            pressure: Gauge::default(),
         };
         let builder = Builder::new(config, &genesis, store, pool.clone(), Arc::new(l1));
         Self { builder, pool, _directory: directory }

@@ -1,9 +1,10 @@
 //! What `/ready` answers: whether blocks are sealed and how old the view of L1 is.
 
-use super::NodeError;
+use super::{NodeError, pressure};
 use crate::{
     builder::BuildError,
     l1::L1Chain,
+    pressure::Pressure,
     rpc::{Check, Readiness},
 };
 use std::{
@@ -72,11 +73,15 @@ impl Health {
     }
 
     /// The checks of `/ready`.
-    pub(super) fn readiness(&self, l1: &L1Chain) -> Readiness {
+    pub(super) fn readiness(&self, l1: &L1Chain, pressure: Option<&Pressure>) -> Readiness {
         let sealing = self.sealing();
         let age = sealing.last.elapsed();
         let late = age > self.block_time * BLOCKS_LATE_MAX + Duration::from_secs(1);
-        let detail = sealing.failure.clone().unwrap_or_else(|| format!("last block {age:.1?} ago"));
+        let is_paused = pressure.is_some_and(|pressure| !pressure.orders.seals);
+        let detail = sealing.failure.clone().unwrap_or_else(|| match is_paused {
+            true => "paused, because L1 is behind".to_owned(),
+            false => format!("last block {age:.1?} ago"),
+        });
         let sealing = Check { name: "sealing", ok: sealing.failure.is_none() && !late, detail };
         let status = l1.status();
         let detail = status.answered.map_or("has not answered yet".to_owned(), |answered| {
@@ -84,7 +89,9 @@ impl Health {
         });
         let l1 = Check { name: "l1", ok: status.is_fresh(L1_SILENCE_MAX), detail };
         let halted = self.halted.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        Readiness { checks: [vec![sealing, l1], halted].concat() }
+        let posting = pressure.map(pressure::check);
+        let checks = [sealing, l1].into_iter().chain(posting).chain(halted);
+        Readiness { checks: checks.collect() }
     }
 }
 
@@ -97,7 +104,7 @@ mod tests {
     fn a_full_disk_is_said_until_a_block_is_sealed_again() {
         let health = Health::new(Duration::from_secs(1));
         let l1 = L1Chain::new([]);
-        let sealing = || health.readiness(&l1).checks.remove(0);
+        let sealing = || health.readiness(&l1, None).checks.remove(0);
         assert!(sealing().ok);
         let reason = "the disk is full: cannot write 0000000001.log".to_owned();
         health.failed(&ChainStoreError::DiskFull { reason: reason.clone() }.into());

@@ -9,7 +9,7 @@ use crate::{
 };
 use batcher::{
     carrier::DataAvailability,
-    poster::{Heads, PostError, Poster, PosterConfig},
+    poster::{Heads, PostError, Posted, Poster, PosterConfig},
     proposer::{Proposer, ProposerConfig},
     source::BlockSource,
     tracker::{TrackError, Tracker, TrackerStart},
@@ -82,18 +82,26 @@ impl Inputs {
     }
 }
 
-/// Starts what has a key. Returns the heads that the poster publishes.
+/// What the poster publishes.
+#[derive(Clone, Debug)]
+pub(super) struct Posting {
+    pub(super) heads: watch::Receiver<Heads>,
+    pub(super) posted: watch::Receiver<Posted>,
+}
+
+/// Starts what has a key. Returns what the poster publishes.
 pub(super) async fn start(
     inputs: &Inputs,
     tasks: &mut JoinSet<Result<(), NodeError>>,
     health: &Arc<Health>,
     shutdown: &CancellationToken,
-) -> Result<Option<watch::Receiver<Heads>>, NodeError> {
+) -> Result<Option<Posting>, NodeError> {
     let Some(key) = &inputs.config.batcher_key else {
         tracing::warn!("no batcher key: nothing is posted to L1");
         return Ok(None);
     };
     let (poster, heads) = inputs.poster(key).await?;
+    let posted = poster.posted();
     let posting = post(poster, heads.clone(), inputs.ledger.clone(), shutdown.clone());
     tasks.spawn(until_halted("poster", posting, health.clone(), shutdown.clone()));
     if let Some(key) = &inputs.config.proposer_key {
@@ -108,7 +116,7 @@ pub(super) async fn start(
         let proposing = async move { Ok(proposer.run(closing).await?) };
         tasks.spawn(until_halted("proposer", proposing, health.clone(), shutdown.clone()));
     }
-    Ok(Some(heads))
+    Ok(Some(Posting { heads, posted }))
 }
 
 /// Runs a task whose failure must not stop sequencing: it halts, `/ready` says why, and everything

@@ -15,7 +15,11 @@ use super::{
     stream::{READINGS_MAX, STREAMS_MAX},
     witness::WITNESSES_MAX,
 };
-use crate::txpool::{Admission, Journal, Pool};
+use crate::{
+    metrics::Metrics,
+    pressure::Gauge,
+    txpool::{Admission, Journal, Pool},
+};
 use serde::Serialize;
 use std::{
     fmt,
@@ -71,6 +75,10 @@ pub struct RpcOptions {
     pub clients: ClientLimits,
     /// Asked by `/ready`. Must not block.
     pub readiness: Arc<dyn Fn() -> Readiness + Send + Sync>,
+    /// What is refused because L1 is behind.
+    pub pressure: Gauge,
+    /// Asked by `/metrics`: the text, in OpenMetrics' format. Must not block.
+    pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
 }
 
 impl fmt::Debug for RpcOptions {
@@ -84,7 +92,8 @@ impl fmt::Debug for RpcOptions {
 }
 
 impl Default for RpcOptions {
-    /// This crate's version, no tip, the usual limits, always ready, and a notify nobody waits on.
+    /// This crate's version, no tip, the usual limits, always ready, no pressure, no metrics, and a notify
+    /// nobody waits on.
     fn default() -> Self {
         Self {
             client_version: concat!("weft/v", env!("CARGO_PKG_VERSION")).to_owned(),
@@ -93,6 +102,8 @@ impl Default for RpcOptions {
             journal: None,
             clients: ClientLimits::default(),
             readiness: Arc::new(Readiness::default),
+            pressure: Gauge::default(),
+            metrics: Arc::new(|| Metrics::new().encode()),
         }
     }
 }
@@ -129,6 +140,7 @@ impl<C: Chain> RpcContext<C> {
             feed: feed.clone(),
             new_transaction: options.new_transaction.clone(),
             journal: options.journal.clone(),
+            pressure: options.pressure.clone(),
         };
         Self {
             chain,
@@ -147,6 +159,11 @@ impl<C: Chain> RpcContext<C> {
             readings: Semaphore::new(READINGS_MAX),
             traces: Semaphore::new(TRACES_MAX),
         }
+    }
+
+    /// Suggested tip, wei per gas: the node's, or what is asked for while L1 is behind.
+    pub(super) fn tip_wei(&self) -> u64 {
+        self.options.priority_fee_wei.max(self.options.pressure.orders().tip_wei_min)
     }
 
     /// The served chain.

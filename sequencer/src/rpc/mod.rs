@@ -48,6 +48,7 @@ mod overrides;
 mod parity;
 mod pool;
 mod prepare;
+mod pressure;
 mod process;
 mod raw;
 mod relay;

@@ -16,6 +16,7 @@ use super::{
     process::answer,
     socket, stream,
 };
+use crate::metrics::Metrics;
 use axum::{
     Extension, Json, Router,
     body::Body,
@@ -74,6 +75,7 @@ pub async fn serve<C: Chain>(
         .route("/v1/stream", get(stream::open::<C>))
         .route("/v1/flashblocks", get(flashblocks::open::<C>))
         .route("/ready", get(ready::<C>))
+        .route("/metrics", get(metrics::<C>))
         .route("/version", get(version::<C>))
         .layer(compression())
         .layer(CorsLayer::permissive())
@@ -139,6 +141,11 @@ async fn ready<C: Chain>(State(shared): State<Shared<C>>) -> Response {
     };
     let body = json!({ "ready": readiness.is_ready(), "checks": readiness.checks });
     (status, Json(body)).into_response()
+}
+
+async fn metrics<C: Chain>(State(shared): State<Shared<C>>) -> Response {
+    let text = (shared.ctx.options.metrics)();
+    ([(CONTENT_TYPE, Metrics::CONTENT_TYPE)], text).into_response()
 }
 
 async fn version<C: Chain>(State(shared): State<Shared<C>>) -> Response {
