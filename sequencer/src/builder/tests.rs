@@ -1,5 +1,7 @@
 //! The builder over a real store and pool, with L1 standing still.
 
+mod pressure;
+
 use super::*;
 use crate::{
     store::{

@@ -6,6 +6,7 @@
     clippy::unwrap_used,
     clippy::panic,
     clippy::print_stderr,
+    clippy::print_stdout,
     reason = "a test fails by panicking, also in what its tests share"
 )]
 
@@ -16,6 +17,7 @@ mod l1_away;
 mod pipeline;
 mod pool;
 mod preconfirmations;
+mod pressure;
 mod reorg;
 #[path = "../support/skip.rs"]
 mod skip;
