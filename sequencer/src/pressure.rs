@@ -219,6 +219,14 @@ impl Governor {
         Self { limits, level: Level::Open }
     }
 
+    /// Goes on after a start, with what earlier runs left. Which level they were at is not known, so it is
+    /// the highest that they could still have been at, at once.
+    #[must_use]
+    pub fn resume(limits: Limits, load: Load) -> (Self, Pressure) {
+        let level = limits.reached(&load, LEAVE_PERCENT);
+        (Self { limits, level }, Pressure { level, load, orders: limits.orders(level, &load) })
+    }
+
     /// Looks at a load. Up, it goes by one level at a time, so that what is milder is done, and said,
     /// first; whoever looks often loses no time by it. Down, it goes as far as the load has fallen below
     /// 80 percent of the thresholds of each level it leaves.

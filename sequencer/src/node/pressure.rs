@@ -7,9 +7,9 @@
 use super::{NodeError, audit};
 use crate::{
     builder::{Sealed, batch_bytes_max},
-    pressure::{Backlog, Gauge, Governor, Level, Limits, Pressure, backlog},
+    pressure::{Backlog, Gauge, Governor, Level, Limits, Load, Pressure, backlog},
     rpc::Check,
-    store::{ChainStore, ChainStoreError, Ledger},
+    store::{ChainStore, ChainStoreError, Head, Ledger},
 };
 use batcher::poster::Heads;
 use std::{
@@ -19,7 +19,7 @@ use std::{
 use tokio::sync::{mpsc, watch};
 
 /// Time between two looks. Five of them, a second or so, lead from the first level to the pause if all is
-/// late at once, as it is after a start.
+/// late at once.
 const OBSERVE_EVERY: Duration = Duration::from_millis(250);
 /// Blocks of an earlier run that are read at the start for their size: a minute's work at worst. Of a
 /// longer backlog the oldest count, and their age is what decides then.
@@ -71,18 +71,21 @@ impl Unposted {
 /// The watch, before it runs.
 #[derive(Debug)]
 pub(super) struct Watch {
-    limits: Limits,
+    governor: Governor,
     store: ChainStore,
     ledger: Ledger,
     heads: watch::Receiver<Heads>,
     unposted: Arc<Unposted>,
     /// Newest block that is not the backlog's, as an earlier run knew.
     known_safe: u64,
+    /// Newest block of earlier runs.
+    found: Head,
     told: watch::Sender<Pressure>,
 }
 
 impl Watch {
-    /// A watch of the chain in `store`, and what shows its findings.
+    /// A watch of the chain in `store`, and what shows its findings. What an earlier run left counts from
+    /// the first block on that the builder makes.
     pub(super) async fn new(
         limits: Limits,
         store: ChainStore,
@@ -98,11 +101,22 @@ impl Watch {
             Some(safe) if is_ours(safe.number, safe.hash)? => safe.number,
             _ => store.head().number,
         };
+        let found = store.head();
+        let left = Load { lag: lag_left(&store, known_safe, found)?, ..Load::default() };
+        let (governor, pressure) = Governor::resume(limits, left);
         let backlog = Mutex::new(Backlog::new(known_safe));
         let unposted = Arc::new(Unposted { clock: Clock::start(), backlog });
-        let (told, receiver) = watch::channel(Pressure::default());
-        let watch =
-            Self { limits, store, ledger, heads, unposted: unposted.clone(), known_safe, told };
+        let (told, receiver) = watch::channel(pressure);
+        let watch = Self {
+            governor,
+            store,
+            ledger,
+            heads,
+            unposted: unposted.clone(),
+            known_safe,
+            found,
+            told,
+        };
         Ok((watch, unposted, Gauge::new(receiver)))
     }
 
@@ -111,9 +125,10 @@ impl Watch {
     /// # Errors
     /// [`NodeError`] when a thread panics.
     pub(super) async fn run(self) -> Result<(), NodeError> {
-        let (store, from) = (self.store.clone(), self.known_safe + 1);
+        let (store, from, head) = (self.store.clone(), self.known_safe + 1, self.found);
         let started_ms = self.unposted.clock.started_unix_ms;
-        let earlier = tokio::task::spawn_blocking(move || recall(&store, from, started_ms)).await?;
+        let earlier =
+            tokio::task::spawn_blocking(move || recall(&store, from, head, started_ms)).await?;
         match earlier {
             Ok(blocks) => self.unposted.backlog().note_earlier(blocks),
             Err(error) => {
@@ -126,7 +141,11 @@ impl Watch {
     }
 
     async fn observe(&self, changes: mpsc::Sender<String>) {
-        let mut governor = Governor::new(self.limits);
+        let mut governor = self.governor.clone();
+        let found = *self.told.borrow();
+        if found.level > Level::Open {
+            report(Level::Open, &found, &changes);
+        }
         let mut ticks = tokio::time::interval(OBSERVE_EVERY);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -137,25 +156,29 @@ impl Watch {
             let pressure = governor.observe(load);
             let before = self.told.send_replace(pressure).level;
             if before != pressure.level {
-                report(before, &pressure);
-                let (from, to) = (before.name(), pressure.level.name());
-                let line = format!("{from} -> {to}: {}", describe(&pressure));
-                if changes.try_send(line).is_err() {
-                    tracing::warn!("no line in the audit trail: the ledger is too slow");
-                }
+                report(before, &pressure, &changes);
             }
         }
     }
 }
 
-/// What was sealed from block `from` on, by earlier runs: as long before this one's start as the
+/// Age of the oldest block above `known_safe` when the run before ended, as the timestamps say.
+fn lag_left(store: &ChainStore, known_safe: u64, head: Head) -> Result<Duration, ChainStoreError> {
+    if known_safe >= head.number {
+        return Ok(Duration::ZERO);
+    }
+    let oldest = store.header(known_safe + 1)?.map_or(head.timestamp, |(it, _)| it.timestamp);
+    Ok(Duration::from_secs(head.timestamp.saturating_sub(oldest)))
+}
+
+/// What was sealed from block `from` to `head`, by earlier runs: as long before this one's start as the
 /// timestamps say. The time that the node was down does not count: nobody could post then.
 fn recall(
     store: &ChainStore,
     from: u64,
+    head: Head,
     started_ms: u64,
 ) -> Result<Vec<backlog::Sealed>, ChainStoreError> {
-    let head = store.head();
     let last = head.number.min(from.saturating_add(RECALLED_BLOCKS_MAX - 1));
     let mut blocks = Vec::new();
     for number in from..=last {
@@ -168,19 +191,23 @@ fn recall(
     Ok(blocks)
 }
 
-async fn write(ledger: &Ledger, mut queued: mpsc::Receiver<String>) {
-    while let Some(line) = queued.recv().await {
-        audit::note(ledger, "back-pressure", &line).await;
-    }
-}
-
-fn report(before: Level, pressure: &Pressure) {
+/// Says a change in the log and the audit trail.
+fn report(before: Level, pressure: &Pressure, changes: &mpsc::Sender<String>) {
     let (from, to) = (before.name(), pressure.level.name());
     let (lag, blocks, bytes) = (pressure.load.lag, pressure.load.blocks, pressure.load.bytes);
     if pressure.level > before {
         tracing::warn!(from, to, ?lag, blocks, bytes, "back-pressure: L1 is behind");
     } else {
         tracing::info!(from, to, ?lag, blocks, bytes, "back-pressure: L1 is catching up");
+    }
+    if changes.try_send(format!("{from} -> {to}: {}", describe(pressure))).is_err() {
+        tracing::warn!("no line in the audit trail: the ledger is too slow");
+    }
+}
+
+async fn write(ledger: &Ledger, mut queued: mpsc::Receiver<String>) {
+    while let Some(line) = queued.recv().await {
+        audit::note(ledger, "back-pressure", &line).await;
     }
 }
 

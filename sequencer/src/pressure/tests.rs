@@ -66,6 +66,19 @@ fn a_level_is_left_below_eighty_percent_of_its_threshold() {
 }
 
 #[test]
+fn a_start_goes_on_at_the_level_that_the_load_can_have_led_to() {
+    let resumed = |load| {
+        let (mut governor, pressure) = Governor::resume(limits(), load);
+        assert_eq!(governor.observe(load).level, pressure.level, "and stays there");
+        pressure
+    };
+    assert_eq!(resumed(load(0, 0)), Pressure::default());
+    assert_eq!(resumed(load(7, 0)).level, Level::Open);
+    let paused = resumed(load(40, 0));
+    assert_eq!((paused.level, paused.orders.seals), (Level::Paused, false));
+}
+
+#[test]
 fn a_gauge_without_governor_refuses_nothing() {
     let none = Gauge::default();
     assert_eq!((none.read(), none.orders()), (None, Orders::default()));

@@ -47,7 +47,11 @@ async fn send(url: String, sender: u32, chain_id: u64, stop: Arc<AtomicBool>) ->
     let (mut nonce, mut tip_wei) = (0, 0);
     while !stop.load(Ordering::Relaxed) {
         let bytes = raw(sender, chain_id, nonce, tip_wei);
-        let answer = call(&url, "eth_sendRawTransactionSync", json!([bytes])).await.unwrap();
+        let Some(answer) = call(&url, "eth_sendRawTransactionSync", json!([bytes])).await else {
+            // The node is started again, in the pause: what it did not answer it did not take.
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            continue;
+        };
         let error = &answer["error"];
         let message = error["message"].as_str().unwrap_or_default();
         match (error["code"].as_i64(), error["data"].as_str()) {
@@ -74,7 +78,9 @@ async fn send(url: String, sender: u32, chain_id: u64, stop: Arc<AtomicBool>) ->
 async fn watch(url: String, seen: Arc<Mutex<Vec<usize>>>, stop: Arc<AtomicBool>) {
     let started = Instant::now();
     while !stop.load(Ordering::Relaxed) {
-        note(&seen, level(&url).await, started);
+        if let Some(level) = level(&url).await {
+            note(&seen, level, started);
+        }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
@@ -87,14 +93,15 @@ fn note(seen: &Mutex<Vec<usize>>, level: usize, started: Instant) {
     }
 }
 
-async fn level(url: &str) -> usize {
-    let pressure = result(url, "rollup_backPressure", json!([])).await.unwrap();
-    LEVELS.iter().position(|name| pressure["level"] == *name).unwrap()
+/// Its place in [`LEVELS`]; `None` while the node is down.
+async fn level(url: &str) -> Option<usize> {
+    let pressure = result(url, "rollup_backPressure", json!([])).await?;
+    Some(LEVELS.iter().position(|name| pressure["level"] == *name).unwrap())
 }
 
 async fn wait_for_level(url: &str, wanted: usize) {
     let what = LEVELS[wanted];
-    wait_for(what, async || (level(url).await == wanted).then_some(())).await;
+    wait_for(what, async || (level(url).await == Some(wanted)).then_some(())).await;
 }
 
 /// Waits until no block came for some seconds, and returns the height.
@@ -144,7 +151,7 @@ async fn a_dead_batcher_pauses_the_chain_step_by_step_and_loses_nothing() {
     let mut rollup = Rollup::deploy(&anvil);
     rollup.config.push_str("batch-data = \"calldata\"\n");
     rollup.config.push_str(THRESHOLDS);
-    let _node = rollup.start().await;
+    let node = rollup.start().await;
     for sender in 0..SENDERS {
         rollup.deposit(sender, ether(10)).await;
     }
@@ -170,6 +177,12 @@ async fn a_dead_batcher_pauses_the_chain_step_by_step_and_loses_nothing() {
     let deposit = rollup.start_deposit(5, ether(3)).await;
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert_eq!(rollup.height(BlockNumberOrTag::Latest).await, height, "no block in a pause");
+    // A new start is no way out of it.
+    node.kill();
+    let _node = rollup.start().await;
+    wait_for_level(&url, 5).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(rollup.height(BlockNumberOrTag::Latest).await, height, "none after a restart");
 
     let refilled = Instant::now();
     l1.anvil_set_balance(account(BATCHER).address(), ether(100)).await.unwrap();
@@ -225,6 +238,7 @@ async fn check_audit(rollup: &Rollup) {
         .inspect(|step| println!("{step}"))
         .collect();
     let paused = steps.iter().position(|step| step == "deposits-only -> paused").unwrap();
+    assert_eq!(steps[paused + 1], "open -> paused", "after the restart");
     let up = [
         "open -> warn",
         "warn -> throttle",
