@@ -53,6 +53,17 @@ pub struct PosterConfig {
     pub poll: Duration,
 }
 
+/// What was posted since the process began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Posted {
+    /// Appends that are on L1, those that were posted again among them.
+    pub batches: u64,
+    /// Bytes of their frames.
+    pub bytes: u64,
+    /// What they cost, for gas and blobs.
+    pub cost_wei: u128,
+}
+
 /// Posting failed; [`PostError::action`] says what follows.
 #[derive(Debug, thiserror::Error)]
 pub enum PostError {
@@ -216,6 +227,7 @@ pub struct Poster {
     source: Arc<dyn BlockSource>,
     heads: watch::Sender<Heads>,
     control: Control,
+    posted: watch::Sender<Posted>,
     /// Nothing of an earlier run or step can be in flight.
     is_settled: bool,
 }
@@ -231,17 +243,30 @@ impl Poster {
     ) -> (Self, watch::Receiver<Heads>) {
         let encoder = Encoder::new(config.encoder, tracker.safe_head().block);
         let (heads, receiver) = watch::channel(tracker.heads());
-        let control = Control::default();
-        let poster =
-            Self { config, tracker, encoder, tx, source, heads, control, is_settled: false };
+        let (control, posted) = (Control::default(), watch::Sender::default());
+        let poster = Self {
+            config,
+            tracker,
+            encoder,
+            tx,
+            source,
+            heads,
+            control,
+            posted,
+            is_settled: false,
+        };
         (poster, receiver)
     }
 
-    /// Listens to an operator, and tells the heads to those who listen to `heads` already.
+    /// Listens to an operator, and tells heads and what was posted to those who listen already.
     #[must_use]
-    pub fn controlled(mut self, control: Control, heads: watch::Sender<Heads>) -> Self {
+    pub fn controlled(
+        mut self,
+        control: Control,
+        (heads, posted): (watch::Sender<Heads>, watch::Sender<Posted>),
+    ) -> Self {
         control.show_sender(POSTER, self.tx.control());
-        (self.control, self.heads) = (control, heads);
+        (self.control, self.heads, self.posted) = (control, heads, posted);
         self
     }
 
@@ -454,6 +479,11 @@ impl Poster {
                 let Inclusion { tx_hash, l1_block, gas_used, cost_wei } = inclusion;
                 let l1_block = l1_block.number;
                 tracing::info!(batch_id, bytes, l1_block, %tx_hash, gas_used, cost_wei, "batch posted");
+                self.posted.send_modify(|posted| {
+                    posted.batches += 1;
+                    posted.bytes += bytes as u64;
+                    posted.cost_wei += cost_wei;
+                });
                 Ok(Progress::Posted(inclusion))
             }
             Sent::Reverted(inclusion) => {

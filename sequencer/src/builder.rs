@@ -5,7 +5,7 @@
 //! an L1 reorg (blocks built on a lost L1 block are undone and their transactions go back to the
 //! pool), and the promise that a block has what its mini-blocks said: a block that was begun is
 //! executed again and finished, after a failure and after a restart. Does not wait for L1, the
-//! batcher or RPC. Nothing is acknowledged here; readers see what the store has durably.
+//! batcher or RPC; what L1 is behind reaches it as orders (`pressure`). Nothing is acknowledged here; readers see what the store has durably.
 
 mod conditions;
 mod filling;
@@ -15,12 +15,16 @@ mod tests;
 
 use crate::{
     l1::{L1Chain, Standing},
+    pressure::{Gauge, Orders},
     settings::EmptyBlocks,
     store::{ChainStore, ChainStoreError, chain::Unsealed, log::Opening},
     txpool::Pool,
 };
 use alloy::primitives::B256;
-use batcher::derive::rules::{Epoch, Violation, latest_timestamp, next_origin_allowed};
+use batcher::{
+    derive::rules::{Epoch, Violation, latest_timestamp, next_origin_allowed},
+    format::Batch,
+};
 use executor::{
     BlockEnv, BlockInput, ChainRules, Counters, ExecuteError, Execution, Genesis, Header,
     Knowledge, L1Attributes, L1Origin, Options, RollupRules, Skipped, Transaction,
@@ -59,7 +63,7 @@ pub enum BuildError {
 }
 
 /// When and how blocks are built.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct BuilderConfig {
     /// Time between blocks.
     pub block_time: Duration,
@@ -70,6 +74,8 @@ pub struct BuilderConfig {
     pub empty_blocks: EmptyBlocks,
     /// Depth of an L1 block before it is used.
     pub l1_confirmations: u64,
+    /// What is to be done because L1 is behind.
+    pub pressure: Gauge,
 }
 
 /// How the builder waits while a block is open.
@@ -98,12 +104,22 @@ pub struct Sealed {
     pub hash: B256,
     /// Number of the users' transactions.
     pub transactions: usize,
+    /// What they take in a batch at most, in bytes before compression; see [`batch_bytes_max`].
+    pub bytes: usize,
     /// What was executed and did not get in.
     pub skipped: Vec<Skipped>,
     /// What executing it took.
     pub counters: Counters,
     /// Time from the last mini-block to the durable block.
     pub sealing: Duration,
+}
+
+/// What a transaction takes in a batch at most, in bytes before compression; nothing for a deposit, which
+/// is on L1 already.
+#[must_use]
+pub fn batch_bytes_max(transaction: &Transaction) -> usize {
+    let bytes = Batch::transaction_bytes_max(transaction.raw().len());
+    if transaction.as_signed().is_some() { bytes } else { 0 }
 }
 
 /// Builds blocks, one after another.
@@ -122,6 +138,8 @@ pub struct Builder {
     pace: Pace,
     /// What sealing took lately.
     sealing: Duration,
+    /// What the last block took beyond its part of a throttled rate; the next ones take less for it.
+    bytes_owed: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -150,6 +168,7 @@ impl Builder {
         pool: Arc<Mutex<Pool>>,
         l1: Arc<L1Chain>,
     ) -> Self {
+        let pace = Pace::new(config.block_time, genesis.rules.gas_limit);
         Self {
             config,
             rules: genesis.chain_rules(),
@@ -160,8 +179,9 @@ impl Builder {
             l1,
             parent: None,
             knowledge: Knowledge::default(),
-            pace: Pace::new(config.block_time, genesis.rules.gas_limit),
+            pace,
             sealing: Duration::ZERO,
+            bytes_owed: 0,
         }
     }
 
@@ -171,7 +191,8 @@ impl Builder {
     }
 
     /// Builds the next block, if one is due at `now_secs`: executes what comes until the slot ends, and
-    /// seals it.
+    /// seals it. While sequencing is paused none is due, but a block that was begun is finished, and lost
+    /// ones are undone.
     ///
     /// # Errors
     /// [`BuildError`]; what mini-blocks have said stands, and the next call finishes that block.
@@ -189,11 +210,17 @@ impl Builder {
             }
             self.give_up(unsealed.transactions())?;
         }
+        let orders = self.config.pressure.orders();
+        if !orders.seals {
+            return Ok(None);
+        }
         let plan = self.plan(&parent, now_secs)?;
         let follows_l1 = plan.epoch.is_first();
         let due = match self.config.empty_blocks {
             EmptyBlocks::Always => true,
-            EmptyBlocks::FollowL1 => follows_l1 || !self.pool().is_empty(),
+            EmptyBlocks::FollowL1 => {
+                follows_l1 || (orders.takes_transactions && !self.pool().is_empty())
+            }
         };
         if !due {
             return Ok(None);
@@ -284,7 +311,7 @@ impl Builder {
         drop(hurry);
         let mut filling = Filling::new(self, &view, execution, unsealed.is_some());
         filling.fill(deadline, pulse)?;
-        let (execution, pace) = filling.end();
+        let (execution, pace, bytes) = filling.end();
         let hurry = self.store.hurry();
         let started = Instant::now();
         let block = execution.seal()?;
@@ -292,6 +319,7 @@ impl Builder {
             header: block.header.clone(),
             hash: block.hash,
             transactions: block.transactions.iter().filter(|tx| tx.as_signed().is_some()).count(),
+            bytes,
             skipped: block.skipped.clone(),
             counters: block.counters,
             sealing: Duration::ZERO,
@@ -299,6 +327,8 @@ impl Builder {
         self.store.seal(block)?;
         drop(hurry);
         self.pace = pace;
+        let part = self.bytes_per_block(&self.config.pressure.orders());
+        self.bytes_owed = part.map_or(0, |part| (self.bytes_owed + bytes).saturating_sub(part));
         self.pool().expire(Instant::now());
         let sealing = started.elapsed();
         // Slowly down, so that one easy block does not make the next one late.
@@ -309,6 +339,13 @@ impl Builder {
     /// How long before its end a slot's execution stops.
     fn sealing_share(&self) -> Duration {
         self.sealing.min(self.config.block_time * SEALING_SHARE_PERCENT_MAX / 100)
+    }
+
+    /// A block's part of the rate to which users' transactions are throttled, in bytes.
+    fn bytes_per_block(&self, orders: &Orders) -> Option<usize> {
+        let per_sec = u128::from(orders.bytes_per_sec_max?);
+        let bytes = per_sec * self.config.block_time.as_millis() / 1_000;
+        Some(usize::try_from(bytes).unwrap_or(usize::MAX).max(1))
     }
 
     /// Usable L1 blocks that L2 has not taken yet.

@@ -8,6 +8,7 @@ mod accounts;
 pub mod batcher;
 mod endpoints;
 pub mod file;
+mod pressure;
 pub mod process;
 mod role;
 #[cfg(test)]
@@ -15,9 +16,11 @@ mod tests;
 
 pub use accounts::{Account, AccountError, AccountSettings, Accounts, Ether, NotEther};
 pub use endpoints::EndpointSettings;
+pub use pressure::{PressureSettings, Switch};
 pub use role::Role;
 
 use crate::{
+    pressure::Limits,
     rpc::ClientLimits,
     store::{chain::PROOF_WINDOW_BLOCKS, log::SEGMENT_BYTES_MAX},
     txpool::{self, Ordering},
@@ -140,6 +143,10 @@ pub struct Settings {
     /// data directory].
     #[arg(long, env = "WEFT_LEDGER_URL", value_name = "URL")]
     pub ledger_url: Option<String>,
+    /// What is done while L1 is behind.
+    #[command(flatten)]
+    #[serde(default)]
+    pub pressure: PressureSettings,
 }
 
 /// Whether blocks without user transactions are made.
@@ -243,6 +250,8 @@ pub struct Config {
     pub batch_data: BatchData,
     /// Longest wait of a block before it is posted, in seconds.
     pub batch_age_secs: u64,
+    /// What is done while L1 is behind; `None` is nothing.
+    pub pressure: Option<Limits>,
     /// L2 blocks between two proposed outputs.
     pub output_interval_blocks: u64,
     /// How far back state can be read.
@@ -301,6 +310,18 @@ pub enum SettingsError {
         found: u64,
         /// Allowed values.
         expected: &'static str,
+    },
+    /// A value is not above the one of another setting.
+    #[error("{name} is {found}, expected more than {other}, which is {other_found}")]
+    NotAbove {
+        /// Name of the setting.
+        name: &'static str,
+        /// Its value.
+        found: u64,
+        /// Name of the other.
+        other: &'static str,
+        /// The other's value.
+        other_found: u64,
     },
     /// A file cannot be read.
     #[error("cannot read {path}: {error}")]
@@ -388,6 +409,7 @@ impl Settings {
             explain_hours: self.explain_hours.or(base.explain_hours),
             sequencer_url: self.sequencer_url.or(base.sequencer_url),
             ledger_url: self.ledger_url.or(base.ledger_url),
+            pressure: self.pressure.over(base.pressure),
         }
     }
 }
@@ -432,6 +454,8 @@ impl Config {
         }
         let l1_poll = Duration::from_millis(l1_poll_ms);
         let l1_rpc_url = settings.endpoints.l1_rpc_url.filter(|urls| !urls.is_empty());
+        let batch_age_secs = settings.batch_age_secs.unwrap_or(60);
+        let pressure = settings.pressure.check(batch_age_secs)?;
         let ledger_url = settings
             .ledger_url
             .unwrap_or_else(|| format!("sqlite://{}", data_dir.join("ledger.sqlite").display()));
@@ -449,7 +473,8 @@ impl Config {
             empty_blocks: settings.empty_blocks.unwrap_or_default(),
             accounts: settings.accounts.check(l1_poll)?,
             batch_data: settings.batch_data.unwrap_or_default(),
-            batch_age_secs: settings.batch_age_secs.unwrap_or(60),
+            batch_age_secs,
+            pressure,
             output_interval_blocks: settings.output_interval_blocks.unwrap_or(60),
             history,
             proof_blocks,

@@ -4,7 +4,7 @@
 //! Owns the size and the rhythm of mini-blocks, and telling the pool what became of its transactions.
 //! Does not begin or seal the block.
 
-use super::{BuildError, Builder, Pace, Pulse, Wake, conditions};
+use super::{BuildError, Builder, Pace, Pulse, Wake, batch_bytes_max, conditions};
 use crate::{
     store::ChainView,
     txpool::{Pool, Terms},
@@ -45,6 +45,9 @@ pub(super) struct Filling<'b, 'v> {
     told: usize,
     /// Size of the users' transactions in a batch.
     bytes: usize,
+    /// Size at which a throttled block takes no more of them; one may go beyond it, so that the longest
+    /// gets in, too.
+    bytes_allowed: usize,
 }
 
 impl<'b, 'v> Filling<'b, 'v> {
@@ -56,7 +59,9 @@ impl<'b, 'v> Filling<'b, 'v> {
         is_durable: bool,
     ) -> Self {
         let (transactions, _) = execution.included();
-        let bytes = transactions.iter().map(batch_bytes).sum::<usize>();
+        let bytes = transactions.iter().map(batch_bytes_max).sum::<usize>();
+        let part = builder.bytes_per_block(&builder.config.pressure.orders());
+        let bytes_allowed = part.map_or(usize::MAX, |part| part.saturating_sub(builder.bytes_owed));
         let durable = if is_durable { transactions.len() } else { 0 };
         let attributes = transactions.first();
         let fees = attributes.and_then(|first| FeeSchedule::set_by(&builder.rules, first));
@@ -71,7 +76,8 @@ impl<'b, 'v> Filling<'b, 'v> {
             durable,
             refused: B256Set::default(),
             told: 0,
-            bytes: Batch::OVERHEAD_BYTES_MAX + bytes,
+            bytes,
+            bytes_allowed,
         };
         if is_durable {
             filling.settle_pool(&Changes::default(), 0);
@@ -79,9 +85,9 @@ impl<'b, 'v> Filling<'b, 'v> {
         filling
     }
 
-    /// What was executed, and how fast.
-    pub(super) fn end(self) -> (Execution<'v, ChainView>, Pace) {
-        (self.execution, self.pace)
+    /// What was executed, how fast, and what of it users' transactions take in a batch.
+    pub(super) fn end(self) -> (Execution<'v, ChainView>, Pace, usize) {
+        (self.execution, self.pace, self.bytes)
     }
 
     /// Executes what comes until the time does. One part is executed however late it is: users get
@@ -148,7 +154,7 @@ impl<'b, 'v> Filling<'b, 'v> {
         // Skipped ones alone are nothing to keep.
         let has_users = transactions[first..].iter().any(|tx| tx.as_signed().is_some());
         if has_users {
-            self.bytes += transactions[first..].iter().map(batch_bytes).sum::<usize>();
+            self.bytes += transactions[first..].iter().map(batch_bytes_max).sum::<usize>();
             self.durable = transactions.len();
             let parts = (transactions[first..].to_vec(), receipts[first..].to_vec());
             store.extend_block(parts, changes.clone())?;
@@ -171,11 +177,16 @@ impl<'b, 'v> Filling<'b, 'v> {
         self.builder.pool()
     }
 
-    /// The next part of what the pool has, as far as gas and the batch's bytes allow.
+    /// The next part of what the pool has, as far as gas, the batch's bytes and the pressure allow.
     fn offer(&self) -> Offer {
+        let orders = self.builder.config.pressure.orders();
+        if !orders.takes_transactions {
+            return Offer { transactions: Vec::new(), terms: None };
+        }
         let mut bytes = self.bytes;
         let count = BLOCK_TRANSACTIONS_MAX.saturating_sub(self.execution.included().0.len());
-        let pool = self.pool();
+        let mut pool = self.pool();
+        pool.require_tip(orders.tip_wei_min);
         let fees = self.fees.as_ref();
         let extra_fee_wei =
             |transaction: &Transaction| FeeSchedule::extra_fee_under(fees, transaction);
@@ -184,8 +195,9 @@ impl<'b, 'v> Filling<'b, 'v> {
             .filter(|transaction| !self.refused.contains(&transaction.hash()))
             .take(count.min(self.pace.transactions_max()))
             .take_while(|transaction| {
-                bytes += batch_bytes(transaction);
-                bytes <= BLOCK_BYTES_MAX
+                let before = bytes;
+                bytes += batch_bytes_max(transaction);
+                before < self.bytes_allowed && Batch::OVERHEAD_BYTES_MAX + bytes <= BLOCK_BYTES_MAX
             })
             .cloned()
             .collect();
@@ -228,10 +240,4 @@ impl<'b, 'v> Filling<'b, 'v> {
             pool.skip(&skipped.transaction.hash(), skipped.reason.clone(), now);
         }
     }
-}
-
-/// What a transaction takes in a batch; nothing for a deposit, which is on L1 already.
-fn batch_bytes(transaction: &Transaction) -> usize {
-    let bytes = Batch::transaction_bytes_max(transaction.raw().len());
-    if transaction.as_signed().is_some() { bytes } else { 0 }
 }

@@ -1,5 +1,7 @@
 //! The builder over a real store and pool, with L1 standing still.
 
+mod pressure;
+
 use super::*;
 use crate::{
     store::{
@@ -121,6 +123,7 @@ impl Site {
             mini_block_interval: Duration::ZERO,
             empty_blocks: EmptyBlocks::Always,
             l1_confirmations: 0,
+            pressure: Gauge::default(),
         };
         let builder = Builder::new(config, &genesis, store, pool.clone(), Arc::new(l1));
         Self { builder, pool, _directory: directory }

@@ -14,7 +14,11 @@ use super::{
 };
 use crate::{
     node::{Node, NodeError},
-    settings::{BatchData, Config, EmptyBlocks, EndpointSettings, Key, Settings, SettingsError},
+    pressure::PAUSE_SECS,
+    settings::{
+        BatchData, Config, EmptyBlocks, EndpointSettings, Key, PressureSettings, Settings,
+        SettingsError,
+    },
 };
 use alloy::{
     primitives::{Address, Bytes, U256, utils::Unit},
@@ -268,6 +272,11 @@ fn config(args: &DevArgs, l1_url: &str, home: &Path, genesis: &Path) -> Result<C
         batch_data: Some(args.batch_data),
         batch_age_secs: Some(args.batch_age_secs),
         output_interval_blocks: Some(OUTPUT_INTERVAL_BLOCKS),
+        // However long batches may wait here, that alone is no pressure.
+        pressure: PressureSettings {
+            pause_secs: Some(PAUSE_SECS.max(args.batch_age_secs.saturating_mul(24))),
+            ..PressureSettings::default()
+        },
         ..Settings::default()
     };
     let mut config = Config::check(settings)?;

@@ -109,7 +109,8 @@ impl Batcher {
             control: control.clone(),
             lock: None,
         };
-        let heads = posting::start(inputs, &mut running, &shutdown).await?;
+        let posting::Posting { heads, .. } =
+            posting::start(inputs, &mut running, &shutdown).await?;
         if let (Some(listener), Some(admin)) = (self.admin, &self.config.posting.process.admin) {
             let (ledger, source) = (self.ledger.clone(), self.source.clone());
             let (control, tasks) = (control.clone(), posting::senders(&self.config.posting));

@@ -1,7 +1,7 @@
 //! The clock of the chain: gives the builder one slot after another. It has a thread of its own,
 //! because it executes; waiting for transactions goes through the runtime's timers.
 
-use super::{NodeError, audit, health::Health};
+use super::{NodeError, audit, health::Health, metrics::SealedCounters, pressure::Unposted};
 use crate::{
     builder::{Builder, Pulse, Sealed, Wake},
     store::Ledger,
@@ -21,6 +21,10 @@ pub(super) struct BuildLoop {
     pub(super) new_transaction: Arc<Notify>,
     pub(super) health: Arc<Health>,
     pub(super) ledger: Ledger,
+    /// Told of each block.
+    pub(super) counters: SealedCounters,
+    /// Told of each block; `None` without back-pressure.
+    pub(super) unposted: Option<Arc<Unposted>>,
     pub(super) shutdown: CancellationToken,
 }
 
@@ -37,8 +41,9 @@ impl BuildLoop {
     }
 
     fn build(self, mut builder: Builder, runtime: &Handle) {
-        let Self { block_time, new_transaction, health, ledger, shutdown } = self;
-        let mut pulse = Clock { runtime, new_transaction: &new_transaction, shutdown: &shutdown };
+        let Self { block_time, new_transaction, health, ledger, shutdown, .. } = &self;
+        let block_time = *block_time;
+        let mut pulse = Clock { runtime, new_transaction, shutdown };
         let mut slot_end = Instant::now() + block_time;
         let mut sealed_number = 0;
         while !shutdown.is_cancelled() {
@@ -48,6 +53,10 @@ impl BuildLoop {
                 Ok(Some(sealed)) => {
                     let number = sealed.header.number;
                     log(&sealed);
+                    self.counters.note(&sealed);
+                    if let Some(unposted) = &self.unposted {
+                        unposted.note(&sealed);
+                    }
                     if number <= sealed_number {
                         // Aside: sealing does not wait for the ledger.
                         let undone = audit::undone(ledger.clone(), sealed_number, number - 1);

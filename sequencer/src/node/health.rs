@@ -1,9 +1,11 @@
 //! What `/ready` answers: whether blocks are sealed, how old the view of L1 is, and what keeps the
 //! accounts that pay L1 from sending.
 
+use super::pressure;
 use crate::{
     builder::BuildError,
     l1::L1Chain,
+    pressure::Pressure,
     rpc::{Check, Readiness},
 };
 use alloy::primitives::utils::format_ether;
@@ -68,18 +70,24 @@ impl Health {
     }
 
     /// The checks of `/ready`.
-    pub(super) fn readiness(&self, l1: &L1Chain) -> Readiness {
+    pub(super) fn readiness(&self, l1: &L1Chain, pressure: Option<&Pressure>) -> Readiness {
         let sealing = self.sealing();
         let age = sealing.last.elapsed();
         let late = age > self.block_time * BLOCKS_LATE_MAX + Duration::from_secs(1);
-        let detail = sealing.failure.clone().unwrap_or_else(|| format!("last block {age:.1?} ago"));
+        let is_paused = pressure.is_some_and(|pressure| !pressure.orders.seals);
+        let detail = sealing.failure.clone().unwrap_or_else(|| match is_paused {
+            true => "paused, because L1 is behind".to_owned(),
+            false => format!("last block {age:.1?} ago"),
+        });
         let sealing = Check { name: "sealing", ok: sealing.failure.is_none() && !late, detail };
         let status = l1.status();
         let detail = status.answered.map_or("has not answered yet".to_owned(), |answered| {
             format!("block {}, answered {:.1?} ago", status.number, answered.elapsed())
         });
         let l1 = Check { name: "l1", ok: status.is_fresh(L1_SILENCE_MAX), detail };
-        Readiness { checks: [vec![sealing, l1], senders(&self.control)].concat() }
+        let posting = pressure.map(pressure::check);
+        let checks = [sealing, l1].into_iter().chain(posting).chain(senders(&self.control));
+        Readiness { checks: checks.collect() }
     }
 }
 
@@ -123,7 +131,7 @@ mod tests {
     fn a_full_disk_is_said_until_a_block_is_sealed_again() {
         let health = Health::new(Duration::from_secs(1), Control::default());
         let l1 = L1Chain::new([]);
-        let sealing = || health.readiness(&l1).checks.remove(0);
+        let sealing = || health.readiness(&l1, None).checks.remove(0);
         assert!(sealing().ok);
         let reason = "the disk is full: cannot write 0000000001.log".to_owned();
         health.failed(&ChainStoreError::DiskFull { reason: reason.clone() }.into());

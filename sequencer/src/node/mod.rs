@@ -10,8 +10,10 @@ mod chain;
 mod follower;
 mod health;
 mod history;
+mod metrics;
 mod pool;
 mod posting;
+mod pressure;
 mod rpc_source;
 mod source;
 mod stages;
@@ -27,9 +29,12 @@ use crate::{
     builder::{Builder, BuilderConfig},
     l1::{BLOCKS_BEHIND, BLOCKS_MAX, L1Chain, Watcher, WatcherError},
     l1_client::{ClientError, L1Client},
+    metrics::Metrics,
+    pressure::Gauge,
     rpc::{RpcContext, RpcOptions, serve},
     settings::Config,
     store::{ChainIdentity, ChainStore, ChainStoreError, Ledger, LedgerError, chain::ChainOptions},
+    txpool::Pool,
 };
 use alloy::primitives::B256;
 use batcher::{
@@ -44,8 +49,17 @@ use batcher::{
 use build_loop::BuildLoop;
 use executor::{Genesis, L1Attributes, Transaction};
 use health::Health;
+use metrics::{NodeValues, SealedCounters};
+use posting::Posting;
+use pressure::Unposted;
 use source::StoreSource;
-use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Instant};
+use std::{
+    io,
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{Arc, Mutex},
+    time::Instant,
+};
 use tokio::{net::TcpListener, sync::Notify, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -177,13 +191,15 @@ impl Node {
         let mut tasks = JoinSet::<Result<(), NodeError>>::new();
 
         let inputs = self.posting_inputs(control);
-        let heads = posting::start(inputs.clone(), &mut tasks, &shutdown).await?;
+        let posting = posting::start(inputs.clone(), &mut tasks, &shutdown).await?;
+        let heads = posting.heads.clone();
         if let (Some(listener), Some(admin)) = (self.admin.take(), &self.config.process.admin) {
             let posting::Inputs { control, source, ledger, .. } = inputs;
             let (heads, senders) = (heads.clone(), posting::senders(&self.config));
             let operator = admin::Operator { control, heads, source, ledger, tasks: senders };
             tasks.spawn(admin::run(listener, operator, admin.token, shutdown.clone()));
         }
+        let (pressure, unposted) = self.watch_posting(&posting, &mut tasks, &shutdown).await?;
         let watcher = Watcher {
             reader: self.client.block_reader(&self.genesis),
             ledger: self.ledger.clone(),
@@ -210,6 +226,7 @@ impl Node {
                 mini_block_interval: self.config.mini_block_interval,
                 empty_blocks: self.config.empty_blocks,
                 l1_confirmations: self.config.l1_confirmations,
+                pressure: pressure.clone(),
             },
             &self.genesis,
             self.store.clone(),
@@ -218,27 +235,32 @@ impl Node {
         );
         let block_time = self.config.block_time;
         let new_transaction = Arc::new(Notify::new());
+        let counters = SealedCounters::default();
+        let metrics = self.metrics(&counters, &pool, &pressure, posting);
         let building = BuildLoop {
             block_time,
             new_transaction: new_transaction.clone(),
             health: health.clone(),
             ledger: self.ledger.clone(),
+            counters,
+            unposted,
             shutdown: shutdown.clone(),
         };
         tasks.spawn(building.run(builder));
 
         let chain = NodeChain::new(&self.genesis, self.store.clone(), heads, block_time);
         let readiness = {
-            let l1 = self.l1.clone();
-            Arc::new(move || health.readiness(&l1))
+            let (l1, pressure) = (self.l1.clone(), pressure.clone());
+            Arc::new(move || health.readiness(&l1, pressure.read().as_ref()))
         };
-        let clients = self.config.clients;
         let options = RpcOptions {
             readiness,
             new_transaction,
             journal,
-            clients,
+            clients: self.config.clients,
             archive: Some(self.archive),
+            pressure,
+            metrics: Arc::new(move || metrics.encode()),
             ..RpcOptions::default()
         };
         let context = Arc::new(RpcContext::new(chain, pool, options));
@@ -254,6 +276,40 @@ impl Node {
         audit::stopped(&self.ledger, &result).await;
         self.ledger.close().await;
         result
+    }
+
+    /// Watches how far L1 is behind, where that is not switched off.
+    async fn watch_posting(
+        &self,
+        posting: &Posting,
+        tasks: &mut JoinSet<Result<(), NodeError>>,
+        shutdown: &CancellationToken,
+    ) -> Result<(Gauge, Option<Arc<Unposted>>), NodeError> {
+        let Some(limits) = self.config.pressure else { return Ok((Gauge::default(), None)) };
+        let (store, ledger, heads) =
+            (self.store.clone(), self.ledger.clone(), posting.heads.clone());
+        let (watch, unposted, gauge) = pressure::Watch::new(limits, store, ledger, heads).await?;
+        tasks.spawn(until(shutdown.clone(), watch.run()));
+        Ok((gauge, Some(unposted)))
+    }
+
+    fn metrics(
+        &self,
+        counters: &SealedCounters,
+        pool: &Arc<Mutex<Pool>>,
+        pressure: &Gauge,
+        posting: Posting,
+    ) -> Metrics {
+        let mut metrics = Metrics::new();
+        counters.register(&mut metrics);
+        metrics.registry().register_collector(Box::new(NodeValues {
+            store: self.store.clone(),
+            pool: pool.clone(),
+            l1: self.l1.clone(),
+            pressure: pressure.clone(),
+            posting,
+        }));
+        metrics
     }
 
     fn posting_inputs(&self, control: Control) -> posting::Inputs {

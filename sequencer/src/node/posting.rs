@@ -15,7 +15,7 @@ use batcher::{
     carrier::DataAvailability,
     control::Control,
     heads::{TRACKER, follow},
-    poster::{Action, Backoff, POSTER, PostError, Poster, PosterConfig},
+    poster::{Action, Backoff, POSTER, PostError, Posted, Poster, PosterConfig},
     proposer::{PROPOSER, Proposer, ProposerConfig},
     source::BlockSource,
     tracker::{Heads, TrackError, Tracker, TrackerStart},
@@ -100,7 +100,7 @@ impl Inputs {
         ))
     }
 
-    fn poster(&self, tx: TxManager, tracker: Tracker, heads: watch::Sender<Heads>) -> Poster {
+    fn poster(&self, tx: TxManager, tracker: Tracker, telling: Telling) -> Poster {
         let availability = match self.config.batch_data {
             BatchData::Blob => DataAvailability::Blob,
             BatchData::Calldata => DataAvailability::Calldata,
@@ -114,14 +114,14 @@ impl Inputs {
             poll: self.config.l1_poll,
         };
         let (poster, _) = Poster::new(config, tracker, tx, self.source.clone());
-        poster.controlled(self.control.clone(), heads)
+        poster.controlled(self.control.clone(), (telling.heads, telling.posted))
     }
 
     /// Follows L1, and posts where there is a key.
     async fn follow_l1(
         &self,
         task: &'static str,
-        heads: watch::Sender<Heads>,
+        telling: Telling,
         shutdown: CancellationToken,
     ) -> Result<(), NodeError> {
         let tracker = self.tracker(task).await?;
@@ -129,12 +129,13 @@ impl Inputs {
         let ended = match &self.config.accounts.batcher {
             Some(account) => {
                 let (tx, wallet) = self.tx_manager(account);
-                let posting = Box::pin(self.poster(tx, tracker, heads).run(closing));
+                let posting = Box::pin(self.poster(tx, tracker, telling).run(closing));
                 while_watching(wallet, posting).await
             }
             None => {
                 let poll = self.config.l1_poll;
-                Box::pin(follow(tracker, heads, poll, (self.control.clone(), closing))).await
+                let control = self.control.clone();
+                Box::pin(follow(tracker, telling.heads, poll, (control, closing))).await
             }
         };
         self.ended(ended).await
@@ -185,12 +186,26 @@ pub(super) fn senders(config: &Config) -> Vec<&'static str> {
     accounts.into_iter().filter(|(_, account)| account.is_some()).map(|(task, _)| task).collect()
 }
 
-/// Starts all of it. Returns the heads on L1.
+/// What is told of L1 and of posting.
+#[derive(Clone, Debug)]
+pub(super) struct Posting {
+    pub(super) heads: watch::Receiver<Heads>,
+    pub(super) posted: watch::Receiver<Posted>,
+}
+
+/// The ends that tell it; they outlive the poster, which may halt and be started anew.
+#[derive(Clone)]
+struct Telling {
+    heads: watch::Sender<Heads>,
+    posted: watch::Sender<Posted>,
+}
+
+/// Starts all of it.
 pub(super) async fn start(
     mut inputs: Inputs,
     tasks: &mut JoinSet<Result<(), NodeError>>,
     shutdown: &CancellationToken,
-) -> Result<watch::Receiver<Heads>, NodeError> {
+) -> Result<Posting, NodeError> {
     let Accounts { batcher, proposer, .. } = inputs.config.accounts.clone();
     if !senders(&inputs.config).is_empty() {
         inputs.lock = Some(Arc::new(inputs.ledger.lock_posting().await?));
@@ -199,7 +214,11 @@ pub(super) async fn start(
         tracing::warn!("paused by an operator before this start: nothing is sent until resume");
         inputs.control.pause();
     }
-    let (sender, heads) = watch::channel(inputs.first_heads().await?);
+    let telling = Telling {
+        heads: watch::Sender::new(inputs.first_heads().await?),
+        posted: watch::Sender::default(),
+    };
+    let (heads, posted) = (telling.heads.subscribe(), telling.posted.subscribe());
     tasks.spawn(until(shutdown.clone(), keep_heads(inputs.ledger.clone(), heads.clone())));
     let task = if batcher.is_some() { POSTER } else { TRACKER };
     if batcher.is_none() {
@@ -208,8 +227,8 @@ pub(super) async fn start(
     let follow = {
         let (inputs, shutdown) = (inputs.clone(), shutdown.clone());
         move || {
-            let (inputs, shutdown, sender) = (inputs.clone(), shutdown.clone(), sender.clone());
-            async move { inputs.follow_l1(task, sender, shutdown).await }
+            let (inputs, shutdown, telling) = (inputs.clone(), shutdown.clone(), telling.clone());
+            async move { inputs.follow_l1(task, telling, shutdown).await }
         }
     };
     tasks.spawn(supervise(task, follow, inputs.clone(), shutdown.clone()));
@@ -224,7 +243,7 @@ pub(super) async fn start(
         };
         tasks.spawn(supervise(PROPOSER, propose, inputs, shutdown.clone()));
     }
-    Ok(heads)
+    Ok(Posting { heads, posted })
 }
 
 /// Runs a task whose failure must not stop sequencing: it halts, `/ready` says why, and everything

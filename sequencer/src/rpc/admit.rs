@@ -11,7 +11,10 @@ use super::{
     error::{Limit, RpcError},
     feed::Feed,
 };
-use crate::txpool::{AccountState, AddError, Added, Journal, Pool, Submission, Terms};
+use crate::{
+    pressure::Gauge,
+    txpool::{AccountState, AddError, Added, Journal, Pool, Submission, Terms},
+};
 use executor::{FeeSchedule, Unrecovered, recover};
 use std::{
     collections::VecDeque,
@@ -118,6 +121,7 @@ pub(super) struct Desk<C> {
     pub(super) feed: Arc<Feed>,
     pub(super) new_transaction: Arc<Notify>,
     pub(super) journal: Option<Arc<Journal>>,
+    pub(super) pressure: Gauge,
 }
 
 /// A transaction with all that the pool must know of it.
@@ -180,6 +184,7 @@ impl<C: Chain> Desk<C> {
             tracing::error!(%error, "the fees of the state could not be read");
             count
         })?;
+        let base_fee_wei = env.base_fee_wei.unwrap_or(0);
         let known = recovered.into_iter().map(|submission| {
             let submission = submission?;
             let terms = submission.terms.as_ref();
@@ -190,10 +195,14 @@ impl<C: Chain> Desk<C> {
                     return Err(AddError::from(unmet).into());
                 }
             }
+            let transaction = &submission.transaction;
+            let price_wei = transaction.effective_gas_price_wei(base_fee_wei);
+            // Below the base fee it pays no tip, and waits for both.
+            self.pressure.check_tip(price_wei.saturating_sub(base_fee_wei.into()))?;
             let account = AccountState::read(&view, submission.transaction.sender(), fees)?;
             Ok(Known { submission, account })
         });
-        Ok((env.base_fee_wei.unwrap_or(0), known.collect()))
+        Ok((base_fee_wei, known.collect()))
     }
 
     /// Adds all under one lock, and tells the builder.
@@ -229,14 +238,18 @@ impl<C: Chain> Desk<C> {
 
 /// The stage. Its threads end with it.
 #[derive(Debug)]
-pub(super) struct Admissions(Arc<Shared>);
+pub(super) struct Admissions {
+    shared: Arc<Shared>,
+    pressure: Gauge,
+}
 
 impl Admissions {
     /// Starts the threads.
     pub(super) fn start<C: Chain>(desk: Desk<C>) -> Self {
         let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let threads = (cores / 2).clamp(1, THREADS_MAX);
-        let (shared, desk) = (Arc::new(Shared::default()), Arc::new(desk));
+        let (shared, pressure) = (Arc::new(Shared::default()), desk.pressure.clone());
+        let desk = Arc::new(desk);
         for index in 0..threads {
             let (shared, desk) = (shared.clone(), desk.clone());
             let work = move || {
@@ -249,18 +262,19 @@ impl Admissions {
                 tracing::error!(%error, "a thread for the admission of transactions is missing");
             }
         }
-        Self(shared)
+        Self { shared, pressure }
     }
 
-    /// Puts a transaction in line. The answer comes with its admission; it stays away when the stage
+    /// Puts a transaction in line, unless none is taken while L1 is behind. The answer comes with its admission; it stays away when the stage
     /// ends first.
     pub(super) fn submit(
         &self,
         transaction: Unrecovered,
         terms: Option<Arc<Terms>>,
     ) -> Result<oneshot::Receiver<Reply>, RpcError> {
+        self.pressure.check_open()?;
         let (answer, receiver) = oneshot::channel();
-        let mut line = lock(&self.0.line);
+        let mut line = lock(&self.shared.line);
         let bytes = line.bytes + transaction.raw().len();
         if line.jobs.len() >= WAITING_MAX || bytes > WAITING_BYTES_MAX {
             return Err(Limit::Admissions(line.jobs.len()).into());
@@ -268,18 +282,18 @@ impl Admissions {
         line.bytes = bytes;
         line.jobs.push_back(Job { transaction, terms, answer });
         drop(line);
-        self.0.came.notify_one();
+        self.shared.came.notify_one();
         Ok(receiver)
     }
 }
 
 impl Drop for Admissions {
     fn drop(&mut self) {
-        let mut line = lock(&self.0.line);
+        let mut line = lock(&self.shared.line);
         line.is_closed = true;
         // Whoever waits is told that nothing comes.
         line.jobs.clear();
         drop(line);
-        self.0.came.notify_all();
+        self.shared.came.notify_all();
     }
 }

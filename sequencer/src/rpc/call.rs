@@ -170,7 +170,7 @@ pub(super) fn estimate_total_fee<C: Chain>(ctx: &RpcContext<C>, params: &Params<
     let gas = estimate(rules, &simulation)?;
     let base_fee_wei = u128::from(simulation.env.base_fee_wei.unwrap_or(0));
     let bid: TransactionRequest = params.required(0)?;
-    let tip_wei = bid.max_priority_fee_per_gas.unwrap_or(u128::from(ctx.options.priority_fee_wei));
+    let tip_wei = bid.max_priority_fee_per_gas.unwrap_or(u128::from(ctx.tip_wei()));
     let suggested_wei = base_fee_wei.saturating_add(tip_wei);
     let price_wei = match (bid.gas_price, bid.max_fee_per_gas) {
         (Some(price_wei), _) => price_wei,

@@ -16,7 +16,11 @@ use super::{
     stream::{READINGS_MAX, STREAMS_MAX},
     witness::WITNESSES_MAX,
 };
-use crate::txpool::{Admission, Journal, Pool};
+use crate::{
+    metrics::Metrics,
+    pressure::Gauge,
+    txpool::{Admission, Journal, Pool},
+};
 use batcher::archive::PayloadArchive;
 use serde::Serialize;
 use std::{
@@ -77,6 +81,10 @@ pub struct RpcOptions {
     pub archive: Option<PayloadArchive>,
     /// Asked by `/ready`. Must not block.
     pub readiness: Arc<dyn Fn() -> Readiness + Send + Sync>,
+    /// What is refused because L1 is behind.
+    pub pressure: Gauge,
+    /// Asked by `/metrics`: the text, in OpenMetrics' format. Must not block.
+    pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
 }
 
 impl fmt::Debug for RpcOptions {
@@ -91,7 +99,8 @@ impl fmt::Debug for RpcOptions {
 }
 
 impl Default for RpcOptions {
-    /// This crate's version, no tip, the usual limits, always ready, and a notify nobody waits on.
+    /// This crate's version, no tip, the usual limits, always ready, no pressure, no metrics, and a notify
+    /// nobody waits on.
     fn default() -> Self {
         Self {
             client_version: concat!("weft/v", env!("CARGO_PKG_VERSION")).to_owned(),
@@ -102,6 +111,8 @@ impl Default for RpcOptions {
             clients: ClientLimits::default(),
             archive: None,
             readiness: Arc::new(Readiness::default),
+            pressure: Gauge::default(),
+            metrics: Arc::new(|| Metrics::new().encode()),
         }
     }
 }
@@ -138,6 +149,7 @@ impl<C: Chain> RpcContext<C> {
             feed: feed.clone(),
             new_transaction: options.new_transaction.clone(),
             journal: options.journal.clone(),
+            pressure: options.pressure.clone(),
         };
         Self {
             chain,
@@ -156,6 +168,11 @@ impl<C: Chain> RpcContext<C> {
             readings: Semaphore::new(READINGS_MAX),
             traces: Semaphore::new(TRACES_MAX),
         }
+    }
+
+    /// Suggested tip, wei per gas: the node's, or what is asked for while L1 is behind.
+    pub(super) fn tip_wei(&self) -> u64 {
+        self.options.priority_fee_wei.max(self.options.pressure.orders().tip_wei_min)
     }
 
     /// The served chain.

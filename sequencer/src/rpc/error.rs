@@ -4,7 +4,7 @@
 //! the status stays 200.
 
 use super::chain::ChainError;
-use crate::txpool::AddError;
+use crate::{pressure, txpool::AddError};
 use alloy::{
     primitives::{B256, Bytes, U256},
     sol_types::{Panic, PanicKind, Revert, SolError},
@@ -114,6 +114,9 @@ pub enum RpcError {
     /// Not admitted to the pool.
     #[error(transparent)]
     Pool(#[from] AddError),
+    /// Not admitted while L1 is behind.
+    #[error(transparent)]
+    Pressure(#[from] pressure::Refusal),
     /// The call as a transaction would be invalid.
     #[error("{0}")]
     Invalid(SkipReason),
@@ -426,7 +429,9 @@ impl RpcError {
             | Self::Refused(_) => -32602,
             Self::Internal => -32603,
             Self::Simulation(error) => error.code(),
-            Self::Limit(_) | Self::Pool(AddError::ConditionsTooCostly { .. }) => -32005,
+            Self::Limit(_)
+            | Self::Pressure(_)
+            | Self::Pool(AddError::ConditionsTooCostly { .. }) => -32005,
             Self::ResponseTooLarge
             | Self::Pool(AddError::Conditional(_) | AddError::Contradiction(_)) => -32003,
             Self::Reverted { .. } => 3,
@@ -463,6 +468,8 @@ impl RpcError {
             Self::Reverted { output } => to_raw_value(output).ok(),
             Self::Sequencer { data, .. } => data.clone(),
             Self::SyncTimeout { hash } | Self::SyncNotReady { hash } => to_raw_value(hash).ok(),
+            // For clients that decide by it whether to try again.
+            Self::Pressure(_) => to_raw_value("backPressure").ok(),
             _ => None,
         }
     }

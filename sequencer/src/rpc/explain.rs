@@ -40,6 +40,7 @@ enum State {
     Ready,
     NonceGap { missing_nonce: U64 },
     FeeBelowBaseFee { max_fee_per_gas: U256, base_fee_per_gas: U64 },
+    TipBelowMinimum { tip: U256, minimum_tip: U64 },
     TotalFeeAboveCap { total_fee: U256, max_total_fee: U256 },
     OrderingWindow { until: u64 },
     BehindSender { waits_for: B256, waits_for_nonce: U64 },
@@ -115,6 +116,10 @@ fn state(place: &Place) -> State {
             max_fee_per_gas: U256::from(*max_fee_wei),
             base_fee_per_gas: U64::from(*base_fee_wei),
         },
+        Place::TipBelowMinimum { tip_wei, tip_wei_min } => State::TipBelowMinimum {
+            tip: U256::from(*tip_wei),
+            minimum_tip: U64::from(*tip_wei_min),
+        },
         Place::TotalFeeAboveCap { fee_wei, cap_wei } => {
             State::TotalFeeAboveCap { total_fee: *fee_wei, max_total_fee: *cap_wei }
         }
@@ -141,6 +146,9 @@ fn reason(place: &Place) -> Option<String> {
         }
         Place::FeeBelowBaseFee { max_fee_wei, base_fee_wei } => format!(
             "max fee per gas less than block base fee: maxFeePerGas: {max_fee_wei}, baseFee: {base_fee_wei}"
+        ),
+        Place::TipBelowMinimum { tip_wei, tip_wei_min } => format!(
+            "back-pressure: L1 is behind, and a tip of {tip_wei_min} wei is asked for; this one pays {tip_wei}"
         ),
         Place::TotalFeeAboveCap { fee_wei, cap_wei } => {
             format!("total fee above maxTotalFee: total fee: {fee_wei}, maxTotalFee: {cap_wei}")

@@ -34,13 +34,13 @@ pub(super) fn blob_base_fee<C: Chain>(_: &RpcContext<C>, _: &Params<'_>) -> Repl
 }
 
 pub(super) fn priority_fee<C: Chain>(ctx: &RpcContext<C>, _: &Params<'_>) -> Reply {
-    json(&U64::from(ctx.options.priority_fee_wei))
+    json(&U64::from(ctx.tip_wei()))
 }
 
 /// Base fee of the next block plus the suggested priority fee.
 pub(super) fn gas_price<C: Chain>(ctx: &RpcContext<C>, _: &Params<'_>) -> Reply {
     let base_fee_wei = ctx.chain.pending_env()?.base_fee_wei.unwrap_or(0);
-    json(&(U256::from(base_fee_wei) + U256::from(ctx.options.priority_fee_wei)))
+    json(&(U256::from(base_fee_wei) + U256::from(ctx.tip_wei())))
 }
 
 /// A count that clients send as a number or as hex.

@@ -50,6 +50,7 @@ mod parity;
 mod payloads;
 mod pool;
 mod prepare;
+mod pressure;
 mod process;
 mod raw;
 mod relay;

@@ -91,7 +91,7 @@ pub(super) fn fill<C: Chain>(ctx: &RpcContext<C>, params: &Params<'_>) -> Reply 
     }
     if request.gas_price.is_none() {
         let base_fee_wei = u128::from(simulation.env.base_fee_wei.unwrap_or(0));
-        let wanted_wei = u128::from(ctx.options.priority_fee_wei);
+        let wanted_wei = u128::from(ctx.tip_wei());
         let tip_wei = request.max_priority_fee_per_gas.unwrap_or(wanted_wei);
         request.max_priority_fee_per_gas = Some(tip_wei);
         let max_fee_wei = base_fee_wei.saturating_mul(2).saturating_add(tip_wei);

@@ -17,6 +17,7 @@ use super::{
     process::answer,
     socket, stream,
 };
+use crate::metrics::Metrics;
 use axum::{
     Extension, Json, Router,
     body::Body,
@@ -77,6 +78,7 @@ pub async fn serve<C: Chain>(
         .route("/v1/stream", get(stream::open::<C>))
         .route("/v1/flashblocks", get(flashblocks::open::<C>))
         .route("/ready", get(ready::<C>))
+        .route("/metrics", get(metrics::<C>))
         .route("/version", get(version::<C>))
         .layer(compression())
         .layer(CorsLayer::permissive())
@@ -149,6 +151,11 @@ pub(super) fn ready_response(readiness: &Readiness) -> Response {
     };
     let body = json!({ "ready": readiness.is_ready(), "checks": readiness.checks });
     (status, Json(body)).into_response()
+}
+
+async fn metrics<C: Chain>(State(shared): State<Shared<C>>) -> Response {
+    let text = (shared.ctx.options.metrics)();
+    ([(CONTENT_TYPE, Metrics::CONTENT_TYPE)], text).into_response()
 }
 
 async fn version<C: Chain>(State(shared): State<Shared<C>>) -> Response {

@@ -14,7 +14,8 @@ use super::{
     explain, fees, filters,
     forward::Forwarding,
     jsonrpc::Params,
-    logs, meta, modules, optimism, otterscan, otterscan_search, parity, pool, prepare, raw, send,
+    logs, meta, modules, optimism, otterscan, otterscan_search, parity, pool, prepare, pressure,
+    raw, send,
     send::{Admitting, Waiting},
     simulate, transactions, witness,
 };
@@ -163,6 +164,7 @@ impl<C: Chain> Table<C> {
         search("ots_searchTransactionsAfter", 3, otterscan_search::search_after),
         search("ots_searchTransactionsBefore", 3, otterscan_search::search_before),
         trace("ots_traceTransaction", 1, otterscan::trace),
+        instant("rollup_backPressure", 0, pressure::back_pressure),
         execute("rollup_estimateTotalFee", 4, call::estimate_total_fee),
         read("rollup_explainTransaction", 1, explain::explain),
         read("rpc.discover", 0, modules::discover),

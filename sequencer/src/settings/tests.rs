@@ -70,3 +70,46 @@ fn a_key_never_prints_itself() {
     let key = Key(PrivateKeySigner::from_bytes(&B256::repeat_byte(7)).unwrap());
     assert!(!format!("{key:?}").contains("0707"));
 }
+
+fn pressure(text: &str) -> Result<Option<Limits>, String> {
+    let settings: Settings = toml::from_str(text).map_err(|error| error.to_string())?;
+    let batch_age_secs = settings.batch_age_secs.unwrap_or(60);
+    settings.pressure.check(batch_age_secs).map_err(|error| error.to_string())
+}
+
+#[test]
+fn back_pressure_has_defaults_and_a_pause_alone_scales_them() {
+    let lags = |text| {
+        let limits = pressure(text).unwrap().unwrap();
+        limits.thresholds.map(|threshold| threshold.lag.as_secs())
+    };
+    assert_eq!(lags(""), [300, 900, 1_800, 2_700, 3_600]);
+    assert_eq!(lags("[pressure]\npause-secs = 1200"), [100, 300, 600, 900, 1_200]);
+    let tight = "batch-age-secs = 0\n[pressure]\npause-secs = 5";
+    assert_eq!(lags(tight), [1, 2, 3, 4, 5], "as small as it can be");
+    let limits = pressure("").unwrap().unwrap();
+    let mib = limits.thresholds.map(|threshold| threshold.bytes >> 20);
+    assert_eq!(mib, [170, 512, 1_024, 1_536, 2_048]);
+    assert_eq!(limits.throttle_bytes_per_sec, 131_072);
+    assert_eq!(limits.tip_wei_min, 1_000_000_000);
+    assert_eq!(pressure("[pressure]\nswitch = \"off\""), Ok(None));
+}
+
+#[test]
+fn thresholds_of_back_pressure_rise_and_a_wrong_one_is_named() {
+    let error = |text| pressure(text).unwrap_err();
+    let found = error("[pressure]\nthrottle-secs = 2000");
+    let expected = "pressure-minimum-fee-secs is 1800, expected more than pressure-throttle-secs, \
+                    which is 2000";
+    assert_eq!(found, expected);
+    let found = error("batch-age-secs = 300");
+    assert_eq!(found, "pressure-warn-secs is 300, expected more than batch-age-secs, which is 300");
+    let found = error("[pressure]\npause-mib = 0");
+    assert_eq!(found, "pressure-pause-mib is 0, expected 1 to 16777216 MiB");
+    assert!(error("[pressure]\npaus-secs = 9").contains("unknown field `paus-secs`"));
+    assert!(error("[pressure]\nthrottle-kib-per-sec = 0").contains("is 0, expected 1 to"));
+    let flags = PressureSettings { pause_secs: Some(60), ..PressureSettings::default() };
+    let file: Settings = toml::from_str("[pressure]\npause-secs = 1200\ntip-wei = 5").unwrap();
+    let merged = flags.over(file.pressure);
+    assert_eq!((merged.pause_secs, merged.tip_wei), (Some(60), Some(5)));
+}

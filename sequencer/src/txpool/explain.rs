@@ -29,6 +29,13 @@ pub enum Place {
         /// The base fee, wei.
         base_fee_wei: u64,
     },
+    /// It does not pay the tip that is asked for while L1 is behind.
+    TipBelowMinimum {
+        /// What it pays per gas above the base fee, wei.
+        tip_wei: u128,
+        /// What it must pay, wei.
+        tip_wei_min: u64,
+    },
     /// It would cost more than its sender allows.
     TotalFeeAboveCap {
         /// What it would cost now, wei.
@@ -117,6 +124,9 @@ impl Pool {
                 max_fee_wei: entry.transaction.max_fee_per_gas_wei(),
                 base_fee_wei: demand.base_fee_wei,
             },
+            Obstacle::Tip { tip_wei } => {
+                Place::TipBelowMinimum { tip_wei, tip_wei_min: demand.tip_wei_min }
+            }
             Obstacle::TotalFee { fee_wei, cap_wei } => Place::TotalFeeAboveCap { fee_wei, cap_wei },
             Obstacle::Window => {
                 let until_unix_ms = self.clock.unix_ms(self.clock.closes_at(entry.window));

@@ -39,7 +39,6 @@ use clock::Clock;
 use executor::{SkipReason, Transaction};
 use index::Index;
 use lives::Lives;
-use order::Demand;
 use queue::{Entry, Queue};
 use recent::RecentNonces;
 use std::{
@@ -150,6 +149,8 @@ pub struct Pool {
     index: Index,
     recent: RecentNonces,
     lives: Lives,
+    /// Least effective tip of what is offered, wei per gas.
+    tip_wei_min: u64,
     /// Hashes that came back or left unmined since [`Self::take_changed`].
     changed: Vec<B256>,
 }
@@ -165,6 +166,7 @@ impl Pool {
             index: Index::default(),
             recent: RecentNonces::default(),
             lives: Lives::new(config.explain),
+            tip_wei_min: 0,
             changed: Vec::new(),
         }
     }
@@ -434,16 +436,6 @@ impl Pool {
     ) -> Best<'p> {
         let demand = self.demand(base_fee_wei, now, extra_fee_wei);
         Best::new(demand, &self.senders, self.index.heads(), gas_limit)
-    }
-
-    fn demand<'p>(
-        &self,
-        base_fee_wei: u64,
-        now: Instant,
-        extra_fee_wei: &'p dyn Fn(&Transaction) -> U256,
-    ) -> Demand<'p> {
-        let (ordering, open_window) = (self.config.ordering, self.clock.open_window(now));
-        Demand { ordering, base_fee_wei, open_window, extra_fee_wei }
     }
 
     /// When [`Self::best`] may have more than it has now although nothing new comes: when the open

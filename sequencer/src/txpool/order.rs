@@ -4,6 +4,7 @@
 //! Does not execute: gas is counted by limit, so the builder asks again with the gas really left.
 
 use super::{
+    Pool,
     admission::priority_fee_wei,
     index::Head,
     queue::{Entry, Queue},
@@ -16,6 +17,7 @@ use std::{
     cmp::Reverse,
     collections::{BTreeMap, BinaryHeap, HashMap, btree_map},
     iter::Peekable,
+    time::Instant,
 };
 
 /// Gas below which no transaction fits: a plain transfer.
@@ -38,6 +40,8 @@ pub enum Ordering {
 pub(super) struct Demand<'p> {
     pub(super) ordering: Ordering,
     pub(super) base_fee_wei: u64,
+    /// Least effective tip, wei per gas.
+    pub(super) tip_wei_min: u64,
     /// The first window that is not closed yet.
     pub(super) open_window: u64,
     /// What a transaction costs its sender beside gas, wei.
@@ -48,8 +52,27 @@ pub(super) struct Demand<'p> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Obstacle {
     BaseFee,
+    Tip { tip_wei: u128 },
     TotalFee { fee_wei: U256, cap_wei: U256 },
     Window,
+}
+
+impl Pool {
+    pub(super) fn demand<'p>(
+        &self,
+        base_fee_wei: u64,
+        now: Instant,
+        extra_fee_wei: &'p dyn Fn(&Transaction) -> U256,
+    ) -> Demand<'p> {
+        let (ordering, open_window) = (self.config.ordering, self.clock.open_window(now));
+        let tip_wei_min = self.tip_wei_min;
+        Demand { ordering, base_fee_wei, tip_wei_min, open_window, extra_fee_wei }
+    }
+
+    /// From now on [`Self::best`] offers only what pays this tip; what does not, waits.
+    pub fn require_tip(&mut self, tip_wei_min: u64) {
+        self.tip_wei_min = tip_wei_min;
+    }
 }
 
 impl Demand<'_> {
@@ -61,8 +84,10 @@ impl Demand<'_> {
     /// What stands in the way of this one, if anything does.
     pub(super) fn obstacle(&self, entry: &Entry) -> Option<Obstacle> {
         let transaction = &entry.transaction;
-        if self.spare_wei(transaction).is_none() {
-            return Some(Obstacle::BaseFee);
+        let Some(spare_wei) = self.spare_wei(transaction) else { return Some(Obstacle::BaseFee) };
+        let tip_wei = spare_wei.min(priority_fee_wei(transaction));
+        if tip_wei < u128::from(self.tip_wei_min) {
+            return Some(Obstacle::Tip { tip_wei });
         }
         if let Some(cap_wei) = entry.terms.as_ref().and_then(|terms| terms.max_total_fee_wei) {
             let price_wei = transaction.effective_gas_price_wei(self.base_fee_wei);

@@ -6,6 +6,7 @@
     clippy::unwrap_used,
     clippy::panic,
     clippy::print_stderr,
+    clippy::print_stdout,
     reason = "a test fails by panicking, also in what its tests share"
 )]
 
@@ -18,6 +19,7 @@ mod payloads;
 mod pipeline;
 mod pool;
 mod preconfirmations;
+mod pressure;
 mod processes;
 mod reorg;
 #[path = "../support/skip.rs"]

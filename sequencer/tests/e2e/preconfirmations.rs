@@ -24,24 +24,25 @@ use tokio_tungstenite::tungstenite::Message;
 const SENDERS: u32 = 4;
 
 /// Posts one call.
-async fn call(url: &str, method: &str, params: Value) -> Option<Value> {
+pub(crate) async fn call(url: &str, method: &str, params: Value) -> Option<Value> {
     let body = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
     let answer = reqwest::Client::new().post(url).body(body.to_string()).send().await.ok()?;
     answer.json().await.ok()
 }
 
-async fn result(url: &str, method: &str, params: Value) -> Option<Value> {
+pub(crate) async fn result(url: &str, method: &str, params: Value) -> Option<Value> {
     let mut answer = call(url, method, params).await?;
     answer.get("error").is_none().then(|| answer["result"].take())
 }
 
-fn raw(sender: u32, chain_id: u64, nonce: u64) -> String {
+/// A transaction of the test account `sender` that pays this tip, wei per gas.
+pub(crate) fn raw(sender: u32, chain_id: u64, nonce: u64, tip_wei: u128) -> String {
     let mut unsigned = TxEip1559 {
         chain_id,
         nonce,
         gas_limit: 100_000,
         max_fee_per_gas: 10_000_000_000,
-        max_priority_fee_per_gas: 0,
+        max_priority_fee_per_gas: tip_wei,
         to: TxKind::Call(Address::repeat_byte(0xee)),
         value: U256::from(1),
         input: Bytes::from(nonce.to_be_bytes().to_vec()),
@@ -53,7 +54,7 @@ fn raw(sender: u32, chain_id: u64, nonce: u64) -> String {
 }
 
 /// What a receipt says before its block is sealed: everything but the block's hash.
-fn without_hash(mut receipt: Value) -> Value {
+pub(crate) fn without_hash(mut receipt: Value) -> Value {
     receipt["blockHash"].take();
     for log in receipt["logs"].as_array_mut().into_iter().flatten() {
         log["blockHash"].take();
@@ -72,7 +73,7 @@ async fn send(url: String, sender: u32, chain_id: u64, stop: Arc<AtomicBool>) ->
         if stop.load(Ordering::Relaxed) {
             break;
         }
-        let bytes = raw(sender, chain_id, nonce);
+        let bytes = raw(sender, chain_id, nonce, 0);
         let Some(answer) = call(&url, "eth_sendRawTransactionSync", json!([bytes])).await else {
             break;
         };
@@ -213,7 +214,7 @@ async fn a_send_is_acknowledged_as_asked_and_everybody_is_told() {
     let nonce: U256 =
         serde_json::from_value(result(&url, "eth_getTransactionCount", count).await.unwrap())
             .unwrap();
-    let raw = |index: u64| raw(0, chain_id, nonce.to::<u64>() + index);
+    let raw = |index: u64| raw(0, chain_id, nonce.to::<u64>() + index, 0);
     // Durable: the receipt comes before the block, and the state is pending.
     let receiver = json!(Address::repeat_byte(0xee));
     let sent = json!([raw(0)]);

@@ -298,6 +298,13 @@ impl Rollup {
     /// Deposits on L1 and returns the L2 receipt, which must come under the hash that follows from
     /// the L1 event.
     pub(crate) async fn deposit(&self, index: u32, wei: U256) -> TransactionReceipt {
+        let hash = self.start_deposit(index, wei).await;
+        let l2 = self.client(0);
+        wait_for("the deposit on L2", async || raw_receipt(&l2, hash).await).await
+    }
+
+    /// Deposits on L1 and returns the hash that follows for L2.
+    pub(crate) async fn start_deposit(&self, index: u32, wei: U256) -> B256 {
         let to = account(index).address();
         let l1 = client(&self.l1_url, &account(index));
         let portal = Portal::new(self.genesis.l1.portal, &l1);
@@ -310,9 +317,7 @@ impl Rollup {
             log.block_hash.unwrap(),
             log.log_index.unwrap(),
         );
-        let hash = Transaction::from_deposit(deposit.unwrap()).hash();
-        let l2 = self.client(0);
-        wait_for("the deposit on L2", async || raw_receipt(&l2, hash).await).await
+        Transaction::from_deposit(deposit.unwrap()).hash()
     }
 
     /// Runs `sequencer verify` with L1 access only, or with a node to compare with.

@@ -16,6 +16,7 @@ mod logs;
 mod node;
 mod optimism;
 mod otterscan;
+mod pressure;
 mod pruned;
 mod raw;
 mod recompute;

@@ -46,6 +46,11 @@ impl Node {
     }
 
     pub(crate) async fn start_with(clients: ClientLimits) -> Self {
+        Self::serve(RpcOptions { clients, ..RpcOptions::default() }).await
+    }
+
+    /// With these options, but for those that the node itself sets.
+    pub(crate) async fn serve(options: RpcOptions) -> Self {
         let [alice, bob] = [1_u8, 2].map(|n| PrivateKeySigner::from_slice(&[n; 32]).unwrap());
         let chain = MemoryChain::new(&[alice.address(), bob.address()]);
         let pool = Arc::new(Mutex::new(Pool::new(Config::default())));
@@ -59,9 +64,8 @@ impl Node {
         };
         let options = RpcOptions {
             new_transaction: new_transaction.clone(),
-            clients,
             readiness: Arc::new(move || Readiness { checks: vec![check()] }),
-            ..RpcOptions::default()
+            ..options
         };
         let context = Arc::new(RpcContext::new(chain.clone(), pool.clone(), options));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
