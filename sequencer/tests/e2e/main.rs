@@ -11,6 +11,9 @@
 
 mod bad_start;
 mod finality;
+mod follower;
+#[path = "../support/full_blocks.rs"]
+mod full_blocks;
 mod history;
 mod l1_away;
 mod pipeline;
@@ -20,4 +23,6 @@ mod reorg;
 #[path = "../support/skip.rs"]
 mod skip;
 mod support;
+#[path = "../support/traffic.rs"]
+mod traffic;
 mod uniswap;
