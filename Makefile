@@ -13,7 +13,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup run build test test-contracts lint bench bench-executor bench-state bench-batch bench-abuse clean check-tools toolchain postgres hardhat
+.PHONY: help setup run build test test-contracts lint bench bench-executor bench-state bench-batch bench-abuse bench-follow clean check-tools toolchain postgres hardhat
 
 WEFT_DATA ?= ../shared/data
 override WEFT_DATA := $(abspath $(WEFT_DATA))
@@ -21,12 +21,13 @@ WEFT_SKIP_LOG := $(CURDIR)/target/skipped.log
 export WEFT_DATA WEFT_SKIP_LOG
 
 # Arguments for `make run` and the benchmarks (STORE_ARGS for the store's, BATCH_ARGS for the
-# batches', ABUSE_ARGS for the floods), and flags for every cargo build (.ci/run passes --locked).
+# batches', ABUSE_ARGS for the floods, FOLLOW_ARGS for the follower), and flags for every cargo build (.ci/run passes --locked).
 RUN_ARGS ?=
 BENCH_ARGS ?=
 STORE_ARGS ?=
 BATCH_ARGS ?=
 ABUSE_ARGS ?=
+FOLLOW_ARGS ?=
 CARGO_FLAGS ?=
 
 NODE_STAMP := contracts/node_modules/.weft-setup
@@ -101,6 +102,10 @@ bench-batch: check-tools toolchain ## Measure bytes and time per transaction in 
 bench-abuse: check-tools toolchain $(NODE_STAMP) ## Measure sends beside floods of JSON-RPC from 200 sockets (ABUSE_ARGS="--help")
 	cargo build --release $(CARGO_FLAGS) --bin sequencer
 	cargo run --release $(CARGO_FLAGS) -p sequencer --example abuse -- $(ABUSE_ARGS)
+
+bench-follow: check-tools toolchain $(NODE_STAMP) ## Measure how fast a follower catches up from L1 (FOLLOW_ARGS="--help")
+	cargo build --release $(CARGO_FLAGS) --bin sequencer
+	cargo run --release $(CARGO_FLAGS) -p sequencer --example bench_follow -- $(FOLLOW_ARGS)
 
 clean: ## Remove everything built; what setup installed stays
 	cargo clean

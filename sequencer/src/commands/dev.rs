@@ -26,7 +26,7 @@ use alloy::{
     signers::local::{LocalSignerError, MnemonicBuilder, coins_bip39::English},
 };
 use anvil::Anvil;
-pub use anvil::AnvilError;
+pub use anvil::{AnvilError, find_anvil};
 use clap::Args;
 use contracts::{MULTICALL3, Multicall3, Portal};
 use executor::Genesis;

@@ -247,6 +247,28 @@ const GWEI: u128 = 1_000_000_000;
 const FEE_CAP_GWEI_MAX: u64 = 1_000_000;
 
 impl AccountSettings {
+    /// The flags, and whether they are given.
+    pub(super) fn given(&self) -> Vec<(&'static str, bool)> {
+        vec![
+            ("batcher-key-file", self.batcher_key_file.is_some()),
+            ("batcher-keystore", self.batcher_keystore.is_some()),
+            ("batcher-keystore-password-file", self.batcher_keystore_password_file.is_some()),
+            ("batcher-signer-url", self.batcher_signer_url.is_some()),
+            ("batcher-signer-address", self.batcher_signer_address.is_some()),
+            ("proposer-key-file", self.proposer_key_file.is_some()),
+            ("proposer-keystore", self.proposer_keystore.is_some()),
+            ("proposer-keystore-password-file", self.proposer_keystore_password_file.is_some()),
+            ("proposer-signer-url", self.proposer_signer_url.is_some()),
+            ("proposer-signer-address", self.proposer_signer_address.is_some()),
+            ("l1-fee-cap-gwei", self.l1_fee_cap_gwei.is_some()),
+            ("l1-blob-fee-cap-gwei", self.l1_blob_fee_cap_gwei.is_some()),
+            ("l1-raise-after-secs", self.l1_raise_after_secs.is_some()),
+            ("l1-budget-eth-per-hour", self.l1_budget_eth_per_hour.is_some()),
+            ("l1-budget-eth-per-day", self.l1_budget_eth_per_day.is_some()),
+            ("l1-runway-warn-days", self.l1_runway_warn_days.is_some()),
+        ]
+    }
+
     /// These settings, and those of `base` where these have none.
     #[must_use]
     pub fn over(self, base: Self) -> Self {

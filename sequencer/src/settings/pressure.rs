@@ -127,6 +127,25 @@ const MIB_NAMES: [&str; 5] = [
 const TWELFTHS: [u64; 4] = [1, 3, 6, 9];
 
 impl PressureSettings {
+    /// The flags, and whether they are given.
+    pub(super) fn given(&self) -> Vec<(&'static str, bool)> {
+        vec![
+            ("pressure-switch", self.switch.is_some()),
+            ("pressure-warn-secs", self.warn_secs.is_some()),
+            ("pressure-throttle-secs", self.throttle_secs.is_some()),
+            ("pressure-minimum-fee-secs", self.minimum_fee_secs.is_some()),
+            ("pressure-deposits-only-secs", self.deposits_only_secs.is_some()),
+            ("pressure-pause-secs", self.pause_secs.is_some()),
+            ("pressure-warn-mib", self.warn_mib.is_some()),
+            ("pressure-throttle-mib", self.throttle_mib.is_some()),
+            ("pressure-minimum-fee-mib", self.minimum_fee_mib.is_some()),
+            ("pressure-deposits-only-mib", self.deposits_only_mib.is_some()),
+            ("pressure-pause-mib", self.pause_mib.is_some()),
+            ("pressure-throttle-kib-per-sec", self.throttle_kib_per_sec.is_some()),
+            ("pressure-tip-wei", self.tip_wei.is_some()),
+        ]
+    }
+
     /// These, and those of `base` where these have none.
     #[must_use]
     pub fn over(self, base: Self) -> Self {

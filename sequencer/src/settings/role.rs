@@ -23,50 +23,32 @@ impl Role {
 
     /// Settings of the other command alone, and whether they are given.
     fn foreign(self, given: &Settings, process: &ProcessSettings) -> Vec<(&'static str, bool)> {
-        let accounts = &given.accounts;
         match self {
             Self::Sequencer => vec![("sequencer-url", given.sequencer_url.is_some())],
             // A follower's ledger is a small file of its own: it must not be the sequencer's.
-            Self::Follower => vec![
-                ("l1-confirmations", given.l1_confirmations.is_some()),
-                ("mini-block-ms", given.mini_block_ms.is_some()),
-                ("empty-blocks", given.empty_blocks.is_some()),
-                ("batcher-key-file", accounts.batcher_key_file.is_some()),
-                ("batcher-keystore", accounts.batcher_keystore.is_some()),
-                (
-                    "batcher-keystore-password-file",
-                    accounts.batcher_keystore_password_file.is_some(),
-                ),
-                ("batcher-signer-url", accounts.batcher_signer_url.is_some()),
-                ("batcher-signer-address", accounts.batcher_signer_address.is_some()),
-                ("proposer-key-file", accounts.proposer_key_file.is_some()),
-                ("proposer-keystore", accounts.proposer_keystore.is_some()),
-                (
-                    "proposer-keystore-password-file",
-                    accounts.proposer_keystore_password_file.is_some(),
-                ),
-                ("proposer-signer-url", accounts.proposer_signer_url.is_some()),
-                ("proposer-signer-address", accounts.proposer_signer_address.is_some()),
-                ("l1-fee-cap-gwei", accounts.l1_fee_cap_gwei.is_some()),
-                ("l1-blob-fee-cap-gwei", accounts.l1_blob_fee_cap_gwei.is_some()),
-                ("l1-raise-after-secs", accounts.l1_raise_after_secs.is_some()),
-                ("l1-budget-eth-per-hour", accounts.l1_budget_eth_per_hour.is_some()),
-                ("l1-budget-eth-per-day", accounts.l1_budget_eth_per_day.is_some()),
-                ("l1-runway-warn-days", accounts.l1_runway_warn_days.is_some()),
-                ("batch-data", given.batch_data.is_some()),
-                ("batch-age-secs", given.batch_age_secs.is_some()),
-                ("output-interval-blocks", given.output_interval_blocks.is_some()),
-                ("pool-ordering", given.pool_ordering.is_some()),
-                ("pool-window-ms", given.pool_window_ms.is_some()),
-                ("pool-transactions", given.pool_transactions.is_some()),
-                ("pool-mib", given.pool_mib.is_some()),
-                ("pool-sender-slots", given.pool_sender_slots.is_some()),
-                ("pool-ttl-secs", given.pool_ttl_secs.is_some()),
-                ("explain-hours", given.explain_hours.is_some()),
-                ("ledger-url", given.ledger_url.is_some()),
-                ("admin-listen", process.admin_listen.is_some()),
-                ("admin-token-file", process.admin_token_file.is_some()),
-            ],
+            Self::Follower => [
+                vec![
+                    ("l1-confirmations", given.l1_confirmations.is_some()),
+                    ("mini-block-ms", given.mini_block_ms.is_some()),
+                    ("empty-blocks", given.empty_blocks.is_some()),
+                    ("batch-data", given.batch_data.is_some()),
+                    ("batch-age-secs", given.batch_age_secs.is_some()),
+                    ("output-interval-blocks", given.output_interval_blocks.is_some()),
+                    ("pool-ordering", given.pool_ordering.is_some()),
+                    ("pool-window-ms", given.pool_window_ms.is_some()),
+                    ("pool-transactions", given.pool_transactions.is_some()),
+                    ("pool-mib", given.pool_mib.is_some()),
+                    ("pool-sender-slots", given.pool_sender_slots.is_some()),
+                    ("pool-ttl-secs", given.pool_ttl_secs.is_some()),
+                    ("explain-hours", given.explain_hours.is_some()),
+                    ("ledger-url", given.ledger_url.is_some()),
+                    ("admin-listen", process.admin_listen.is_some()),
+                    ("admin-token-file", process.admin_token_file.is_some()),
+                ],
+                given.accounts.given(),
+                given.pressure.given(),
+            ]
+            .concat(),
         }
     }
 

@@ -13,6 +13,9 @@
 mod admin;
 mod bad_start;
 mod finality;
+mod follower;
+#[path = "../support/full_blocks.rs"]
+mod full_blocks;
 mod history;
 mod l1_away;
 mod payloads;
@@ -25,4 +28,6 @@ mod reorg;
 #[path = "../support/skip.rs"]
 mod skip;
 mod support;
+#[path = "../support/traffic.rs"]
+mod traffic;
 mod uniswap;

@@ -448,6 +448,11 @@ pub(crate) async fn raw_receipt(l2: &DynProvider, hash: B256) -> Option<Transact
 pub(crate) struct Node(Child);
 
 impl Node {
+    /// Starts a process.
+    pub(crate) fn of(command: &mut Command) -> Self {
+        Self(command.spawn().unwrap())
+    }
+
     /// Whether the process lives.
     pub(crate) fn is_running(&mut self) -> bool {
         self.0.try_wait().unwrap().is_none()

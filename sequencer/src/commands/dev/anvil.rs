@@ -61,7 +61,7 @@ impl Anvil {
         // Anvil says nothing useful when its port is taken, so ask first.
         TcpListener::bind((Ipv4Addr::LOCALHOST, port))
             .map_err(|error| AnvilError::Port { port, error })?;
-        let binary = args.anvil.clone().unwrap_or_else(find);
+        let binary = args.anvil.clone().unwrap_or_else(find_anvil);
         let mut command = Command::new(&binary);
         command
             .args(["--host", "127.0.0.1", "--port", &port.to_string()])
@@ -128,7 +128,8 @@ async fn wait_until_listening(child: &mut Child) -> Result<String, AnvilError> {
 }
 
 /// The binary that npm installed, or the name to look up in PATH.
-fn find() -> PathBuf {
+#[must_use]
+pub fn find_anvil() -> PathBuf {
     let os = if cfg!(target_os = "macos") { "darwin" } else { "linux" };
     let arch = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
     let installed = format!("contracts/node_modules/@foundry-rs/anvil-{os}-{arch}/bin/anvil");

@@ -152,7 +152,8 @@ impl Folder {
                 let reason = format!("it has not ended for {WAIT_MAX:?}");
                 return Err(ChainStoreError::FoldFailed { blocks, reason });
             }
-            if !std::mem::replace(&mut warned, true) {
+            // Whoever adds blocks as fast as they can be had waits a moment for every one.
+            if started.elapsed() >= RETRY && !std::mem::replace(&mut warned, true) {
                 tracing::warn!(blocks, "the chain database is behind the order log: sealing waits");
             }
             self.signal.changed.notify_all();
