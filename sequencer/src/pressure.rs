@@ -28,7 +28,7 @@ use tokio::sync::watch;
 /// behind the clock, up to the drift limit of 1,800 s. 3,600 + 48 + 1,800 is below it: whatever L1 takes
 /// back of the origins of unposted blocks, the node undoes those blocks and keeps their transactions.
 pub const PAUSE_SECS: u64 = 3_600;
-/// Default of the pause by size, in bytes: what six blobs per L1 block carry in about four hours, at half
+/// Default of the pause by size, in bytes: what six blobs per L1 block carry in some five hours, at half
 /// of its size when compressed. Time is what decides as a rule; this is for bursts that come faster.
 /// The encoder keeps 64 frames of it ready (`FRAMES_QUEUED_MAX`), the rest stays in the chain store;
 /// the 18 days for which L1 keeps blobs begin when one is posted, and bound neither.

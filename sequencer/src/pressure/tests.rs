@@ -72,7 +72,7 @@ fn a_start_goes_on_at_the_level_that_the_load_can_have_led_to() {
         assert_eq!(governor.observe(load).level, pressure.level, "and stays there");
         pressure
     };
-    assert_eq!(resumed(load(0, 0)), Pressure::default());
+    assert_eq!(resumed(load(0, 0)).orders, Orders::default());
     assert_eq!(resumed(load(7, 0)).level, Level::Open);
     let paused = resumed(load(40, 0));
     assert_eq!((paused.level, paused.orders.seals), (Level::Paused, false));

@@ -44,7 +44,10 @@ struct Sent {
 /// Sends one transaction after another. Who is told to pay more does; who is told to wait does.
 async fn send(url: String, sender: u32, chain_id: u64, stop: Arc<AtomicBool>) -> Sent {
     let mut sent = Sent::default();
-    let (mut nonce, mut tip_wei) = (0, 0);
+    // Its deposit has used nonces.
+    let count = json!([account(sender).address(), "latest"]);
+    let count = result(&url, "eth_getTransactionCount", count).await.unwrap();
+    let (mut nonce, mut tip_wei) = (serde_json::from_value::<U256>(count).unwrap().to(), 0);
     while !stop.load(Ordering::Relaxed) {
         let bytes = raw(sender, chain_id, nonce, tip_wei);
         let Some(answer) = call(&url, "eth_sendRawTransactionSync", json!([bytes])).await else {

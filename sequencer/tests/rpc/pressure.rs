@@ -107,7 +107,7 @@ async fn the_state_is_told() {
         "level": "depositsOnly", "lagSecs": 40.0, "unsafeBlocks": "0x3", "unsafeBytes": "0x1000",
         "takesTransactions": false, "seals": true, "minPriorityFeePerGas": "0x1f4",
         // Two thirds of the way from throttle to pause.
-        "bytesPerSecMax": "0xd06",
+        "bytesPerSecMax": "0xd0a",
     });
     assert_eq!(answer, expected);
     told.send_replace(behind(0));
