@@ -35,7 +35,7 @@ use batcher::{
     control::Control,
     encoder::BlockId,
     l1::L1Error,
-    poster::PostError,
+    poster::{Heads, PostError},
     proposer::ProposeError,
 };
 use build_loop::BuildLoop;
@@ -179,12 +179,7 @@ impl Node {
 
         let inputs = self.posting_inputs(control);
         let heads = posting::start(inputs.clone(), &mut tasks, &shutdown).await?;
-        if let (Some(listener), Some(admin)) = (self.admin.take(), &self.config.process.admin) {
-            let posting::Inputs { control, source, ledger, .. } = inputs;
-            let (heads, senders) = (heads.clone(), posting::senders(&self.config));
-            let operator = admin::Operator { control, heads, source, ledger, tasks: senders };
-            tasks.spawn(admin::run(listener, operator, admin.token, shutdown.clone()));
-        }
+        self.start_admin(inputs, heads.clone(), &mut tasks, &shutdown);
         let watcher = Watcher {
             reader: self.client.block_reader(&self.genesis),
             ledger: self.ledger.clone(),
@@ -249,6 +244,23 @@ impl Node {
         audit::stopped(&self.ledger, &result).await;
         self.ledger.close().await;
         result
+    }
+
+    /// Listens to the operator, where there is one.
+    fn start_admin(
+        &mut self,
+        inputs: posting::Inputs,
+        heads: watch::Receiver<Heads>,
+        tasks: &mut JoinSet<Result<(), NodeError>>,
+        shutdown: &CancellationToken,
+    ) {
+        let (Some(listener), Some(admin)) = (self.admin.take(), &self.config.process.admin) else {
+            return;
+        };
+        let posting::Inputs { control, source, ledger, .. } = inputs;
+        let senders = posting::senders(&self.config);
+        let operator = admin::Operator { control, heads, source, ledger, tasks: senders };
+        tasks.spawn(admin::run(listener, operator, admin.token, shutdown.clone()));
     }
 
     /// Keeps outputs and prunes.
