@@ -44,6 +44,9 @@ impl Batcher {
         if posting.chain_directory().exists() {
             return Err(NodeError::SequencerDirectory(posting.data_dir.clone()));
         }
+        // First of all, so that a second one says this and not that a port is taken.
+        std::fs::create_dir_all(&posting.data_dir).map_err(ChainStoreError::Directory)?;
+        let lock = lock_file(&posting.data_dir.join("batcher.lock"))?;
         let listener = listen(config.listen).await?;
         let admin = admin::listen(&posting.process).await?;
         let archive = PayloadArchive::new(posting.data_dir.join("blobs"));
@@ -70,13 +73,10 @@ impl Batcher {
                 }
             },
         }
-        std::fs::create_dir_all(&posting.data_dir).map_err(ChainStoreError::Directory)?;
-        let lock = lock_file(&posting.data_dir.join("batcher.lock"))?;
         archive.prepare()?;
         let identity = ChainIdentity { chain_id: genesis.rules.chain_id, genesis_hash };
         let ledger = Ledger::connect(&posting.ledger_url, &identity).await?;
-        let _lock = lock;
-        Ok(Self { config, genesis, ledger, client, archive, source, listener, admin, _lock })
+        Ok(Self { config, genesis, ledger, client, archive, source, listener, admin, _lock: lock })
     }
 
     /// Address of the operator's endpoints.

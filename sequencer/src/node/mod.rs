@@ -44,7 +44,7 @@ use batcher::{
     l1::L1Error,
     poster::PostError,
     proposer::ProposeError,
-    tracker::TrackError,
+    tracker::{Heads, TrackError},
 };
 use build_loop::BuildLoop;
 use executor::{Genesis, L1Attributes, Transaction};
@@ -60,7 +60,11 @@ use std::{
     sync::{Arc, Mutex},
     time::Instant,
 };
-use tokio::{net::TcpListener, sync::Notify, task::JoinSet};
+use tokio::{
+    net::TcpListener,
+    sync::{Notify, watch},
+    task::JoinSet,
+};
 use tokio_util::sync::CancellationToken;
 
 /// Why a node did not start, or stopped.
@@ -193,12 +197,7 @@ impl Node {
         let inputs = self.posting_inputs(control);
         let posting = posting::start(inputs.clone(), &mut tasks, &shutdown).await?;
         let heads = posting.heads.clone();
-        if let (Some(listener), Some(admin)) = (self.admin.take(), &self.config.process.admin) {
-            let posting::Inputs { control, source, ledger, .. } = inputs;
-            let (heads, senders) = (heads.clone(), posting::senders(&self.config));
-            let operator = admin::Operator { control, heads, source, ledger, tasks: senders };
-            tasks.spawn(admin::run(listener, operator, admin.token, shutdown.clone()));
-        }
+        self.start_admin(inputs, heads.clone(), &mut tasks, &shutdown);
         let (pressure, unposted) = self.watch_posting(&posting, &mut tasks, &shutdown).await?;
         let watcher = Watcher {
             reader: self.client.block_reader(&self.genesis),
@@ -276,6 +275,23 @@ impl Node {
         audit::stopped(&self.ledger, &result).await;
         self.ledger.close().await;
         result
+    }
+
+    /// Listens to the operator, where there is one.
+    fn start_admin(
+        &mut self,
+        inputs: posting::Inputs,
+        heads: watch::Receiver<Heads>,
+        tasks: &mut JoinSet<Result<(), NodeError>>,
+        shutdown: &CancellationToken,
+    ) {
+        let (Some(listener), Some(admin)) = (self.admin.take(), &self.config.process.admin) else {
+            return;
+        };
+        let posting::Inputs { control, source, ledger, .. } = inputs;
+        let senders = posting::senders(&self.config);
+        let operator = admin::Operator { control, heads, source, ledger, tasks: senders };
+        tasks.spawn(admin::run(listener, operator, admin.token, shutdown.clone()));
     }
 
     /// Watches how far L1 is behind, where that is not switched off.

@@ -34,20 +34,10 @@ async fn ask(url: &str, path: &str) -> reqwest::Response {
     reqwest::get(format!("{url}/v1/da/{path}")).await.unwrap()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn payloads_are_served_by_hash_when_l1_has_lost_them() {
-    let Some(anvil) = Anvil::start() else { return };
-    let mut rollup = Rollup::deploy(&anvil);
-    // Deeper than the reorg, so that only batches are lost and no L2 block is.
-    rollup.config = rollup.config.replace("l1-confirmations = 2", "l1-confirmations = 10");
-    let node = rollup.start().await;
-    rollup.deposit(0, ether(10)).await;
-    let receipt = transfer(&rollup.client(0), Address::repeat_byte(1), ether(1)).await;
-    rollup.wait_until_safe(receipt.block_number.unwrap()).await;
-
-    let hashes = blob_hashes(&anvil, &rollup).await;
-    for hash in &hashes {
-        let response = ask(&rollup.url(), &hash.to_string()).await;
+/// That a node serves these blobs, and refuses other hashes with a reason.
+async fn serves(url: &str, hashes: &[B256]) {
+    for hash in hashes {
+        let response = ask(url, &hash.to_string()).await;
         assert_eq!(response.status(), 200);
         assert_eq!(response.headers()["content-type"], "application/octet-stream");
         assert!(response.headers()["cache-control"].to_str().unwrap().contains("immutable"));
@@ -60,11 +50,26 @@ async fn payloads_are_served_by_hash_when_l1_has_lost_them() {
         (&hashes[0].to_string()[2..], 400, "expected 0x"),
         (&B256::repeat_byte(1).to_string(), 404, "is not archived here"),
     ] {
-        let response = ask(&rollup.url(), path).await;
+        let response = ask(url, path).await;
         assert_eq!(response.status(), status);
         let body: serde_json::Value = response.json().await.unwrap();
         assert!(body["error"].as_str().unwrap().contains(reason), "{body}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn payloads_are_served_by_hash_when_l1_has_lost_them() {
+    let Some(anvil) = Anvil::start() else { return };
+    let mut rollup = Rollup::deploy(&anvil);
+    // Deeper than the reorg, so that only batches are lost and no L2 block is.
+    rollup.config = rollup.config.replace("l1-confirmations = 2", "l1-confirmations = 10");
+    let node = rollup.start().await;
+    rollup.deposit(0, ether(10)).await;
+    let receipt = transfer(&rollup.client(0), Address::repeat_byte(1), ether(1)).await;
+    rollup.wait_until_safe(receipt.block_number.unwrap()).await;
+
+    let hashes = blob_hashes(&anvil, &rollup).await;
+    serves(&rollup.url(), &hashes).await;
 
     // L1 drops the newest batches; what was in them is still here.
     let before = blob_hashes(&anvil, &rollup).await;
