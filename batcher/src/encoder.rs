@@ -354,6 +354,12 @@ impl Encoder {
         Some((cut(&bytes.into(), self.config.frame_bytes_max)?, left))
     }
 
+    /// The frames of a channel that are queued, in order.
+    #[must_use]
+    pub fn channel(&self, id: ChannelId) -> Vec<Submission> {
+        self.queue.iter().filter(|submission| submission.channel == id).cloned().collect()
+    }
+
     /// The next frame to be appended, in order. It stays queued until it is confirmed.
     pub fn next_submission(&mut self) -> Option<Submission> {
         let submission = self.queue.get(self.taken)?.clone();

@@ -8,6 +8,10 @@
 //! A channel of several frames that a restart interrupts is posted anew from its first frame.
 //! Does not seal blocks and does not propose outputs.
 
+mod gate;
+
+pub use gate::{Finding, GateError, Suspect};
+
 use crate::{
     archive::ArchiveError,
     carrier::{
@@ -15,7 +19,7 @@ use crate::{
     },
     control::Control,
     encoder::{BlockId, EncodeError, Encoder, EncoderConfig, SourceBlock, Submission},
-    format::blob,
+    format::{ChannelId, blob},
     heads::tell,
     l1::{InboxPosition, L1Error},
     source::{BlockSource, SourceError},
@@ -29,6 +33,7 @@ use alloy::{
 };
 use contracts::Inbox;
 use std::{
+    path::PathBuf,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -79,6 +84,9 @@ pub enum PostError {
     /// While encoding.
     #[error(transparent)]
     Encode(#[from] EncodeError),
+    /// What is to be posted was not passed by the gate.
+    #[error(transparent)]
+    Gate(#[from] GateError),
     /// What is to be posted cannot be archived first.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
@@ -144,10 +152,12 @@ impl PostError {
         match self {
             Self::Track(TrackError::L1(error)) => error.action(),
             Self::Tx(error) => error.action(),
+            Self::Gate(GateError::L1(error)) => error.action(),
             Self::Track(
                 TrackError::Source(_) | TrackError::Behind(_) | TrackError::Unsettled(_),
             )
             | Self::Source(_)
+            | Self::Gate(GateError::Source(_))
             | Self::Archive(ArchiveError::Io { .. })
             | Self::Encode(EncodeError::Full) => Action::Retry,
             Self::Track(TrackError::Diverged(_))
@@ -155,6 +165,7 @@ impl PostError {
             | Self::Encode(EncodeError::NotNext { .. }) => Action::Reset,
             Self::Track(TrackError::DeepReorg(_))
             | Self::EncoderStopped
+            | Self::Gate(GateError::Suspect(_))
             | Self::Archive(ArchiveError::Kzg(_))
             | Self::NotSequencer { .. }
             | Self::Encode(
@@ -228,6 +239,10 @@ pub struct Poster {
     heads: watch::Sender<Heads>,
     control: Control,
     posted: watch::Sender<Posted>,
+    /// The channel that the gate has let through last.
+    passed: Option<ChannelId>,
+    /// Where what shows a mistake is kept.
+    evidence: Option<PathBuf>,
     /// Nothing of an earlier run or step can be in flight.
     is_settled: bool,
 }
@@ -243,7 +258,6 @@ impl Poster {
     ) -> (Self, watch::Receiver<Heads>) {
         let encoder = Encoder::new(config.encoder, tracker.safe_head().block);
         let (heads, receiver) = watch::channel(tracker.heads());
-        let (control, posted) = (Control::default(), watch::Sender::default());
         let poster = Self {
             config,
             tracker,
@@ -251,11 +265,20 @@ impl Poster {
             tx,
             source,
             heads,
-            control,
-            posted,
+            control: Control::default(),
+            posted: watch::Sender::default(),
+            passed: None,
+            evidence: None,
             is_settled: false,
         };
         (poster, receiver)
+    }
+
+    /// Keeps below this directory what shows that a channel must not be posted.
+    #[must_use]
+    pub fn keeping_evidence(mut self, directory: PathBuf) -> Self {
+        self.evidence = Some(directory);
+        self
     }
 
     /// Listens to an operator, and tells heads and what was posted to those who listen already.
@@ -347,6 +370,7 @@ impl Poster {
         self.drop_lost_blocks(safe.block).await?;
         self.feed(now_secs).await?;
         let Some(submission) = self.encoder.next_submission() else { return Ok(Progress::Idle) };
+        self.pass_gate(&submission).await?;
         let id = submission.id;
         let progress = self.post(purpose(safe.position, submission)).await?;
         if let Progress::Posted(_) = progress {

@@ -3,6 +3,7 @@
 use crate::encoder::{BlockId, SourceBlock};
 use alloy::primitives::B256;
 use async_trait::async_trait;
+use executor::{BlockInput, Header};
 use std::fmt;
 
 /// The node could not answer. The caller tries again later.
@@ -18,6 +19,10 @@ pub trait BlockSource: Send + Sync + fmt::Debug {
 
     /// The canonical block of this number; `None` where there is none.
     async fn block(&self, number: u64) -> Result<Option<SourceBlock>, SourceError>;
+
+    /// Executes what was derived on the state after its parent, in order and on a way of its own, and gives
+    /// the header that comes out. Its parent is canonical. `None` when that state is not available.
+    async fn replay(&self, input: &BlockInput) -> Result<Option<Header>, SourceError>;
 
     /// The output root of a block ([`executor::genesis::output_root`]); `None` when the block is not
     /// canonical or its state is not available.

@@ -186,13 +186,19 @@ impl DerivedChain for OwnChain {
 
 /// L1 blocks that were asked for, valid within one reading.
 #[derive(Debug)]
-struct Origins {
+pub(crate) struct Origins {
     loaded: BTreeMap<u64, L1Block>,
     ahead: BlocksAhead,
 }
 
 impl Origins {
-    async fn load(&mut self, number: u64) -> Result<(), L1Error> {
+    /// Up to the L1 block `to`.
+    pub(crate) fn new(reader: L1BlockReader, to: u64) -> Self {
+        Self { loaded: BTreeMap::new(), ahead: BlocksAhead::new(reader, to) }
+    }
+
+    /// Loads a block.
+    pub(crate) async fn load(&mut self, number: u64) -> Result<(), L1Error> {
         let block = self.ahead.block(number).await?;
         self.loaded.insert(number, block);
         while self.loaded.len() > ORIGINS_KEPT {
@@ -322,6 +328,16 @@ impl Tracker {
         Heads { safe: if is_behind { finalized } else { safe }, finalized, start: self.start }
     }
 
+    /// Derivation as of the newest append.
+    pub(crate) fn derivation(&self) -> Option<Derivation> {
+        self.checkpoints.back().map(|last| last.derivation.clone())
+    }
+
+    /// The reader of L1's blocks.
+    pub(crate) fn l1_blocks(&self) -> L1BlockReader {
+        self.blocks.clone()
+    }
+
     /// What the next channel may continue.
     #[must_use]
     pub fn history(&self) -> History {
@@ -382,8 +398,7 @@ impl Tracker {
         let last = latest.number.min(from.saturating_add(READING_BLOCKS_MAX - 1));
         let to = if last == latest.number { latest } else { self.block_id(last.into()).await? };
         let appends = self.inbox.appends_ahead(self.safe_head().position, from, last);
-        let ahead = BlocksAhead::new(self.blocks.clone(), last);
-        let origins = Origins { loaded: BTreeMap::new(), ahead };
+        let origins = Origins::new(self.blocks.clone(), last);
         Ok(Some(Reading { to, appends, origins }))
     }
 

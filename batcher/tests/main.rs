@@ -10,6 +10,7 @@ mod encoder;
 mod format;
 #[allow(dead_code, reason = "long runs are the example's")]
 mod fuzz;
+mod gate;
 mod history;
 mod l1;
 mod posting;

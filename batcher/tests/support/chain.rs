@@ -72,6 +72,8 @@ pub(crate) fn transfer(chain_id: u64, nonce: u64, input: Bytes) -> Transaction {
 pub(crate) struct Chain {
     pub(crate) genesis: Genesis,
     pub(crate) blocks: Vec<SourceBlock>,
+    /// What they were executed from, without genesis.
+    inputs: Vec<BlockInput>,
     pub(crate) epoch: Epoch,
     state: MemoryState,
     nonce: u64,
@@ -82,7 +84,16 @@ impl Chain {
         let (state, header, hash) = genesis.build().unwrap();
         let epoch = Epoch::genesis(&genesis);
         let blocks = vec![SourceBlock { header, hash, transactions: Vec::new() }];
-        Self { genesis, blocks, epoch, state, nonce: 0 }
+        Self { genesis, blocks, inputs: Vec::new(), epoch, state, nonce: 0 }
+    }
+
+    /// The blocks, executed once more.
+    pub(crate) fn blocks_again(&self) -> Vec<SourceBlock> {
+        let mut again = Self::new(self.genesis.clone());
+        for input in &self.inputs {
+            again.execute(input, self.epoch);
+        }
+        again.blocks
     }
 
     pub(crate) fn rules(&self) -> Arc<ChainRules> {
@@ -103,6 +114,7 @@ impl Chain {
         self.state.apply_block(&executed).unwrap();
         let block = SourceBlock::from(&executed);
         self.blocks.push(block.clone());
+        self.inputs.push(input.clone());
         self.epoch = epoch;
         block
     }
@@ -212,6 +224,17 @@ impl BlockSource for SharedChain {
 
     async fn block(&self, number: u64) -> Result<Option<SourceBlock>, SourceError> {
         Ok(self.0.lock().unwrap().blocks.get(usize::try_from(number).unwrap()).cloned())
+    }
+
+    async fn replay(&self, input: &BlockInput) -> Result<Option<Header>, SourceError> {
+        let chain = self.0.lock().unwrap().clone();
+        let (mut state, ..) = chain.genesis.build().unwrap();
+        let before = usize::try_from(input.env.number).unwrap() - 1;
+        for block in &chain.inputs[..before] {
+            let again = execute(&state, block, Mode::Sequential).unwrap();
+            state.apply_block(&again).unwrap();
+        }
+        Ok(Some(execute(&state, input, Mode::Sequential).unwrap().header))
     }
 
     async fn output_root(&self, block: BlockId) -> Result<Option<B256>, SourceError> {

@@ -14,6 +14,7 @@ mod metrics;
 mod pool;
 mod posting;
 mod pressure;
+mod replay;
 mod rpc_source;
 mod source;
 mod stages;

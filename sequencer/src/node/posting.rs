@@ -114,6 +114,7 @@ impl Inputs {
             poll: self.config.l1_poll,
         };
         let (poster, _) = Poster::new(config, tracker, tx, self.source.clone());
+        let poster = poster.keeping_evidence(self.config.data_dir.join("suspects"));
         poster.controlled(self.control.clone(), (telling.heads, telling.posted))
     }
 

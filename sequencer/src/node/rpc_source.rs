@@ -16,7 +16,10 @@ use batcher::{
     encoder::{BlockId, SourceBlock},
     source::{BlockSource, SourceError},
 };
-use executor::{Header, Transaction, Unrecovered, genesis::output_root, recover};
+use executor::{
+    BlockInput, ExecutionWitness, Header, Mode, Transaction, Unrecovered, execute,
+    genesis::output_root, recover,
+};
 use serde::Deserialize;
 use std::{
     collections::VecDeque,
@@ -56,6 +59,9 @@ pub enum SourceFault {
     /// Transactions that are not those of the header.
     #[error("the transactions of the sequencer's block {0} do not make up its transactions root")]
     Transactions(u64),
+    /// A witness that is none, is of another block, or is not enough to execute the block.
+    #[error("the sequencer's witness of block {0} is not enough to execute it")]
+    Witness(u64),
     /// An output root that does not follow from its parts.
     #[error("the sequencer's output root of block {0} does not follow from its parts")]
     Output(u64),
@@ -214,6 +220,29 @@ impl BlockSource for RpcSource {
             Some(block) => Ok(Some(block)),
             None => self.read_from(number).await,
         }
+    }
+
+    async fn replay(&self, input: &BlockInput) -> Result<Option<Header>, SourceError> {
+        self.identify().await?;
+        let number = input.env.number;
+        let asked = self.client.request("debug_executionWitness", (U64::from(number),));
+        let witness: ExecutionWitness = match asked.await {
+            Ok(witness) => witness,
+            Err(error) if is_absent(&error) => return Ok(None),
+            Err(error) => return Err(unanswered(error)),
+        };
+        let input = input.clone();
+        let executed = tokio::task::spawn_blocking(move || {
+            let state = witness.to_state().map_err(|_| SourceFault::Witness(number))?;
+            // What is read is checked against the root in the parent's header, which is named by its hash.
+            if state.parent().1 != input.env.parent_hash {
+                return Err(SourceFault::Witness(number));
+            }
+            let block = execute(&state, &input, Mode::Sequential);
+            block.map(|block| block.header).map_err(|_| SourceFault::Witness(number))
+        });
+        let executed = executed.await.map_err(|error| SourceError(error.into()))?;
+        executed.map(Some).map_err(|fault| SourceError(fault.into()))
     }
 
     async fn output_root(&self, block: BlockId) -> Result<Option<B256>, SourceError> {

@@ -1,5 +1,6 @@
 //! The node's chain as the batcher reads it. Reads only.
 
+use super::replay::replay;
 use crate::store::{ChainStore, ChainStoreError};
 use alloy::primitives::B256;
 use async_trait::async_trait;
@@ -7,7 +8,7 @@ use batcher::{
     encoder::{BlockId, SourceBlock},
     source::{BlockSource, SourceError},
 };
-use executor::genesis::output_root;
+use executor::{BlockInput, Header, genesis::output_root};
 
 /// The chain store.
 #[derive(Debug)]
@@ -39,6 +40,13 @@ impl BlockSource for StoreSource {
             hash: block.hash,
             transactions: block.transactions,
         }))
+    }
+
+    async fn replay(&self, input: &BlockInput) -> Result<Option<Header>, SourceError> {
+        let (store, input) = (self.0.clone(), input.clone());
+        let replayed = tokio::task::spawn_blocking(move || replay(&store, &input)).await;
+        let replayed = replayed.map_err(|error| SourceError(error.into()))?;
+        replayed.map_err(|error| SourceError(error.into()))
     }
 
     async fn output_root(&self, block: BlockId) -> Result<Option<B256>, SourceError> {

@@ -60,6 +60,40 @@ impl ChainView {
         Ok(diff)
     }
 
+    /// What the view's block itself changed, as it is stored: accounts and slots before it and after.
+    ///
+    /// # Errors
+    /// [`ChainStoreError`] when it cannot be read. Of a block whose history is pruned nothing is found.
+    pub(crate) fn own_change(&self) -> Result<StateDiff, ChainStoreError> {
+        let number = self.block().number;
+        if let Some(block) = self.layer().get(number) {
+            return Ok(block.record.diff.clone());
+        }
+        let mut diff = StateDiff::default();
+        let rows = self.rows();
+        rows.visit_from::<AccountChangeSets, ChainStoreError>(&number, |(of, address), before| {
+            if of != number {
+                return Ok(ControlFlow::Break(()));
+            }
+            let change = diff.accounts.entry(address).or_default();
+            (change.before, change.after) = (before, self.read_account(address)?);
+            Ok(ControlFlow::Continue(()))
+        })?;
+        rows.visit_from::<StorageChangeSets, ChainStoreError>(
+            &number,
+            |((of, address), slot), before| {
+                if of != number {
+                    return Ok(ControlFlow::Break(()));
+                }
+                let after = self.read_slot(address, slot)?;
+                let change = diff.accounts.entry(address).or_default();
+                change.slots.insert(slot, SlotDiff { before, after });
+                Ok(ControlFlow::Continue(()))
+            },
+        )?;
+        Ok(diff)
+    }
+
     /// Fills in the values before a change of this view's state.
     pub(super) fn fill_before(&self, diff: &mut StateDiff) -> Result<(), ChainStoreError> {
         for (address, change) in &mut diff.accounts {
