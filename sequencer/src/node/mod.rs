@@ -44,7 +44,11 @@ use health::Health;
 use history::OutputKeeper;
 use source::StoreSource;
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Instant};
-use tokio::{net::TcpListener, sync::Notify, task::JoinSet};
+use tokio::{
+    net::TcpListener,
+    sync::{Notify, watch},
+    task::JoinSet,
+};
 use tokio_util::sync::CancellationToken;
 
 /// Why a node did not start, or stopped.
@@ -180,13 +184,7 @@ impl Node {
         let inputs = self.posting_inputs(control);
         let heads = posting::start(inputs.clone(), &mut tasks, &shutdown).await?;
         self.start_admin(inputs, heads.clone(), &mut tasks, &shutdown);
-        let watcher = Watcher {
-            reader: self.client.block_reader(&self.genesis),
-            ledger: self.ledger.clone(),
-            chain: self.l1.clone(),
-            anchor_number: self.genesis.l1.origin_number,
-            poll: self.config.l1_poll,
-        };
+        let watcher = self.watcher();
         tasks.spawn(until(shutdown.clone(), async move { Ok(watcher.run().await?) }));
         self.start_history(&mut tasks, &shutdown);
         let stages = stages::tell(self.store.clone(), heads.clone());
@@ -244,6 +242,16 @@ impl Node {
         audit::stopped(&self.ledger, &result).await;
         self.ledger.close().await;
         result
+    }
+
+    fn watcher(&self) -> Watcher {
+        Watcher {
+            reader: self.client.block_reader(&self.genesis),
+            ledger: self.ledger.clone(),
+            chain: self.l1.clone(),
+            anchor_number: self.genesis.l1.origin_number,
+            poll: self.config.l1_poll,
+        }
     }
 
     /// Listens to the operator, where there is one.
