@@ -200,13 +200,7 @@ impl Node {
         let heads = posting.heads.clone();
         self.start_admin(inputs, heads.clone(), &mut tasks, &shutdown);
         let (pressure, unposted) = self.watch_posting(&posting, &mut tasks, &shutdown).await?;
-        let watcher = Watcher {
-            reader: self.client.block_reader(&self.genesis),
-            ledger: self.ledger.clone(),
-            chain: self.l1.clone(),
-            anchor_number: self.genesis.l1.origin_number,
-            poll: self.config.l1_poll,
-        };
+        let watcher = self.watcher();
         tasks.spawn(until(shutdown.clone(), async move { Ok(watcher.run().await?) }));
         history::start(
             (&self.config, &self.genesis),
@@ -276,6 +270,16 @@ impl Node {
         audit::stopped(&self.ledger, &result).await;
         self.ledger.close().await;
         result
+    }
+
+    fn watcher(&self) -> Watcher {
+        Watcher {
+            reader: self.client.block_reader(&self.genesis),
+            ledger: self.ledger.clone(),
+            chain: self.l1.clone(),
+            anchor_number: self.genesis.l1.origin_number,
+            poll: self.config.l1_poll,
+        }
     }
 
     /// Listens to the operator, where there is one.

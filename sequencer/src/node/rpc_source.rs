@@ -133,7 +133,8 @@ impl RpcSource {
             let fault = SourceFault::OtherChain { expected, found };
             if expected == found { Ok(()) } else { Err(SourceError(fault.into())) }
         };
-        self.identified.get_or_try_init(identify).await.map(|()| ())
+        self.identified.get_or_try_init(identify).await?;
+        Ok(())
     }
 
     async fn call(&self, method: &'static str, parameter: &str) -> Result<Bytes, SourceError> {

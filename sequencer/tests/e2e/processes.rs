@@ -14,7 +14,7 @@ use std::{
 /// A number that differs from run to run.
 fn chance(below: u64) -> u64 {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
-    u64::from(now.subsec_nanos() / 1_000) % below
+    u64::from(now.subsec_micros()) % below
 }
 
 /// What has happened, for when it fails.
