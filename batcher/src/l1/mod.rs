@@ -13,7 +13,7 @@ pub mod origin;
 
 pub use blobs::{AnvilBlobs, BlobArchive, BlobRequest, BlobSource, FirstOf};
 pub use endpoint::EndpointUrl;
-pub use failover::{EndpointError, Failover, Failure};
+pub use failover::{EndpointError, Failover, Failure, Patience};
 pub use inbox::{InboxPosition, InboxReader, PostedAppend};
 pub use origin::{BlobFeeSchedule, L1Block, L1BlockReader};
 

@@ -55,12 +55,18 @@ impl Anvil {
     /// Starts one that mines each transaction at once and finalizes two blocks later. `None`, said
     /// aloud, where it is not installed.
     pub(crate) fn start() -> Option<Self> {
+        Self::start_with(&[])
+    }
+
+    /// Starts it with further arguments.
+    pub(crate) fn start_with(arguments: &[&str]) -> Option<Self> {
         let Some(binary) = binary() else {
             skip("contracts/node_modules absent");
             return None;
         };
         let mut child = Command::new(binary)
             .args(["--port", "0", "--slots-in-an-epoch", "1"])
+            .args(arguments)
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()

@@ -10,12 +10,14 @@
 )]
 
 mod bad_start;
+mod failures;
 mod finality;
 mod history;
 mod l1_away;
 mod pipeline;
 mod pool;
 mod preconfirmations;
+mod proxy;
 mod reorg;
 #[path = "../support/skip.rs"]
 mod skip;
