@@ -7,6 +7,7 @@ mod columns;
 mod corpus;
 mod derive;
 mod encoder;
+mod failover;
 mod format;
 #[allow(dead_code, reason = "long runs are the example's")]
 mod fuzz;
@@ -15,6 +16,7 @@ mod history;
 mod l1;
 mod posting;
 mod restart;
+mod signers;
 mod support;
 mod txmgr;
 mod vectors;

@@ -69,12 +69,12 @@ impl SubmissionStore for DyingStore {
     }
 }
 
-#[tokio::test]
-async fn a_restart_at_each_write_posts_everything_once() {
+/// An append writes three times: stored, broadcast, confirmed. The process dies before and after each is
+/// durable, and once after all three.
+async fn restarts_post_everything_once(availability: DataAvailability) {
     let Some(world) = World::new().await else { return };
-    let encoder = DataAvailability::Calldata.encoder_config(420_420, 60);
+    let encoder = availability.encoder_config(420_420, 60);
     let mut deaths = 0;
-    // An append writes three times: stored, broadcast, confirmed.
     for writes in 1..=4 {
         for last_is_durable in [false, true] {
             world.seal(2, 50).await;
@@ -84,18 +84,31 @@ async fn a_restart_at_each_write_posts_everything_once() {
                 writes_left: AtomicUsize::new(writes),
                 last_is_durable,
             };
-            let availability = DataAvailability::Calldata;
             let (mut poster, _) = world.poster_of(availability, encoder, Arc::new(dying));
             let died = world.post(&mut poster).await.is_err();
             deaths += usize::from(died);
             drop(poster);
-            world.settle(&mut world.poster(availability)).await;
+            let (mut poster, heads) = world.poster_of(availability, encoder, world.store.clone());
+            world.settle(&mut poster).await;
             let after = (world.position().await.next_batch, world.sequencer_nonce().await);
             assert_eq!(after, (before.0 + 1, before.1 + 1), "{writes}, {last_is_durable}");
             world.assert_all_derivable().await;
+            let safe = heads.borrow().safe;
+            assert_eq!(safe.block, world.chain.0.lock().unwrap().head().id());
+            assert_eq!(safe.position, world.position().await);
         }
     }
     assert_eq!(deaths, 6);
+}
+
+#[tokio::test]
+async fn a_restart_at_each_write_posts_blobs_once() {
+    restarts_post_everything_once(DataAvailability::Blob).await;
+}
+
+#[tokio::test]
+async fn a_restart_at_each_write_posts_calldata_once() {
+    restarts_post_everything_once(DataAvailability::Calldata).await;
 }
 
 #[tokio::test]

@@ -14,7 +14,8 @@ use alloy::{
 use batcher::{
     encoder::BlockId,
     txmgr::{
-        Call, CancelError, FeeCaps, Purpose, Sent, Status, TxConfig, TxControl, TxError, TxManager,
+        Budget, Call, CancelError, FeeCaps, Hold, Inclusion, Purpose, Sent, Status, TxConfig,
+        TxControl, TxError, TxManager, WalletWatch,
     },
 };
 use contracts::Inbox;
@@ -248,4 +249,125 @@ async fn what_would_cost_too_much_to_replace_is_not_cancelled() {
     let (sent, ()) = tokio::join!(manager.submit(purpose(), append(&world, B256::ZERO)), cancel);
     assert!(matches!(sent.unwrap(), Sent::Confirmed(_)));
     assert_eq!(world.store.all()[0].attempts.len(), 1);
+}
+
+/// A manager that raises every 50 ms, at most so often unless the market asks for it.
+fn impatient(world: &World, attempts_max: usize) -> TxManager {
+    let (poll, bump_after) = (Duration::from_millis(10), Duration::from_millis(50));
+    let config = TxConfig { poll, bump_after, attempts_max, ..TxConfig::default() };
+    let signer = Arc::new(account(1));
+    TxManager::new(world.provider.clone(), signer, world.store.clone(), L1_CHAIN_ID, config)
+}
+
+async fn set_balance(world: &World, wei: u128) {
+    let account = account(1).address();
+    world.provider.anvil_set_balance(account, U256::from(wei)).await.unwrap();
+}
+
+async fn wait_for_hold(control: &TxControl, is_it: impl Fn(Hold) -> bool) {
+    let mut changes = control.changes();
+    changes.wait_for(|now| now.hold.is_some_and(&is_it)).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_was_paid_counts_against_the_budget_until_the_hour_is_over() {
+    let Some(world) = World::new().await else { return };
+    let first = manager(&world, LONG, FeeCaps::default());
+    let sent = first.submit(purpose(), append(&world, B256::repeat_byte(1))).await.unwrap();
+    let Sent::Reverted(inclusion) = sent else { panic!("{sent:?}") };
+    drop(first);
+    // Room for the next one at its most, were it not for what the reverted one cost.
+    let market = manager(&world, LONG, FeeCaps::default()).market().await.unwrap();
+    let fees = market.offer(false, &FeeCaps::default()).unwrap();
+    let most = fees.cost_max_wei(200_000, 0);
+    let hour_wei = Some(most + inclusion.cost_wei - 1);
+    let config = TxConfig {
+        poll: Duration::from_millis(10),
+        budget: Budget { hour_wei, day_wei: None },
+        ..TxConfig::default()
+    };
+    let (provider, store) = (world.provider.clone(), world.store.clone());
+    let again = TxManager::new(provider, Arc::new(account(1)), store, L1_CHAIN_ID, config);
+    let error = again.submit(purpose(), append(&world, B256::ZERO)).await.unwrap_err();
+    let TxError::OverBudget(over) = error else { panic!("{error}") };
+    assert_eq!(over.spent_wei, inclusion.cost_wei);
+    assert_eq!(again.control().status().hold, Some(Hold::OverBudget(over)));
+    world.store.age_costs(3_600);
+    let sent = again.submit(purpose(), append(&world, B256::ZERO)).await.unwrap();
+    assert!(matches!(sent, Sent::Confirmed(_)), "{sent:?}");
+    assert_eq!(again.control().status().hold, None);
+}
+
+#[tokio::test]
+async fn a_raise_that_cannot_be_paid_is_not_made() {
+    let Some(world) = World::new().await else { return };
+    world.provider.anvil_set_auto_mine(false).await.unwrap();
+    let manager = impatient(&world, 10);
+    let control = manager.control();
+    let refill = async {
+        wait_until_sent(&world).await;
+        let attempts = || world.store.all()[0].attempts.clone();
+        let paid = attempts()[0].fees.cost_max_wei(200_000, 0);
+        // As much as the first attempt may cost, and nothing for a dearer one.
+        set_balance(&world, paid).await;
+        wait_for_hold(&control, |hold| matches!(hold, Hold::Unfunded(_))).await;
+        let before = attempts().len();
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        assert_eq!(attempts().len(), before);
+        set_balance(&world, 10u128.pow(18)).await;
+        while attempts().len() == before {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        world.mine(1).await;
+    };
+    let (sent, ()) = tokio::join!(manager.submit(purpose(), append(&world, B256::ZERO)), refill);
+    assert!(matches!(sent.unwrap(), Sent::Confirmed(_)));
+    assert_eq!(control.status().hold, None);
+}
+
+#[tokio::test]
+async fn after_its_attempts_a_transaction_is_stuck_until_the_price_rises_above_it() {
+    let Some(world) = World::new().await else { return };
+    world.provider.anvil_set_auto_mine(false).await.unwrap();
+    let manager = impatient(&world, 2);
+    let control = manager.control();
+    let rise = async {
+        wait_for_hold(&control, |hold| hold == Hold::Stuck).await;
+        let fees = world.store.all()[0].attempts.last().unwrap().fees;
+        assert_eq!(world.store.all()[0].attempts.len(), 2);
+        let set = "anvil_setNextBlockBaseFeePerGas";
+        let dearer = [U256::from(fees.max_fee_wei * 3)];
+        let _: serde_json::Value = world.provider.raw_request(set.into(), dearer).await.unwrap();
+        world.mine(1).await;
+        while world.store.all()[0].attempts.len() == 2 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        world.mine(1).await;
+    };
+    let (sent, ()) = tokio::join!(manager.submit(purpose(), append(&world, B256::ZERO)), rise);
+    assert!(matches!(sent.unwrap(), Sent::Confirmed(_)));
+}
+
+#[tokio::test]
+async fn a_wallet_says_how_long_it_lasts() {
+    let Some(world) = World::new().await else { return };
+    let manager = manager(&world, LONG, FeeCaps::default());
+    let day = Duration::from_secs(24 * 3_600);
+    let control = manager.control();
+    let (provider, store) = (world.provider.clone(), world.store.clone());
+    let watch = WalletWatch { provider, store, control: control.clone(), low: day };
+    let unused = watch.look().await.unwrap();
+    assert_eq!((unused.spent_day_wei, unused.runway, unused.is_low), (0, None, false));
+    let sent = manager.submit(purpose(), append(&world, B256::ZERO)).await.unwrap();
+    let Sent::Confirmed(Inclusion { cost_wei, .. }) = sent else { panic!("{sent:?}") };
+    let wallet = watch.look().await.unwrap();
+    assert_eq!((wallet.spent_hour_wei, wallet.spent_day_wei), (cost_wei, cost_wei));
+    assert_eq!(unused.balance_wei - wallet.balance_wei, cost_wei);
+    assert!(wallet.runway.unwrap() > day && !wallet.is_low);
+    // For half a day at the pace of that one within an hour.
+    set_balance(&world, cost_wei * 12).await;
+    let low = watch.look().await.unwrap();
+    assert!(low.runway_days() == Some(0.5) && low.is_low, "{low:?}");
+    assert_eq!(control.status().wallet, Some(low));
 }

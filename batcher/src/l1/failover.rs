@@ -34,15 +34,29 @@ const REQUEST_WAIT_MAX: Duration = Duration::from_secs(20);
 const REQUEST_WAIT_BEFORE_NEXT: Duration = Duration::from_secs(12);
 /// Longest wait for the height or the chain of an endpoint that is to take over.
 const PROBE_WAIT_MAX: Duration = Duration::from_secs(3);
-/// How long an endpoint is put aside when it fails; doubled with every failure up to the longest.
-const ASIDE_FIRST: Duration = Duration::from_secs(2);
+/// Longest that an endpoint is put aside.
 const ASIDE_MAX: Duration = Duration::from_secs(300);
-/// How long an endpoint that is behind is not used though no other answers. After it L1 is taken to be
-/// where that one says: L1 can lose blocks, and an operator may have nothing else.
-const BEHIND_MAX: Duration = Duration::from_secs(60);
-/// How long the height of the endpoint in use may stand still before the others are asked for theirs:
-/// five of L1's slots.
-const STALLED_AFTER: Duration = Duration::from_secs(60);
+
+/// When an endpoint is left, and when it is come back to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// How long an endpoint is put aside when it fails; doubled with every failure, to five minutes.
+    pub aside: Duration,
+    /// How long an endpoint that is behind is not used though no other answers. After it L1 is taken to
+    /// be where that one says: L1 can lose blocks, and an operator may have nothing else.
+    pub behind_max: Duration,
+    /// How long the height of the endpoint in use may stand still before the others are asked for
+    /// theirs.
+    pub stalled_after: Duration,
+}
+
+impl Default for Patience {
+    /// Two seconds, a minute, and a minute: five of L1's slots.
+    fn default() -> Self {
+        let (behind_max, stalled_after) = (Duration::from_secs(60), Duration::from_secs(60));
+        Self { aside: Duration::from_secs(2), behind_max, stalled_after }
+    }
+}
 
 /// An endpoint did not give a usable answer. Prints without what the URL keeps secret.
 #[derive(Debug, thiserror::Error)]
@@ -94,6 +108,7 @@ pub struct Failover(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     endpoints: Vec<Endpoint>,
+    patience: Patience,
     // Held for looking and noting only, never across an await.
     state: Mutex<State>,
 }
@@ -138,6 +153,14 @@ impl Failover {
     /// # Errors
     /// [`reqwest::Error`] where no HTTP client can be made.
     pub fn new(urls: &[EndpointUrl]) -> Result<Self, reqwest::Error> {
+        Self::with_patience(urls, Patience::default())
+    }
+
+    /// The same with other patience.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn with_patience(urls: &[EndpointUrl], patience: Patience) -> Result<Self, reqwest::Error> {
         let wait = if urls.len() > 1 { REQUEST_WAIT_BEFORE_NEXT } else { REQUEST_WAIT_MAX };
         let client = reqwest::Client::builder().timeout(wait).build()?;
         let endpoint = |url: &EndpointUrl| {
@@ -152,7 +175,7 @@ impl Failover {
             highest_since: Instant::now(),
             known: vec![Known::default(); endpoints.len()],
         });
-        Ok(Self(Arc::new(Shared { endpoints, state })))
+        Ok(Self(Arc::new(Shared { endpoints, patience, state })))
     }
 
     /// A client over all of them.
@@ -283,7 +306,7 @@ impl Failover {
         let since = *state.known[index].behind_since.get_or_insert_with(Instant::now);
         drop(state);
         let error = self.error(index, Failure::Behind { found, seen });
-        if since.elapsed() < BEHIND_MAX {
+        if since.elapsed() < self.0.patience.behind_max {
             return Err(error);
         }
         tracing::warn!(%error, "taking L1 to be where its only endpoint is");
@@ -295,7 +318,8 @@ impl Failover {
     async fn leave_stalled(&self) {
         let (current, highest) = {
             let mut state = self.state();
-            let is_due = state.highest > 0 && state.highest_since.elapsed() >= STALLED_AFTER;
+            let is_due =
+                state.highest > 0 && state.highest_since.elapsed() >= self.0.patience.stalled_after;
             let Some(current) = state.current.filter(|_| is_due && self.has_others()) else {
                 return;
             };
@@ -318,7 +342,8 @@ impl Failover {
         }
         let mut state = self.state();
         let known = &mut state.known[index];
-        let wait = ASIDE_FIRST.saturating_mul(1 << known.failures.min(16)).min(ASIDE_MAX);
+        let aside = self.0.patience.aside;
+        let wait = aside.saturating_mul(1 << known.failures.min(16)).min(ASIDE_MAX);
         known.failures += 1;
         known.aside_until = Some(Instant::now() + wait);
         let endpoint = &self.0.endpoints[index].url;

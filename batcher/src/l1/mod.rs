@@ -16,7 +16,7 @@ pub mod served;
 pub use ahead::{AppendsAhead, BlocksAhead};
 pub use blobs::{AnvilBlobs, BlobRequest, BlobSource, FirstOf, Unavailable};
 pub use endpoint::EndpointUrl;
-pub use failover::{EndpointError, Failover, Failure};
+pub use failover::{EndpointError, Failover, Failure, Patience};
 pub use inbox::{InboxPosition, InboxReader, PostedAppend};
 pub use origin::{BlobFeeSchedule, L1Block, L1BlockReader};
 pub use served::ServedArchive;

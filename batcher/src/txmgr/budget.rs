@@ -128,7 +128,7 @@ mod tests {
         let over = budget.admit(&costs, NOW, 11).unwrap_err();
         assert_eq!((over.window, over.spent_wei, over.limit_wei), (Window::Hour, 10, 20));
         // What is an hour old gives room again.
-        assert_eq!(budget.admit(&costs, NOW + HOUR_SECS - 1, 20), Ok(()));
+        assert_eq!(budget.admit(&costs, NOW + HOUR_SECS, 20), Ok(()));
         let day = Budget { hour_wei: None, ..budget };
         assert_eq!(day.admit(&costs, NOW, 41).unwrap_err().window, Window::Day);
         assert_eq!(Budget::default().admit(&costs, NOW, u128::MAX), Ok(()));

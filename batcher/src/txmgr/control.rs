@@ -88,7 +88,7 @@ pub enum CancelError {
     /// There is nothing to cancel.
     #[error("no L1 transaction is in flight")]
     NothingInFlight,
-    /// It came to its end first; L1 has it.
+    /// It came to its end first, or the manager did.
     #[error("the L1 transaction ended before it could be cancelled")]
     Ended,
     /// Pools take a replacement only for more than what it replaces offers, and that is above the caps.
@@ -97,9 +97,6 @@ pub enum CancelError {
     /// The account has less than the replacement may cost.
     #[error("the account cannot pay for a replacement of its L1 transaction")]
     Unfunded,
-    /// The manager is gone.
-    #[error("nothing sends for this account any more")]
-    Stopped,
 }
 
 impl TxControl {
@@ -143,7 +140,7 @@ impl TxControl {
             Some(flight) if flight.id == wanted.id => flight.cancel.is_some(),
             _ => true,
         });
-        let decided = decided.await.map_err(|_| CancelError::Stopped)?;
+        let decided = decided.await.map_err(|_| CancelError::Ended)?;
         match decided.in_flight.filter(|flight| flight.id == wanted.id) {
             Some(InFlight { nonce, cancel: Some(Cancel::Sent(tx_hash)), .. }) => {
                 Ok(Cancelled { nonce, tx_hash })
@@ -182,6 +179,7 @@ impl TxControl {
         if let Some(last) = record.attempts.last().filter(|attempt| attempt.is_cancel) {
             self.decide(record.id, Cancel::Sent(last.tx_hash));
         }
+        self.hold(None);
     }
 
     /// Answers a wish.

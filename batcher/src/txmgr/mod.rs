@@ -510,6 +510,13 @@ fn now_secs() -> u64 {
     now.map_or(0, |now| now.as_secs())
 }
 
+impl Drop for TxManager {
+    /// Whoever waits for something to be cancelled waits no longer.
+    fn drop(&mut self) {
+        self.control.ended();
+    }
+}
+
 fn is_cancelling(record: &Record) -> bool {
     record.attempts.last().is_some_and(|attempt| attempt.is_cancel)
 }

@@ -52,15 +52,21 @@ fn skip(reason: &str) {
 }
 
 impl Anvil {
-    /// Starts one that mines each transaction at once and finalizes two epochs of so many blocks later.
-    /// `None`, said aloud, where it is not installed.
-    pub(crate) fn start(slots_in_an_epoch: u64) -> Option<Self> {
+    /// Starts one that mines each transaction at once and finalizes two blocks later. `None`, said
+    /// aloud, where it is not installed.
+    pub(crate) fn start() -> Option<Self> {
+        Self::start_with(&["--slots-in-an-epoch", "1"])
+    }
+
+    /// Starts one with other arguments.
+    pub(crate) fn start_with(arguments: &[&str]) -> Option<Self> {
         let Some(binary) = binary() else {
             skip("contracts/node_modules absent");
             return None;
         };
         let mut child = Command::new(binary)
-            .args(["--port", "0", "--slots-in-an-epoch", &slots_in_an_epoch.to_string()])
+            .args(["--port", "0"])
+            .args(arguments)
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()

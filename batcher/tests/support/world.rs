@@ -62,7 +62,7 @@ impl World {
 
     /// The same where a block is final two epochs of so many blocks later.
     pub(crate) async fn with_epochs_of(slots: u64) -> Option<Self> {
-        let anvil = Anvil::start(slots)?;
+        let anvil = Anvil::start_with(&["--slots-in-an-epoch", &slots.to_string()])?;
         let provider = anvil.provider();
         let reader = L1BlockReader::new(provider.clone(), Address::ZERO, schedule());
         let anchor = reader.block_id(BlockNumberOrTag::Latest).await.unwrap().unwrap().number;

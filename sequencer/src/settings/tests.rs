@@ -113,3 +113,127 @@ fn thresholds_of_back_pressure_rise_and_a_wrong_one_is_named() {
     let merged = flags.over(file.pressure);
     assert_eq!((merged.pause_secs, merged.tip_wei), (Some(60), Some(5)));
 }
+
+fn read(text: &str) -> Settings {
+    toml::from_str(text).unwrap()
+}
+
+#[test]
+fn endpoints_are_one_or_several_and_never_printed_whole() {
+    let urls = |text: &str| read(text).endpoints.l1_rpc_url.unwrap();
+    let one = urls("l1-rpc-url = \"http://127.0.0.1:8545\"");
+    assert_eq!(one, ["http://127.0.0.1:8545".parse().unwrap()]);
+    let two = urls("l1-rpc-url = \"http://127.0.0.1:1, http://127.0.0.1:2\"");
+    assert_eq!(two, urls("l1-rpc-url = [\"http://127.0.0.1:1\", \"http://127.0.0.1:2\"]"));
+    assert_eq!(two.len(), 2);
+    let secret =
+        read("l1-rpc-url = [\"https://a:b@l1.example/key\", \"https://l1.example/?k=key\"]");
+    assert!(!format!("{secret:?}").contains("key"), "{secret:?}");
+    for text in ["\"l1.example/key\"", "[\"http://x\", \"key\"]", "7"] {
+        let error = toml::from_str::<Settings>(&format!("l1-rpc-url = {text}")).unwrap_err();
+        let error = error.message().to_owned();
+        assert!(error.contains("l1-rpc-url") && error.contains("http://"), "{error}");
+        assert!(!error.contains("key"), "{error}");
+    }
+    let flags = read("l1-rpc-url = \"http://127.0.0.1:1\"");
+    assert_eq!(
+        flags.over(read("l1-rpc-url = \"http://x\"")).endpoints.l1_rpc_url.unwrap(),
+        one_of(1)
+    );
+}
+
+fn one_of(port: u16) -> Vec<EndpointUrl> {
+    vec![format!("http://127.0.0.1:{port}").parse().unwrap()]
+}
+
+#[test]
+fn an_account_has_one_way_to_sign() {
+    let address = "0x00000000000000000000000000000000000000aa";
+    let url = "batcher-signer-url = \"http://127.0.0.1:9000\"";
+    for (text, said) in [
+        (
+            format!("batcher-key-file = \"k\"\n{url}\nbatcher-signer-address = \"{address}\""),
+            "give one of",
+        ),
+        ("batcher-keystore = \"k\"".into(), "batcher-keystore-password-file"),
+        ("proposer-keystore-password-file = \"k\"".into(), "without proposer-keystore"),
+        (url.into(), "batcher-signer-address"),
+        (format!("proposer-signer-address = \"{address}\""), "without proposer-signer-url"),
+    ] {
+        let error = read(&text).accounts.check(Duration::ZERO).unwrap_err().to_string();
+        assert!(error.contains(said), "{error}");
+    }
+    let remote = format!("{url}\nbatcher-signer-address = \"{address}\"");
+    let accounts = read(&remote).accounts.check(Duration::ZERO).unwrap();
+    assert!(accounts.proposer.is_none());
+    let signer = accounts.batcher.unwrap().signer().address();
+    assert_eq!(signer, address.parse::<alloy::primitives::Address>().unwrap());
+    // A flag replaces the file's way to sign, whichever it was.
+    let flags = read("batcher-key-file = \"k\"").over(read(&remote)).accounts;
+    assert!(flags.batcher_key_file.is_some() && flags.batcher_signer_url.is_none());
+}
+
+/// The scrypt example of Ethereum's description of the Web3 secret storage.
+const KEYSTORE: &str = r#"{
+    "crypto": {
+        "cipher": "aes-128-ctr",
+        "cipherparams": { "iv": "83dbcc02d8ccb40e466191a123791e0e" },
+        "ciphertext": "d172bf743a674da9cdad04534d56926ef8358534d458fffccd4e6ad2fbde479c",
+        "kdf": "scrypt",
+        "kdfparams": {
+            "dklen": 32, "n": 262144, "p": 8, "r": 1,
+            "salt": "ab0c7876052600dd703518d6fc3fe8984592145b591fc8fb5c6d43190334ba19"
+        },
+        "mac": "2103ac29920d71da29f15d75b4a16dbe95cfd7ff8faea1056c33131d846e3097"
+    },
+    "id": "3198bc9c-6672-5ab3-d995-4942343ae5b6",
+    "version": 3
+}"#;
+/// The key in it.
+const KEYSTORE_KEY: &str = "7a28b5ba57c53603b0b07b56bba752f7784bf506fa95edc395f5cf6c7514fe9d";
+
+#[test]
+fn a_keystore_is_opened_with_its_password() {
+    let directory = tempfile::tempdir().unwrap();
+    let (keystore, password) = (directory.path().join("batcher.json"), directory.path().join("p"));
+    std::fs::write(&keystore, KEYSTORE).unwrap();
+    let accounts = |text: &str| {
+        std::fs::write(&password, text).unwrap();
+        let settings = AccountSettings {
+            batcher_keystore: Some(keystore.clone()),
+            batcher_keystore_password_file: Some(password.clone()),
+            ..AccountSettings::default()
+        };
+        settings.check(Duration::ZERO)
+    };
+    let opened = accounts("testpassword\n").unwrap().batcher.unwrap();
+    let key: B256 = KEYSTORE_KEY.parse().unwrap();
+    let expected = PrivateKeySigner::from_bytes(&key).unwrap().address();
+    assert_eq!(opened.signer().address(), expected);
+    assert!(!format!("{opened:?}").contains(&KEYSTORE_KEY[..8]));
+    let error = accounts("another").unwrap_err().to_string();
+    assert!(
+        error.contains("cannot open the keystore") && error.contains("batcher.json"),
+        "{error}"
+    );
+}
+
+#[test]
+fn caps_and_budgets_are_in_gwei_and_ether() {
+    let text = "l1-fee-cap-gwei = 50\nl1-budget-eth-per-hour = 0.25\nl1-budget-eth-per-day = \"2\"\n\
+                l1-raise-after-secs = 5\nl1-runway-warn-days = 1";
+    let accounts = read(text).accounts.check(Duration::from_millis(3)).unwrap();
+    let sending = accounts.sending;
+    assert_eq!(sending.caps.max_fee_wei, 50_000_000_000);
+    assert_eq!(sending.caps.max_blob_fee_wei, 200_000_000_000);
+    assert_eq!(sending.budget.hour_wei, Some(250_000_000_000_000_000));
+    assert_eq!(sending.budget.day_wei, Some(2_000_000_000_000_000_000));
+    assert_eq!((sending.bump_after.as_secs(), sending.poll.as_millis()), (5, 3));
+    assert_eq!(accounts.runway_low, Duration::from_secs(86_400));
+    for text in ["-1", "\"much\"", "\"-0.5\"", "true"] {
+        let error = toml::from_str::<Settings>(&format!("l1-budget-eth-per-day = {text}"));
+        assert!(error.is_err(), "{text}");
+    }
+    let zero = read("l1-fee-cap-gwei = 0").accounts.check(Duration::ZERO).unwrap_err();
+    assert!(zero.to_string().contains("l1-fee-cap-gwei is 0"), "{zero}");
+}

@@ -89,3 +89,25 @@ fn l1_that_never_answered_is_named() {
     let said = refuse(&rollup, &rollup.config.replace(&anvil.url, &nowhere));
     assert!(said.contains("L1 does not answer") && said.contains(&nowhere), "{said}");
 }
+
+#[test]
+fn one_endpoint_on_another_chain_is_named() {
+    let Some((anvil, other)) = Anvil::start().zip(Anvil::start_with(&["--chain-id", "5"])) else {
+        return;
+    };
+    let rollup = Rollup::deploy(&anvil);
+    let several = format!("{:?}", format!("{},{}", anvil.url, other.url));
+    let config = rollup.config.replace(&format!("{:?}", anvil.url), &several);
+    let said = refuse(&rollup, &config);
+    let expected = format!("{} has chain id 5, the genesis file says 31337", other.url);
+    assert!(said.contains(&expected), "{said}");
+}
+
+#[test]
+fn two_ways_to_sign_are_refused() {
+    let Some(anvil) = Anvil::start() else { return };
+    let rollup = Rollup::deploy(&anvil);
+    let more = format!("{}batcher-signer-url = \"http://127.0.0.1:9000\"\n", rollup.config);
+    let said = refuse(&rollup, &more);
+    assert!(said.contains("give one of batcher-key-file, batcher-keystore"), "{said}");
+}

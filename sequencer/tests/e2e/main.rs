@@ -12,6 +12,7 @@
 
 mod admin;
 mod bad_start;
+mod failures;
 mod finality;
 mod follower;
 #[path = "../support/full_blocks.rs"]
@@ -24,6 +25,7 @@ mod pool;
 mod preconfirmations;
 mod pressure;
 mod processes;
+mod proxy;
 mod reorg;
 #[path = "../support/skip.rs"]
 mod skip;
