@@ -180,13 +180,7 @@ impl Node {
         let heads = posting.as_ref().map_or(no_heads, |posting| posting.heads.clone());
         let (pressure, unposted) =
             self.watch_posting(posting.as_ref(), &mut tasks, &shutdown).await?;
-        let watcher = Watcher {
-            reader: self.client.block_reader(&self.genesis),
-            ledger: self.ledger.clone(),
-            chain: self.l1.clone(),
-            anchor_number: self.genesis.l1.origin_number,
-            poll: self.config.l1_poll,
-        };
+        let watcher = self.watcher();
         tasks.spawn(until(shutdown.clone(), async move { Ok(watcher.run().await?) }));
         self.start_history(&mut tasks, &shutdown);
         let stages = stages::tell(self.store.clone(), heads.clone());
@@ -194,19 +188,7 @@ impl Node {
         if let Some(journal) = journal.clone() {
             tasks.spawn(pool::keep(pool.clone(), journal, shutdown.clone()));
         }
-        let builder = Builder::new(
-            BuilderConfig {
-                block_time: self.config.block_time,
-                mini_block_interval: self.config.mini_block_interval,
-                empty_blocks: self.config.empty_blocks,
-                l1_confirmations: self.config.l1_confirmations,
-                pressure: pressure.clone(),
-            },
-            &self.genesis,
-            self.store.clone(),
-            pool.clone(),
-            self.l1.clone(),
-        );
+        let builder = self.builder(pool.clone(), pressure.clone());
         let block_time = self.config.block_time;
         let new_transaction = Arc::new(Notify::new());
         let counters = SealedCounters::default();
@@ -250,6 +232,27 @@ impl Node {
         audit::stopped(&self.ledger, &result).await;
         self.ledger.close().await;
         result
+    }
+
+    fn watcher(&self) -> Watcher {
+        Watcher {
+            reader: self.client.block_reader(&self.genesis),
+            ledger: self.ledger.clone(),
+            chain: self.l1.clone(),
+            anchor_number: self.genesis.l1.origin_number,
+            poll: self.config.l1_poll,
+        }
+    }
+
+    fn builder(&self, pool: Arc<Mutex<Pool>>, pressure: Gauge) -> Builder {
+        let config = BuilderConfig {
+            block_time: self.config.block_time,
+            mini_block_interval: self.config.mini_block_interval,
+            empty_blocks: self.config.empty_blocks,
+            l1_confirmations: self.config.l1_confirmations,
+            pressure,
+        };
+        Builder::new(config, &self.genesis, self.store.clone(), pool, self.l1.clone())
     }
 
     /// Watches how far L1 is behind, where somebody posts and it is not switched off.
