@@ -214,19 +214,7 @@ impl Node {
         if let Some(journal) = journal.clone() {
             tasks.spawn(pool::keep(pool.clone(), journal, shutdown.clone()));
         }
-        let builder = Builder::new(
-            BuilderConfig {
-                block_time: self.config.block_time,
-                mini_block_interval: self.config.mini_block_interval,
-                empty_blocks: self.config.empty_blocks,
-                l1_confirmations: self.config.l1_confirmations,
-                pressure: pressure.clone(),
-            },
-            &self.genesis,
-            self.store.clone(),
-            pool.clone(),
-            self.l1.clone(),
-        );
+        let builder = self.builder(pool.clone(), pressure.clone());
         let block_time = self.config.block_time;
         let new_transaction = Arc::new(Notify::new());
         let counters = SealedCounters::default();
@@ -297,6 +285,17 @@ impl Node {
         let senders = posting::senders(&self.config);
         let operator = admin::Operator { control, heads, source, ledger, tasks: senders };
         tasks.spawn(admin::run(listener, operator, admin.token, shutdown.clone()));
+    }
+
+    fn builder(&self, pool: Arc<Mutex<Pool>>, pressure: Gauge) -> Builder {
+        let config = BuilderConfig {
+            block_time: self.config.block_time,
+            mini_block_interval: self.config.mini_block_interval,
+            empty_blocks: self.config.empty_blocks,
+            l1_confirmations: self.config.l1_confirmations,
+            pressure,
+        };
+        Builder::new(config, &self.genesis, self.store.clone(), pool, self.l1.clone())
     }
 
     /// Watches how far L1 is behind, where that is not switched off.

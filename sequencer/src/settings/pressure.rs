@@ -16,8 +16,7 @@ use std::{ops::RangeInclusive, time::Duration};
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 #[command(next_help_heading = "Back-pressure: what is done while L1 is behind")]
 pub struct PressureSettings {
-    /// Whether the chain takes less, and in the end pauses, while L1 is behind, whichever process
-    /// posts [default: on].
+    /// Whether there is any, whichever process posts [default: on].
     #[arg(long = "pressure-switch", env = "WEFT_PRESSURE_SWITCH", value_enum)]
     pub switch: Option<Switch>,
     /// Age of the oldest block that is not on L1, in seconds, at which it is said in log, metrics and
@@ -88,14 +87,14 @@ pub struct PressureSettings {
     pub tip_wei: Option<u64>,
 }
 
-/// Whether something is done.
+/// Whether there is back-pressure.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Switch {
-    /// It is.
+    /// The chain takes less while L1 is behind, and in the end pauses.
     #[default]
     On,
-    /// It is not.
+    /// Blocks are made however far L1 is behind.
     Off,
 }
 
