@@ -168,13 +168,8 @@ impl Node {
             poll: self.config.l1_poll,
         };
         tasks.spawn(until(shutdown.clone(), async move { Ok(watcher.run().await?) }));
-        history::start(
-            (&self.config, &self.genesis),
-            &self.store,
-            &self.client,
-            &mut tasks,
-            &shutdown,
-        );
+        let past = (&self.config, &self.genesis, &self.store, &self.client);
+        history::start(past, &mut tasks, &shutdown);
         let stages = stages::tell(self.store.clone(), heads.clone());
         tasks.spawn(until(shutdown.clone(), waiting(stages)));
         if let Some(journal) = journal.clone() {

@@ -306,6 +306,7 @@ async fn a_follower_survives_kill_minus_nine_while_it_syncs() {
     }
     let _process = follower.spawn();
     wait_until_same(&rollup, &follower, built.head).await;
+    assert_eq!(follower.hash(built.head).await, Some(built.hash));
     follower.wait_for_detail(true, "all up to L1 block").await;
     let l2 = rollup.client(0);
     for number in 0..=built.head {

@@ -233,7 +233,8 @@ impl World {
             | "ots_getTransactionError"
             | "ots_traceTransaction"
             | "trace_transaction"
-            | "rollup_explainTransaction" => json!([self.transaction()]),
+            | "rollup_explainTransaction"
+            | "web3_sha3" => json!([self.transaction()]),
             "trace_replayTransaction" => json!([self.transaction(), ["trace", "stateDiff"]]),
             "ots_getContractCreator" | "txpool_contentFrom" => json!([self.account()]),
             "ots_getTransactionBySenderAndNonce" => json!([self.account(), self.below(20)]),
@@ -242,7 +243,6 @@ impl World {
             }
             "eth_subscribe" => json!(["newHeads"]),
             "eth_unsubscribe" => json!(["0x1"]),
-            "web3_sha3" => json!([self.transaction()]),
             _ => return None,
         })
     }
