@@ -43,9 +43,7 @@ enum HistoryError {
 
 /// Keeps outputs and prunes, until the node stops.
 pub(super) fn start(
-    (config, genesis): (&Config, &Genesis),
-    store: &ChainStore,
-    client: &L1Client,
+    (config, genesis, store, client): (&Config, &Genesis, &ChainStore, &L1Client),
     tasks: &mut JoinSet<Result<(), NodeError>>,
     shutdown: &CancellationToken,
 ) {

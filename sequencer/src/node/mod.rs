@@ -202,13 +202,8 @@ impl Node {
         let (pressure, unposted) = self.watch_posting(&posting, &mut tasks, &shutdown).await?;
         let watcher = self.watcher();
         tasks.spawn(until(shutdown.clone(), async move { Ok(watcher.run().await?) }));
-        history::start(
-            (&self.config, &self.genesis),
-            &self.store,
-            &self.client,
-            &mut tasks,
-            &shutdown,
-        );
+        let past = (&self.config, &self.genesis, &self.store, &self.client);
+        history::start(past, &mut tasks, &shutdown);
         let stages = stages::tell(self.store.clone(), heads.clone());
         tasks.spawn(until(shutdown.clone(), waiting(stages)));
         if let Some(journal) = journal.clone() {

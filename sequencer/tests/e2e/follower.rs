@@ -142,11 +142,12 @@ async fn a_follower_answers_as_the_sequencer() {
     let Some(anvil) = Anvil::start_with(&["--slots-in-an-epoch", "1"]) else { return };
     let mut rollup = Rollup::deploy(&anvil);
     rollup.config.push_str("rpc-client-cost-per-sec = 0\n");
-    let node = rollup.start().await;
+    let mut node = rollup.start().await;
     let follower = Follower::new(&rollup, "");
     let _following = follower.spawn();
     let (token, last) = mixed_traffic(&rollup).await;
-    node.kill();
+    node.terminate();
+    wait_for("the node to end", async || (!node.is_running()).then_some(())).await;
     // From here on the chain stands still, so that `latest` is the same block on both.
     rollup.config = rollup.config.replace("l1-confirmations = 2", "l1-confirmations = 100000");
     rollup.config.push_str("empty-blocks = \"follow-l1\"\n");
@@ -305,6 +306,7 @@ async fn a_follower_survives_kill_minus_nine_while_it_syncs() {
     }
     let _process = follower.spawn();
     wait_until_same(&rollup, &follower, built.head).await;
+    assert_eq!(follower.hash(built.head).await, Some(built.hash));
     follower.wait_for_detail(true, "all up to L1 block").await;
     let l2 = rollup.client(0);
     for number in 0..=built.head {

@@ -23,7 +23,7 @@ sol! {
 const RECEIVERS: u64 = 50_000;
 /// Of ten transactions so many are transfers of tokens.
 const TOKENS_OF_TEN: u64 = 3;
-const GAS_PRICE_WEI: u128 = 1_000_000_000;
+const GAS_PRICE_WEI: u128 = 2_000_000_000;
 
 /// Who signs, with the next nonce.
 pub(crate) struct Account {

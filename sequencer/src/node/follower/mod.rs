@@ -105,7 +105,7 @@ impl Follower {
             status: status.clone(),
         };
         tasks.spawn(until(shutdown.clone(), comparing.run()));
-        history::start((&config, &genesis), &store, &client, &mut tasks, &shutdown);
+        history::start((&config, &genesis, &store, &client), &mut tasks, &shutdown);
         let stages = stages::tell(store.clone(), heads.clone());
         tasks.spawn(until(shutdown.clone(), waiting(stages)));
 

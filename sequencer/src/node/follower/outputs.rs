@@ -2,20 +2,18 @@
 //! once more after each start. One that differs is an alert, in the log and in `/ready`; nothing stops,
 //! for what is served follows from L1's data and not from claims.
 
-use super::{Status, StoreSource, status::WrongOutput};
+use super::{NodeError, Status, StoreSource, status::WrongOutput};
 use crate::{
     derived::{Claim, Claims},
     store::{ChainStore, ChainStoreError},
 };
-use alloy::{contract::Error as ContractError, eips::BlockId};
+use alloy::{contract::Error as ContractError, eips::BlockId, primitives::B256};
 use batcher::{
     encoder,
     source::{BlockSource, SourceError},
 };
 use futures::{StreamExt, stream};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
-
-use super::NodeError;
 
 /// Between two looks at the claims when there was nothing new.
 const POLL: Duration = Duration::from_secs(2);
@@ -108,7 +106,7 @@ impl Comparing {
     }
 
     /// The derived chain's root for the claim's block; `None` where that is not derived.
-    async fn compare(&self, claim: Claim) -> Result<Option<alloy::primitives::B256>, CompareError> {
+    async fn compare(&self, claim: Claim) -> Result<Option<B256>, CompareError> {
         let number = claim.block;
         let Some((_, hash)) = self.store.header(number)? else { return Ok(None) };
         Ok(self.source.output_root(encoder::BlockId { number, hash }).await?)
