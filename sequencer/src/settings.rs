@@ -30,6 +30,7 @@ use crate::{
 use ::batcher::l1::EndpointUrl;
 use alloy::{primitives::B256, signers::local::PrivateKeySigner};
 use clap::{Args, ValueEnum};
+use file::SettingsFile;
 use process::ProcessConfig;
 use serde::Deserialize;
 use std::{
@@ -61,11 +62,11 @@ pub struct Settings {
     pub rpc_client_connections: Option<u64>,
     /// Nodes of L1.
     #[command(flatten)]
-    #[serde(flatten)]
+    #[serde(skip)]
     pub endpoints: EndpointSettings,
     /// Accounts that pay L1.
     #[command(flatten)]
-    #[serde(flatten)]
+    #[serde(skip)]
     pub accounts: AccountSettings,
     /// Beacon API that serves blobs; not needed for a local Anvil [default: ask the L1 node].
     #[arg(long, env = "WEFT_L1_BEACON_URL", value_name = "URL")]
@@ -283,6 +284,15 @@ impl fmt::Debug for Key {
 }
 
 impl Settings {
+    /// What a TOML file has of them, all other sets being taken out.
+    ///
+    /// # Errors
+    /// [`SettingsError`] naming what does not parse, or a key that nobody has.
+    pub fn from_file(mut file: SettingsFile) -> Result<Self, SettingsError> {
+        let (endpoints, accounts) = (file.take_secret()?, file.take_secret()?);
+        Ok(Self { endpoints, accounts, ..file.rest()? })
+    }
+
     /// These settings, and those of `base` where these have none.
     #[must_use]
     pub fn over(self, base: Self) -> Self {

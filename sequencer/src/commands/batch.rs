@@ -5,7 +5,7 @@ use crate::{
     args::BatcherRunArgs,
     node::Batcher,
     settings::{
-        batcher::BatcherConfig,
+        batcher::{BatcherConfig, BatcherSettings},
         file::SettingsFile,
         process::{BATCHER_ADMIN_PORT, ProcessConfig},
     },
@@ -21,7 +21,7 @@ pub async fn run(args: BatcherRunArgs) -> Result<(), RunError> {
     if let Some(path) = &args.config {
         let mut file = SettingsFile::open(path)?;
         process = process.over(file.take()?);
-        settings = settings.over(file.rest()?);
+        settings = settings.over(BatcherSettings::from_file(file)?);
     }
     let process = ProcessConfig::check(process, BATCHER_ADMIN_PORT)?;
     let config = BatcherConfig::check(settings, process)?;

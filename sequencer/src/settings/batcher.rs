@@ -2,8 +2,8 @@
 //! both have is checked in one place.
 
 use super::{
-    AccountSettings, BatchData, Config, EndpointSettings, Settings, SettingsError,
-    process::ProcessConfig, required,
+    AccountSettings, BatchData, Config, EndpointSettings, PressureSettings, Settings,
+    SettingsError, Switch, file::SettingsFile, process::ProcessConfig, required,
 };
 use clap::Args;
 use serde::Deserialize;
@@ -28,11 +28,11 @@ pub struct BatcherSettings {
     pub listen: Option<SocketAddr>,
     /// Nodes of L1.
     #[command(flatten)]
-    #[serde(flatten)]
+    #[serde(skip)]
     pub endpoints: EndpointSettings,
     /// Accounts that pay L1.
     #[command(flatten)]
-    #[serde(flatten)]
+    #[serde(skip)]
     pub accounts: AccountSettings,
     /// Beacon API that serves blobs; not needed for a local Anvil [default: ask the L1 node].
     #[arg(long, env = "WEFT_L1_BEACON_URL", value_name = "URL")]
@@ -71,6 +71,15 @@ const LISTEN_DEFAULT: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9_546);
 
 impl BatcherSettings {
+    /// What a TOML file has of them, all other sets being taken out.
+    ///
+    /// # Errors
+    /// [`SettingsError`] naming what does not parse, or a key that nobody has.
+    pub fn from_file(mut file: SettingsFile) -> Result<Self, SettingsError> {
+        let (endpoints, accounts) = (file.take_secret()?, file.take_secret()?);
+        Ok(Self { endpoints, accounts, ..file.rest()? })
+    }
+
     /// These settings, and those of `base` where these have none.
     #[must_use]
     pub fn over(self, base: Self) -> Self {
@@ -110,6 +119,8 @@ impl BatcherConfig {
             batch_age_secs: settings.batch_age_secs,
             output_interval_blocks: settings.output_interval_blocks,
             ledger_url: settings.ledger_url,
+            // That is the sequencer's.
+            pressure: PressureSettings { switch: Some(Switch::Off), ..PressureSettings::default() },
             ..Settings::default()
         })?;
         if posting.accounts.batcher.is_none() && posting.accounts.proposer.is_none() {

@@ -62,6 +62,16 @@ pub enum SettingsError {
         /// What and where.
         error: Box<toml::de::Error>,
     },
+    /// The same where what is in the file may be a secret.
+    #[error("{path}: line {line}: {}", error.message())]
+    TomlSecret {
+        /// The file.
+        path: PathBuf,
+        /// Where, from 1.
+        line: usize,
+        /// What.
+        error: Box<toml::de::Error>,
+    },
     /// A token file does not hold a token.
     #[error(
         "{path} does not hold a token of at least 16 characters without spaces; make one with \

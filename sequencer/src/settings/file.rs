@@ -29,6 +29,12 @@ impl SettingsFile {
         Ok(Self { path: path.into(), text: read_to_string(path)? })
     }
 
+    /// A file of this text.
+    #[cfg(test)]
+    pub(super) fn from_text(text: &str) -> Self {
+        Self { path: "a.toml".into(), text: text.into() }
+    }
+
     /// Takes out the settings of one set.
     ///
     /// # Errors
@@ -40,10 +46,28 @@ impl SettingsFile {
         let entries: BTreeMap<Spanned<String>, Spanned<Value>> = self.parse(&self.text)?;
         for (key, value) in &entries {
             let other = if names.contains(&key.as_ref().as_str()) { &mut rest } else { &mut taken };
-            blank(other, key.span().start..value.span().end);
+            // A table begins with a bracket before its name.
+            let start = self.text[..key.span().start].rfind('\n').map_or(0, |end| end + 1);
+            blank(other, start..value.span().end);
         }
         self.text = rest;
         self.parse(&taken)
+    }
+
+    /// The same for settings that may hold a secret: an error says the line, and not what is in it.
+    ///
+    /// # Errors
+    /// [`SettingsError::TomlSecret`].
+    pub fn take_secret<T: Args + DeserializeOwned>(&mut self) -> Result<T, SettingsError> {
+        let text = self.text.clone();
+        self.take().map_err(|error| match error {
+            SettingsError::Toml { path, error } => {
+                let before = error.span().and_then(|span| text.get(..span.start));
+                let line = before.map_or(1, |before| before.matches('\n').count() + 1);
+                SettingsError::TomlSecret { path, line, error }
+            }
+            other => other,
+        })
     }
 
     /// The last set, which refuses keys that nobody has.
@@ -71,7 +95,7 @@ pub fn read_node(
     let Some(path) = path else { return Ok((settings, process)) };
     let mut file = SettingsFile::open(path)?;
     let process = process.over(file.take()?);
-    Ok((settings.over(file.rest()?), process))
+    Ok((settings.over(Settings::from_file(file)?), process))
 }
 
 /// Spaces instead of an entry; lines stay where they are.
@@ -87,19 +111,23 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> Result<(ProcessSettings, Settings), SettingsError> {
-        let mut file = SettingsFile { path: "a.toml".into(), text: text.into() };
-        Ok((file.take()?, file.rest()?))
+        let mut file = SettingsFile::from_text(text);
+        Ok((file.take()?, Settings::from_file(file)?))
     }
 
     #[test]
     fn each_set_takes_its_keys_and_an_unknown_one_is_named_with_its_line() {
         let text = "block-time-ms = 200\nblob-archive-url = [\n  \"http://a\",\n  \"http://b\",\n]\n\
-                    l1-confirmations = 9\n";
+                    l1-confirmations = 9\nl1-rpc-url = \"http://c\"\n";
         let (process, settings) = read(text).unwrap();
         assert_eq!(process.blob_archive_url, ["http://a", "http://b"]);
         assert_eq!((settings.block_time_ms, settings.l1_confirmations), (Some(200), Some(9)));
         let error = read(&format!("{text}blocktime = 1")).unwrap_err().to_string();
-        assert!(error.contains("blocktime") && error.contains("line 7"), "{error}");
+        assert!(error.contains("blocktime") && error.contains("line 8"), "{error}");
+        let table = format!("{text}[pressure]\npause-secs = 7\n");
+        assert_eq!(read(&table).unwrap().1.pressure.pause_secs, Some(7));
+        let error = read(&format!("{table}paus-secs = 7")).unwrap_err().to_string();
+        assert!(error.contains("paus-secs") && error.contains("line 10"), "{error}");
         let error = read("\nblob-archive-url = 7").unwrap_err().to_string();
         assert!(error.contains("blob-archive-url") && error.contains("line 2"), "{error}");
     }

@@ -114,8 +114,12 @@ fn thresholds_of_back_pressure_rise_and_a_wrong_one_is_named() {
     assert_eq!((merged.pause_secs, merged.tip_wei), (Some(60), Some(5)));
 }
 
+fn try_read(text: &str) -> Result<Settings, String> {
+    Settings::from_file(SettingsFile::from_text(text)).map_err(|error| error.to_string())
+}
+
 fn read(text: &str) -> Settings {
-    toml::from_str(text).unwrap()
+    try_read(text).unwrap()
 }
 
 #[test]
@@ -130,9 +134,9 @@ fn endpoints_are_one_or_several_and_never_printed_whole() {
         read("l1-rpc-url = [\"https://a:hidden@l1.example\", \"https://l1.example/?k=hidden\"]");
     assert!(!format!("{secret:?}").contains("hidden"), "{secret:?}");
     for text in ["\"l1.example/hidden\"", "[\"http://x\", \"hidden\"]", "7"] {
-        let error = toml::from_str::<Settings>(&format!("l1-rpc-url = {text}")).unwrap_err();
-        let error = error.message().to_owned();
-        assert!(error.contains("l1-rpc-url") && error.contains("http://"), "{error}");
+        let error = try_read(&format!("block-time-ms = 7\nl1-rpc-url = {text}")).unwrap_err();
+        assert!(error.contains("line 2") && error.contains("http://"), "{error}");
+        assert!(error.contains("l1-rpc-url"), "{error}");
         assert!(!error.contains("hidden"), "{error}");
     }
     let flags = read("l1-rpc-url = \"http://127.0.0.1:1\"");
@@ -231,7 +235,7 @@ fn caps_and_budgets_are_in_gwei_and_ether() {
     assert_eq!((sending.bump_after.as_secs(), sending.poll.as_millis()), (5, 3));
     assert_eq!(accounts.runway_low, Duration::from_secs(86_400));
     for text in ["-1", "\"much\"", "\"-0.5\"", "true"] {
-        let error = toml::from_str::<Settings>(&format!("l1-budget-eth-per-day = {text}"));
+        let error = try_read(&format!("l1-budget-eth-per-day = {text}"));
         assert!(error.is_err(), "{text}");
     }
     let zero = read("l1-fee-cap-gwei = 0").accounts.check(Duration::ZERO).unwrap_err();

@@ -114,7 +114,7 @@ impl Story {
         let text = reqwest::get(format!("{}/ready", self.rollup.url())).await.unwrap();
         let answer: serde_json::Value = text.json().await.unwrap();
         let checks = answer["checks"].as_array().unwrap();
-        let check = checks.iter().find(|check| check["name"] == "batcher").unwrap();
+        let check = checks.iter().find(|check| check["name"] == "poster").unwrap();
         (check["ok"].as_bool().unwrap(), check["detail"].as_str().unwrap().to_owned())
     }
 
