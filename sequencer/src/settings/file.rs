@@ -7,11 +7,13 @@ use super::{Settings, SettingsError, process::ProcessSettings, read_to_string};
 use clap::Args;
 use serde::de::DeserializeOwned;
 use std::{
-    collections::BTreeMap,
     ops::Range,
     path::{Path, PathBuf},
 };
-use toml::{Spanned, Value};
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue},
+};
 
 /// A TOML file, or what of it was not taken yet.
 #[derive(Clone, Debug)]
@@ -43,12 +45,12 @@ impl SettingsFile {
         let command = T::augment_args(clap::Command::new("settings"));
         let names: Vec<_> = command.get_arguments().filter_map(clap::Arg::get_long).collect();
         let (mut taken, mut rest) = (self.text.clone(), self.text.clone());
-        let entries: BTreeMap<Spanned<String>, Spanned<Value>> = self.parse(&self.text)?;
-        for (key, value) in &entries {
-            let other = if names.contains(&key.as_ref().as_str()) { &mut rest } else { &mut taken };
+        let entries = DeTable::parse(&self.text).map_err(|error| self.named(error))?;
+        for (key, value) in entries.get_ref() {
+            let is_other = !names.contains(&key.as_ref().as_ref());
             // A table begins with a bracket before its name.
             let start = self.text[..key.span().start].rfind('\n').map_or(0, |end| end + 1);
-            blank(other, start..value.span().end);
+            blank(if is_other { &mut taken } else { &mut rest }, start..end_of(value));
         }
         self.text = rest;
         self.parse(&taken)
@@ -78,9 +80,13 @@ impl SettingsFile {
         self.parse(&self.text)
     }
 
+    fn named(&self, mut error: toml::de::Error) -> SettingsError {
+        error.set_input(Some(&self.text));
+        SettingsError::Toml { path: self.path.clone(), error: Box::new(error) }
+    }
+
     fn parse<T: DeserializeOwned>(&self, text: &str) -> Result<T, SettingsError> {
-        let named = |error| SettingsError::Toml { path: self.path.clone(), error: Box::new(error) };
-        toml::from_str(text).map_err(named)
+        toml::from_str(text).map_err(|error| self.named(error))
     }
 }
 
@@ -96,6 +102,15 @@ pub fn read_node(
     let mut file = SettingsFile::open(path)?;
     let process = process.over(file.take()?);
     Ok((settings.over(Settings::from_file(file)?), process))
+}
+
+/// Where a value ends: of a table with a header, where the last of its values does.
+fn end_of(value: &Spanned<DeValue<'_>>) -> usize {
+    let inner = match value.get_ref() {
+        DeValue::Table(table) => table.values().map(end_of).max(),
+        _ => None,
+    };
+    value.span().end.max(inner.unwrap_or_default())
 }
 
 /// Spaces instead of an entry; lines stay where they are.
