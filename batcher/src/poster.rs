@@ -150,9 +150,8 @@ impl PostError {
     #[must_use]
     pub fn action(&self) -> Action {
         match self {
-            Self::Track(TrackError::L1(error)) => error.action(),
+            Self::Track(TrackError::L1(error)) | Self::Gate(GateError::L1(error)) => error.action(),
             Self::Tx(error) => error.action(),
-            Self::Gate(GateError::L1(error)) => error.action(),
             Self::Track(
                 TrackError::Source(_) | TrackError::Behind(_) | TrackError::Unsettled(_),
             )

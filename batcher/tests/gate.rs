@@ -91,10 +91,10 @@ async fn a_block_that_is_not_derived_as_the_node_has_it_is_not_posted() {
     let suspect = refused(&world, &mut poster).await;
     assert_eq!(suspect.finding, Finding::Contents(3), "{suspect}");
     // Once the node has a right chain again posting goes on.
-    let mut chain = world.chain.0.lock().unwrap();
-    let right = chain.blocks_again();
-    chain.blocks = right;
-    drop(chain);
+    {
+        let mut chain = world.chain.0.lock().unwrap();
+        chain.blocks = chain.blocks_again();
+    }
     world.settle(&mut poster).await;
     world.assert_all_derivable().await;
 }

@@ -19,3 +19,8 @@ pub mod settings;
 pub mod store;
 pub mod telemetry;
 pub mod txpool;
+
+/// Blocks for unit tests; the tests outside have them, too.
+#[cfg(test)]
+#[path = "../tests/support/rollup_chain.rs"]
+mod rollup_chain;

@@ -110,13 +110,9 @@ fn changes(diff: &StateDiff) -> impl Iterator<Item = After> {
 }
 
 #[cfg(test)]
-#[path = "../../tests/support/rollup_chain.rs"]
-#[allow(dead_code, reason = "withdrawals are not looked at here")]
-mod rollup_chain;
-
-#[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rollup_chain;
     use executor::{BlockEnv, ChainRules, Genesis, Transaction};
     use std::sync::Arc;
 

@@ -83,7 +83,7 @@ impl Deriving {
     }
 
     /// Runs until it is dropped.
-    pub(super) async fn run(mut self) -> Result<(), NodeError> {
+    pub(super) async fn run(self) -> Result<(), NodeError> {
         let started = Instant::now();
         let progress = Progress::new(self.counts.clone(), self.genesis.l1.origin_number);
         let mut tracker = tokio::select! {
@@ -98,13 +98,13 @@ impl Deriving {
     }
 
     /// Reads on until all of L1 was read once.
-    async fn catch_up(&mut self) -> Tracker {
+    async fn catch_up(&self) -> Tracker {
         let mut tracker = self.tracker().await;
         while !self.step(&mut tracker).await {}
         tracker
     }
 
-    async fn follow(&mut self, tracker: &mut Tracker) {
+    async fn follow(&self, tracker: &mut Tracker) {
         loop {
             if self.step(tracker).await {
                 tokio::time::sleep(self.poll).await;
@@ -176,7 +176,7 @@ impl Deriving {
     }
 
     /// Reads on once; whether all of L1 is read.
-    async fn step(&mut self, tracker: &mut Tracker) -> bool {
+    async fn step(&self, tracker: &mut Tracker) -> bool {
         match self.try_step(tracker).await {
             Ok(is_caught_up) => is_caught_up,
             Err(NodeError::Track(TrackError::DeepReorg(number))) => {
@@ -192,7 +192,7 @@ impl Deriving {
         }
     }
 
-    async fn try_step(&mut self, tracker: &mut Tracker) -> Result<bool, NodeError> {
+    async fn try_step(&self, tracker: &mut Tracker) -> Result<bool, NodeError> {
         let latest = self.block_id(BlockNumberOrTag::Latest).await?;
         let latest = latest.ok_or(L1Error::Missing(Missing::Tag(BlockNumberOrTag::Latest)))?;
         self.status.answered(tracker.scanned(), latest);
@@ -210,7 +210,7 @@ impl Deriving {
     }
 
     /// Tells the heads, and writes down from where the next start goes on.
-    async fn publish(&mut self, tracker: &mut Tracker) -> Result<(), NodeError> {
+    async fn publish(&self, tracker: &mut Tracker) -> Result<(), NodeError> {
         let heads = tracker.read_heads().await?;
         if self.heads.send_if_modified(|old| std::mem::replace(old, heads) != heads) {
             self.ledger.set_heads(&heads).await?;

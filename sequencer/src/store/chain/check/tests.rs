@@ -1,6 +1,7 @@
 //! A real database, damaged in one place at a time: the check says which row is wrong, and how.
 
 use super::{CheckError, Inconsistency, Problem, run};
+use crate::rollup_chain;
 use crate::store::{
     chain::{
         ChainStore, FinalOutputs, Head, has_code, progress::Progress, prune_directory, write_head,
@@ -18,9 +19,6 @@ use alloy::primitives::{Address, B256, Bytes, U256, keccak256};
 use contracts::L2_TO_L1_MESSAGE_PASSER;
 use executor::StateView;
 use std::{fs, path::Path, sync::OnceLock};
-
-#[path = "../../../../tests/support/rollup_chain.rs"]
-mod rollup_chain;
 
 const BLOCKS: u64 = 9;
 /// Blocks with an output.
