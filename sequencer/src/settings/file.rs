@@ -52,8 +52,9 @@ impl SettingsFile {
             let start = self.text[..key.span().start].rfind('\n').map_or(0, |end| end + 1);
             blank(if is_other { &mut taken } else { &mut rest }, start..end_of(value));
         }
+        let parsed = self.parse(&taken);
         self.text = rest;
-        self.parse(&taken)
+        parsed
     }
 
     /// The same for settings that may hold a secret: an error says the line, and not what is in it.
