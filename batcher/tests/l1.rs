@@ -53,7 +53,7 @@ async fn every_source_of_blobs_gives_the_same_bytes() {
     let reader = |sources| {
         InboxReader::new(world.provider.clone(), world.inbox, FirstOf::new(archive(), sources))
     };
-    let beacon = BeaconBlobs::anvil(reqwest::Client::new(), world.anvil.url.clone());
+    let beacon = BeaconBlobs::anvil(reqwest::Client::new(), world.anvil.url.parse().unwrap());
     let beacon = || Arc::new(beacon.clone());
     // What nobody has is named, with everybody who was asked and why that did not help.
     let error = reader(vec![Arc::new(Liar)]).appends(start, 0, latest).await.unwrap_err();

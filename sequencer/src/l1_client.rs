@@ -153,7 +153,7 @@ impl L1Client {
     /// API that does not, when blobs are needed.
     pub fn connect(
         urls: &[EndpointUrl],
-        beacon_url: Option<&str>,
+        beacon_url: Option<&EndpointUrl>,
         archive: Option<PayloadArchive>,
     ) -> Result<Self, ClientError> {
         let failover = Failover::new(urls).map_err(|_| ClientError::Url)?;
@@ -170,10 +170,9 @@ impl L1Client {
     ///
     /// # Errors
     /// [`ClientError::Url`]. One that does not answer is noticed when something is missing.
-    pub fn with_archives(mut self, urls: &[String]) -> Result<Self, ClientError> {
+    pub fn with_archives(mut self, urls: &[EndpointUrl]) -> Result<Self, ClientError> {
         for url in urls {
-            let (client, url) = http_client(url)?;
-            self.blobs = self.blobs.and(Arc::new(ServedArchive::new(client, url)));
+            self.blobs = self.blobs.and(Arc::new(ServedArchive::new(http_client()?, url.clone())));
         }
         Ok(self)
     }
@@ -239,12 +238,10 @@ impl L1Client {
     }
 }
 
-/// A client with a bound on its patience, and the URL to which paths are appended.
-fn http_client(url: &str) -> Result<(reqwest::Client, String), ClientError> {
-    reqwest::Url::parse(url).map_err(|_| ClientError::Url)?;
+/// A client with a bound on its patience.
+fn http_client() -> Result<reqwest::Client, ClientError> {
     let client = reqwest::Client::builder().timeout(REQUEST_WAIT_MAX).build();
-    // Paths are appended to it.
-    Ok((client.map_err(|_| ClientError::Url)?, url.trim_end_matches('/').to_owned()))
+    client.map_err(|_| ClientError::Url)
 }
 
 /// A beacon node that is asked who it is when blobs are first needed, and again until it answers:
@@ -252,21 +249,20 @@ fn http_client(url: &str) -> Result<(reqwest::Client, String), ClientError> {
 #[derive(Debug)]
 struct LazyBeacon {
     client: reqwest::Client,
-    url: String,
+    url: EndpointUrl,
     connected: OnceCell<BeaconBlobs>,
 }
 
 impl LazyBeacon {
-    fn new(url: &str) -> Result<Self, ClientError> {
-        let (client, url) = http_client(url)?;
-        Ok(Self { client, url, connected: OnceCell::new() })
+    fn new(url: &EndpointUrl) -> Result<Self, ClientError> {
+        Ok(Self { client: http_client()?, url: url.clone(), connected: OnceCell::new() })
     }
 
     async fn connected(&self) -> Result<&BeaconBlobs, BlobError> {
         let connect = || BeaconBlobs::connect(self.client.clone(), self.url.clone());
         let connected = self.connected.get_or_try_init(connect).await;
         connected.inspect_err(|error| {
-            tracing::warn!(url = self.url, %error, "the beacon API gives no blobs");
+            tracing::warn!(url = %self.url, %error, "the beacon API gives no blobs");
         })
     }
 }

@@ -68,9 +68,6 @@ pub struct Settings {
     #[command(flatten)]
     #[serde(skip)]
     pub accounts: AccountSettings,
-    /// Beacon API that serves blobs; not needed for a local Anvil [default: ask the L1 node].
-    #[arg(long, env = "WEFT_L1_BEACON_URL", value_name = "URL")]
-    pub l1_beacon_url: Option<String>,
     /// L1 blocks on top of one before its deposits are used; a deeper reorg undoes L2
     /// blocks [default: 4].
     #[arg(long, env = "WEFT_L1_CONFIRMATIONS", value_name = "BLOCKS")]
@@ -144,7 +141,7 @@ pub struct Settings {
     pub sequencer_url: Option<String>,
     /// SQL database of the rollup's ledger, sqlite:// or postgres:// [default: ledger.sqlite in the
     /// data directory].
-    #[arg(long, env = "WEFT_LEDGER_URL", value_name = "URL")]
+    #[arg(long, env = "WEFT_LEDGER_URL", value_name = "URL", hide_env_values = true)]
     pub ledger_url: Option<String>,
     /// What is done while L1 is behind.
     #[command(flatten)]
@@ -234,7 +231,7 @@ pub struct Config {
     /// L1 JSON-RPC endpoints, at least one, first choice first.
     pub l1_rpc_urls: Vec<EndpointUrl>,
     /// Beacon API, when L1 has one.
-    pub l1_beacon_url: Option<String>,
+    pub l1_beacon_url: Option<EndpointUrl>,
     /// Depth of an L1 block before it is used.
     pub l1_confirmations: u64,
     /// Time between questions to L1.
@@ -304,7 +301,6 @@ impl Settings {
             rpc_client_connections: self.rpc_client_connections.or(base.rpc_client_connections),
             endpoints: self.endpoints.over(base.endpoints),
             accounts: self.accounts.over(base.accounts),
-            l1_beacon_url: self.l1_beacon_url.or(base.l1_beacon_url),
             l1_confirmations: self.l1_confirmations.or(base.l1_confirmations),
             l1_poll_ms: self.l1_poll_ms.or(base.l1_poll_ms),
             block_time_ms: self.block_time_ms.or(base.block_time_ms),
@@ -381,7 +377,7 @@ impl Config {
             rpc_listen: settings.rpc_listen.unwrap_or(RPC_LISTEN_DEFAULT),
             clients,
             l1_rpc_urls: required(l1_rpc_url, "l1-rpc-url", "WEFT_L1_RPC_URL")?,
-            l1_beacon_url: settings.l1_beacon_url,
+            l1_beacon_url: settings.endpoints.l1_beacon_url,
             l1_confirmations: settings.l1_confirmations.unwrap_or(4),
             l1_poll,
             block_time: Duration::from_millis(block_time_ms),

@@ -4,14 +4,17 @@
 //! Owns the translation from an L1 block to the endpoint's block id. anvil serves the same path, but
 //! there the id is the execution block's number.
 
-use super::blobs::{BlobError, BlobRequest, BlobSource};
+use super::{
+    blobs::{BlobError, BlobRequest, BlobSource},
+    endpoint::EndpointUrl,
+};
 use alloy::{
     eips::eip4844::{BYTES_PER_BLOB, Blob},
-    primitives::Bytes,
+    primitives::{B256, Bytes},
 };
 use async_trait::async_trait;
+use reqwest::Url;
 use serde::{Deserialize, de::DeserializeOwned};
-use std::fmt::Write as _;
 
 /// Most bytes of an answer besides the blobs themselves.
 const ANSWER_EXTRA_BYTES_MAX: usize = 64 << 10;
@@ -27,7 +30,7 @@ enum BlockNaming {
 #[derive(Clone, Debug)]
 pub struct BeaconBlobs {
     client: reqwest::Client,
-    url: String,
+    url: EndpointUrl,
     naming: BlockNaming,
 }
 
@@ -48,15 +51,14 @@ struct SpecData {
 }
 
 impl BeaconBlobs {
-    /// Asks the beacon node at `url` (without a trailing slash) for its genesis time and slot
-    /// length.
+    /// Asks the beacon node at `url` for its genesis time and slot length.
     ///
     /// # Errors
     /// [`BlobError`] when it does not answer, or says something else.
-    pub async fn connect(client: reqwest::Client, url: String) -> Result<Self, BlobError> {
+    pub async fn connect(client: reqwest::Client, url: EndpointUrl) -> Result<Self, BlobError> {
         let mut beacon = Self { client, url, naming: BlockNaming::ExecutionNumber };
-        let genesis: Answer<GenesisData> = beacon.get("/eth/v1/beacon/genesis", 0).await?;
-        let spec: Answer<SpecData> = beacon.get("/eth/v1/config/spec", 0).await?;
+        let genesis: Answer<GenesisData> = beacon.get("/eth/v1/beacon/genesis", &[]).await?;
+        let spec: Answer<SpecData> = beacon.get("/eth/v1/config/spec", &[]).await?;
         let number = |text: &str| text.parse::<u64>().map_err(|_| BlobError::Answer);
         let genesis_time_secs = number(&genesis.data.genesis_time)?;
         let slot_secs = number(&spec.data.seconds_per_slot)?;
@@ -69,7 +71,7 @@ impl BeaconBlobs {
 
     /// Asks an anvil at `url`, which names blocks by execution block number.
     #[must_use]
-    pub fn anvil(client: reqwest::Client, url: String) -> Self {
+    pub fn anvil(client: reqwest::Client, url: EndpointUrl) -> Self {
         Self { client, url, naming: BlockNaming::ExecutionNumber }
     }
 
@@ -82,16 +84,16 @@ impl BeaconBlobs {
         }
     }
 
-    /// Reads an answer of at most `blobs` blobs; a longer one is given up while it is read.
-    async fn get<T: DeserializeOwned>(&self, path: &str, blobs: usize) -> Result<T, BlobError> {
-        let url = format!("{}{path}", self.url);
+    /// Reads an answer about blobs; one that is longer than these is given up while it is read.
+    async fn get<T: DeserializeOwned>(&self, path: &str, blobs: &[B256]) -> Result<T, BlobError> {
+        let url = with_hashes(self.url.at(path), blobs);
         let mut response = self.client.get(url).send().await?;
         if response.status() == reqwest::StatusCode::NOT_FOUND {
             return Err(BlobError::NotFound);
         }
         response = response.error_for_status()?;
         // In JSON a byte takes two digits.
-        let bytes_max = ANSWER_EXTRA_BYTES_MAX + blobs * 2 * BYTES_PER_BLOB;
+        let bytes_max = ANSWER_EXTRA_BYTES_MAX + blobs.len() * 2 * BYTES_PER_BLOB;
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await? {
             if body.len() + chunk.len() > bytes_max {
@@ -103,6 +105,17 @@ impl BeaconBlobs {
     }
 }
 
+/// Asks for these blobs only. A list is a parameter said again for each of its values, as OpenAPI has it:
+/// some beacon nodes refuse values with commas between them.
+fn with_hashes(mut url: Url, hashes: &[B256]) -> Url {
+    // A URL that is asked for a list of pairs has a query from then on, also an empty one.
+    if !hashes.is_empty() {
+        let name = |hash: &B256| ("versioned_hashes", hash.to_string());
+        url.query_pairs_mut().extend_pairs(hashes.iter().map(name));
+    }
+    url
+}
+
 #[async_trait]
 impl BlobSource for BeaconBlobs {
     fn name(&self) -> String {
@@ -111,13 +124,8 @@ impl BlobSource for BeaconBlobs {
 
     async fn blobs(&self, request: &BlobRequest) -> Result<Vec<Blob>, BlobError> {
         let block = self.block_name(request).ok_or(BlobError::NotFound)?;
-        let mut path = format!("/eth/v1/beacon/blobs/{block}?versioned_hashes=");
-        for (index, hash) in request.hashes.iter().enumerate() {
-            let comma = if index == 0 { "" } else { "," };
-            // Writing to a string cannot fail.
-            let _ = write!(path, "{comma}{hash}");
-        }
-        let answer: Answer<Vec<Bytes>> = self.get(&path, request.hashes.len()).await?;
+        let path = format!("/eth/v1/beacon/blobs/{block}");
+        let answer: Answer<Vec<Bytes>> = self.get(&path, &request.hashes).await?;
         if answer.data.is_empty() {
             return Err(BlobError::NotFound);
         }
@@ -126,5 +134,20 @@ impl BlobSource for BeaconBlobs {
             .iter()
             .map(|bytes| Blob::try_from(&bytes[..]).map_err(|_| BlobError::Wrong))
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_hash_is_a_parameter_of_its_own_after_those_of_the_operator() {
+        let url: Url = "https://b.example/eth/v1/beacon/blobs/7?token=x".parse().unwrap();
+        assert_eq!(with_hashes(url.clone(), &[]), url);
+        let hashes = [B256::repeat_byte(1), B256::repeat_byte(2)];
+        let (first, second) = (hashes[0], hashes[1]);
+        let asked = format!("{url}&versioned_hashes={first}&versioned_hashes={second}");
+        assert_eq!(with_hashes(url, &hashes).as_str(), asked);
     }
 }

@@ -51,10 +51,17 @@ pub enum BlobError {
     Rpc(#[from] alloy::transports::TransportError),
     /// Over HTTP.
     #[error(transparent)]
-    Http(#[from] reqwest::Error),
+    Http(reqwest::Error),
     /// From the archive.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
+}
+
+impl From<reqwest::Error> for BlobError {
+    fn from(error: reqwest::Error) -> Self {
+        // Which source it was is told by its name, and its URL may hold a key.
+        Self::Http(error.without_url())
+    }
 }
 
 /// No source has a payload, or all gave wrong ones.

@@ -21,6 +21,14 @@ impl EndpointUrl {
     pub fn url(&self) -> &Url {
         &self.0
     }
+
+    /// The URL of a path below it, which begins with a slash; a query of its own stays.
+    #[must_use]
+    pub fn at(&self, path: &str) -> Url {
+        let mut url = self.0.clone();
+        url.set_path(&format!("{}{path}", self.0.path().trim_end_matches('/')));
+        url
+    }
 }
 
 impl FromStr for EndpointUrl {
@@ -74,6 +82,14 @@ mod tests {
         );
         let url: EndpointUrl = "https://u:p@l1.example/key".parse().unwrap();
         assert_eq!(url.url().as_str(), "https://u:p@l1.example/key");
+    }
+
+    #[test]
+    fn a_path_goes_below_the_endpoint_and_keeps_its_query() {
+        let at = |text: &str| text.parse::<EndpointUrl>().unwrap().at("/eth/v1").to_string();
+        assert_eq!(at("http://127.0.0.1:5052"), "http://127.0.0.1:5052/eth/v1");
+        assert_eq!(at("http://127.0.0.1:5052/"), "http://127.0.0.1:5052/eth/v1");
+        assert_eq!(at("https://b.example/key/?token=x"), "https://b.example/key/eth/v1?token=x");
     }
 
     #[test]

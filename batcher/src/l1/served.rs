@@ -3,7 +3,10 @@
 //! For what L1 has forgotten. The other node is not trusted: the caller checks every payload by its
 //! hash. Owns the client of that path; serving it is the node's.
 
-use super::blobs::{BlobError, BlobRequest, BlobSource};
+use super::{
+    blobs::{BlobError, BlobRequest, BlobSource},
+    endpoint::EndpointUrl,
+};
 use alloy::{
     eips::eip4844::{BYTES_PER_BLOB, Blob},
     primitives::{B256, Bytes},
@@ -17,19 +20,19 @@ const ANSWER_BYTES_MAX: usize = 1 << 20;
 #[derive(Clone, Debug)]
 pub struct ServedArchive {
     client: reqwest::Client,
-    url: String,
+    url: EndpointUrl,
 }
 
 impl ServedArchive {
-    /// Asks the node at `url`, without a trailing slash. Nothing is sent yet.
+    /// Asks the node at `url`. Nothing is sent yet.
     #[must_use]
-    pub fn new(client: reqwest::Client, url: String) -> Self {
+    pub fn new(client: reqwest::Client, url: EndpointUrl) -> Self {
         Self { client, url }
     }
 
     /// Reads a payload; one that is too long is given up while it is read.
     async fn get(&self, hash: B256) -> Result<Vec<u8>, BlobError> {
-        let mut response = self.client.get(format!("{}/v1/da/{hash}", self.url)).send().await?;
+        let mut response = self.client.get(self.url.at(&format!("/v1/da/{hash}"))).send().await?;
         if response.status() == reqwest::StatusCode::NOT_FOUND {
             return Err(BlobError::NotFound);
         }

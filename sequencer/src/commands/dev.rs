@@ -263,7 +263,10 @@ fn config(args: &DevArgs, l1_url: &str, home: &Path, genesis: &Path) -> Result<C
         genesis: Some(genesis.into()),
         data_dir: Some(home.into()),
         rpc_listen: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, args.rpc_port))),
-        endpoints: EndpointSettings { l1_rpc_url: l1_url.parse().ok().map(|url| vec![url]) },
+        endpoints: EndpointSettings {
+            l1_rpc_url: l1_url.parse().ok().map(|url| vec![url]),
+            ..EndpointSettings::default()
+        },
         // Deposits show quickly; a reorg of the local L1 only happens when asked for.
         l1_confirmations: Some(1),
         l1_poll_ms: Some(200),

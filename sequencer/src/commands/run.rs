@@ -3,21 +3,17 @@
 use crate::{
     args::RunArgs,
     node::{Node, NodeError},
-    settings::{
-        Config, Role, SettingsError,
-        file::read_node,
-        process::{NODE_ADMIN_PORT, ProcessConfig},
-    },
+    settings::{Role, SettingsError},
 };
 use tokio_util::sync::CancellationToken;
 
-/// Why `run` ended.
+/// Why `run`, or another command that runs until it is told to stop, ended.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// A setting cannot be used.
     #[error(transparent)]
     Settings(#[from] SettingsError),
-    /// The node did not start, or stopped.
+    /// The process did not start, or stopped.
     #[error(transparent)]
     Node(#[from] NodeError),
     /// The address cannot be read back.
@@ -30,10 +26,8 @@ pub enum RunError {
 /// # Errors
 /// [`RunError`].
 pub async fn run(args: RunArgs) -> Result<(), RunError> {
-    let (settings, process) = read_node(args.config.as_deref(), (args.settings, args.process))?;
-    settings.check_role(Role::Sequencer, &process)?;
-    let process = ProcessConfig::check(process, NODE_ADMIN_PORT)?;
-    let config = Config { process, ..Config::check(settings)? };
+    let given = (args.settings, args.process);
+    let config = Role::Sequencer.configure(args.config.as_deref(), given)?;
     let node = Node::open(config).await?;
     let address = node.rpc_address()?;
     tracing::info!(%address, head = %node.head_hash(), "JSON-RPC");

@@ -47,12 +47,18 @@ pub struct VerifyArgs {
     )]
     pub l1_rpc_url: Vec<EndpointUrl>,
     /// Beacon API that serves blobs [default: ask the L1 node, as a local Anvil answers].
-    #[arg(long, env = "WEFT_L1_BEACON_URL", value_name = "URL")]
-    pub l1_beacon_url: Option<String>,
+    #[arg(long, env = "WEFT_L1_BEACON_URL", value_name = "URL", hide_env_values = true)]
+    pub l1_beacon_url: Option<EndpointUrl>,
     /// Node whose archive is asked for what L1 has forgotten, at its /v1/da; several with commas. It is
     /// not trusted: everything is checked by its hash.
-    #[arg(long, env = "WEFT_BLOB_ARCHIVE_URL", value_name = "URL", value_delimiter = ',')]
-    pub blob_archive_url: Vec<String>,
+    #[arg(
+        long,
+        env = "WEFT_BLOB_ARCHIVE_URL",
+        value_name = "URL",
+        value_delimiter = ',',
+        hide_env_values = true
+    )]
+    pub blob_archive_url: Vec<EndpointUrl>,
     /// Address of the Inbox on L1.
     #[arg(long, value_name = "ADDRESS")]
     pub inbox: Address,
@@ -240,7 +246,7 @@ pub async fn verify(args: &VerifyArgs) -> Result<Summary, VerifyError> {
     if genesis.l1.inbox != args.inbox {
         return Err(VerifyError::Inbox { expected: genesis.l1.inbox, found: args.inbox });
     }
-    let l1 = L1Client::connect(&args.l1_rpc_url, args.l1_beacon_url.as_deref(), None)?;
+    let l1 = L1Client::connect(&args.l1_rpc_url, args.l1_beacon_url.as_ref(), None)?;
     let l1 = l1.with_archives(&args.blob_archive_url)?;
     l1.check(&genesis).await?;
     let started = Instant::now();

@@ -50,7 +50,7 @@ impl Batcher {
         let listener = listen(config.listen).await?;
         let admin = admin::listen(&posting.process).await?;
         let archive = PayloadArchive::new(posting.data_dir.join("blobs"));
-        let beacon = posting.l1_beacon_url.as_deref();
+        let beacon = posting.l1_beacon_url.as_ref();
         let client = L1Client::connect(&posting.l1_rpc_urls, beacon, Some(archive.clone()))?;
         let client = client.with_archives(&posting.process.archive_urls)?;
         let url = &config.sequencer_url;

@@ -357,7 +357,7 @@ impl Parts {
         let (_, _, genesis_hash) = genesis.build()?;
         let listener = batching::listen(config.rpc_listen).await?;
         let archive = PayloadArchive::new(config.data_dir.join("blobs"));
-        let beacon = config.l1_beacon_url.as_deref();
+        let beacon = config.l1_beacon_url.as_ref();
         let client = L1Client::connect(&config.l1_rpc_urls, beacon, Some(archive.clone()))?;
         let client = client.with_archives(&config.process.archive_urls)?;
         // Before anything is written: a wrong genesis file must not leave its chain behind.

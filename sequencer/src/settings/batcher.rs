@@ -23,7 +23,7 @@ pub struct BatcherSettings {
     /// JSON-RPC of the sequencer whose blocks are posted.
     #[arg(long, env = "WEFT_SEQUENCER_URL", value_name = "URL")]
     pub sequencer_url: Option<String>,
-    /// Address for /health, /ready, /version and the archive at /v1/da [default: 127.0.0.1:9546].
+    /// Address for /health, /ready, /metrics, /version and the archive at /v1/da [default: 127.0.0.1:9546].
     #[arg(long, env = "WEFT_BATCHER_LISTEN", value_name = "ADDR:PORT")]
     pub listen: Option<SocketAddr>,
     /// Nodes of L1.
@@ -34,9 +34,6 @@ pub struct BatcherSettings {
     #[command(flatten)]
     #[serde(skip)]
     pub accounts: AccountSettings,
-    /// Beacon API that serves blobs; not needed for a local Anvil [default: ask the L1 node].
-    #[arg(long, env = "WEFT_L1_BEACON_URL", value_name = "URL")]
-    pub l1_beacon_url: Option<String>,
     /// How often L1 and the sequencer are asked, in milliseconds [default: 500].
     #[arg(long, env = "WEFT_L1_POLL_MS", value_name = "MS")]
     pub l1_poll_ms: Option<u64>,
@@ -51,7 +48,7 @@ pub struct BatcherSettings {
     pub output_interval_blocks: Option<u64>,
     /// SQL database of the batcher's ledger, sqlite:// or postgres:// [default: ledger.sqlite in the data
     /// directory].
-    #[arg(long, env = "WEFT_LEDGER_URL", value_name = "URL")]
+    #[arg(long, env = "WEFT_LEDGER_URL", value_name = "URL", hide_env_values = true)]
     pub ledger_url: Option<String>,
 }
 
@@ -90,7 +87,6 @@ impl BatcherSettings {
             listen: self.listen.or(base.listen),
             endpoints: self.endpoints.over(base.endpoints),
             accounts: self.accounts.over(base.accounts),
-            l1_beacon_url: self.l1_beacon_url.or(base.l1_beacon_url),
             l1_poll_ms: self.l1_poll_ms.or(base.l1_poll_ms),
             batch_data: self.batch_data.or(base.batch_data),
             batch_age_secs: self.batch_age_secs.or(base.batch_age_secs),
@@ -113,7 +109,6 @@ impl BatcherConfig {
             data_dir: settings.data_dir,
             endpoints: settings.endpoints,
             accounts: settings.accounts,
-            l1_beacon_url: settings.l1_beacon_url,
             l1_poll_ms: settings.l1_poll_ms,
             batch_data: settings.batch_data,
             batch_age_secs: settings.batch_age_secs,

@@ -19,6 +19,9 @@ pub struct EndpointSettings {
     )]
     #[serde(default, deserialize_with = "one_or_several")]
     pub l1_rpc_url: Option<Vec<EndpointUrl>>,
+    /// Beacon API that serves blobs; not needed for a local Anvil [default: ask the L1 node].
+    #[arg(long, env = "WEFT_L1_BEACON_URL", value_name = "URL", hide_env_values = true)]
+    pub l1_beacon_url: Option<EndpointUrl>,
 }
 
 /// As TOML has it.
@@ -46,6 +49,9 @@ impl EndpointSettings {
     /// These settings, and those of `base` where these have none.
     #[must_use]
     pub fn over(self, base: Self) -> Self {
-        Self { l1_rpc_url: self.l1_rpc_url.or(base.l1_rpc_url) }
+        Self {
+            l1_rpc_url: self.l1_rpc_url.or(base.l1_rpc_url),
+            l1_beacon_url: self.l1_beacon_url.or(base.l1_beacon_url),
+        }
     }
 }

@@ -3,6 +3,7 @@
 
 use super::{SettingsError, read_to_string};
 use crate::admin::{Admin, Token};
+use batcher::l1::EndpointUrl;
 use clap::Args;
 use serde::Deserialize;
 use std::{
@@ -16,8 +17,14 @@ use std::{
 pub struct ProcessSettings {
     /// Node whose archive is asked, at its /v1/da, for payloads that L1 has forgotten; several with
     /// commas, in TOML a list. It is not trusted: everything is checked by its hash.
-    #[arg(long, env = "WEFT_BLOB_ARCHIVE_URL", value_name = "URL", value_delimiter = ',')]
-    pub blob_archive_url: Vec<String>,
+    #[arg(
+        long,
+        env = "WEFT_BLOB_ARCHIVE_URL",
+        value_name = "URL",
+        value_delimiter = ',',
+        hide_env_values = true
+    )]
+    pub blob_archive_url: Vec<EndpointUrl>,
     /// Address of the operator's listener: pause, resume, flush, cancel-nonce. Only with
     /// --admin-token-file [default: 127.0.0.1:9547, of a batcher 127.0.0.1:9548].
     #[arg(long, env = "WEFT_ADMIN_LISTEN", value_name = "ADDR:PORT")]
@@ -32,7 +39,7 @@ pub struct ProcessSettings {
 #[derive(Clone, Debug, Default)]
 pub struct ProcessConfig {
     /// Archives of other nodes.
-    pub archive_urls: Vec<String>,
+    pub archive_urls: Vec<EndpointUrl>,
     /// The operator's listener.
     pub admin: Option<Admin>,
 }
@@ -48,7 +55,7 @@ impl ProcessSettings {
     /// These settings, and those of `base` where these have none.
     #[must_use]
     pub fn over(self, base: Self) -> Self {
-        let or = |own: Vec<String>, base| if own.is_empty() { base } else { own };
+        let or = |own: Vec<EndpointUrl>, base| if own.is_empty() { base } else { own };
         Self {
             blob_archive_url: or(self.blob_archive_url, base.blob_archive_url),
             admin_listen: self.admin_listen.or(base.admin_listen),

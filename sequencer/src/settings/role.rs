@@ -1,8 +1,13 @@
 //! Which settings belong to which command. One that would do nothing is refused: whoever gives a
 //! follower a batcher's key believes that it posts.
 
-use super::{Settings, SettingsError, process::ProcessSettings};
+use super::{
+    Config, Settings, SettingsError,
+    file::SettingsFile,
+    process::{NODE_ADMIN_PORT, ProcessConfig, ProcessSettings},
+};
 use clap::Arg;
+use std::path::Path;
 
 /// What a process is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,24 +57,39 @@ impl Role {
         }
     }
 
+    /// A node's complete settings: what was given on the command line or in the environment, over the
+    /// file.
+    ///
+    /// # Errors
+    /// [`SettingsError`] naming the setting.
+    pub fn configure(
+        self,
+        file: Option<&Path>,
+        (mut settings, mut process): (Settings, ProcessSettings),
+    ) -> Result<Config, SettingsError> {
+        if let Some(path) = file {
+            let mut file = SettingsFile::open(path)?;
+            process = process.over(file.take()?);
+            settings = settings.over(Settings::from_file(file)?);
+        }
+        self.check(&settings, &process)?;
+        let process = ProcessConfig::check(process, NODE_ADMIN_PORT)?;
+        Ok(Config { process, ..Config::check(settings)? })
+    }
+
+    /// Refuses what a command has no use for, and names the first such setting.
+    fn check(self, given: &Settings, process: &ProcessSettings) -> Result<(), SettingsError> {
+        match self.foreign(given, process).into_iter().find(|(_, is_given)| *is_given) {
+            Some((name, _)) => Err(SettingsError::Foreign { name, command: self.command() }),
+            None => Ok(()),
+        }
+    }
+
     /// Leaves a setting of the other command out of `--help`.
     pub(crate) fn hide_foreign(self, argument: Arg) -> Arg {
         let foreign = self.foreign(&Settings::default(), &ProcessSettings::default());
         let is_foreign = foreign.iter().any(|(name, _)| argument.get_long() == Some(name));
         if is_foreign { argument.hide(true) } else { argument }
-    }
-}
-
-impl Settings {
-    /// Refuses what a command has no use for.
-    ///
-    /// # Errors
-    /// [`SettingsError::Foreign`] naming the first such setting.
-    pub fn check_role(&self, role: Role, process: &ProcessSettings) -> Result<(), SettingsError> {
-        match role.foreign(self, process).into_iter().find(|(_, is_given)| *is_given) {
-            Some((name, _)) => Err(SettingsError::Foreign { name, command: role.command() }),
-            None => Ok(()),
-        }
     }
 }
 
@@ -97,11 +117,11 @@ mod tests {
 
         let none = ProcessSettings::default();
         let sequencers: Settings = toml::from_str("batch-age-secs = 3").unwrap();
-        sequencers.check_role(Role::Sequencer, &none).unwrap();
-        let error = sequencers.check_role(Role::Follower, &none).unwrap_err();
+        Role::Sequencer.check(&sequencers, &none).unwrap();
+        let error = Role::Follower.check(&sequencers, &none).unwrap_err();
         assert_eq!(error.to_string(), "batch-age-secs does nothing for `follow`: leave it out");
         let followers: Settings = toml::from_str("sequencer-url = 'http://a'").unwrap();
-        followers.check_role(Role::Follower, &none).unwrap();
-        followers.check_role(Role::Sequencer, &none).unwrap_err();
+        Role::Follower.check(&followers, &none).unwrap();
+        Role::Sequencer.check(&followers, &none).unwrap_err();
     }
 }
