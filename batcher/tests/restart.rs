@@ -1,4 +1,5 @@
-//! The process dies at every point where it writes: nothing is posted twice, nothing is lost.
+//! The store fails for good at every write: nothing is posted twice, nothing is lost. The same with a process
+//! that is killed and its ledger on a database is `restarts` of the sequencer's tests.
 
 use crate::support::world::World;
 use batcher::{

@@ -1,4 +1,4 @@
-//! What a node counts, for Prometheus: one registry, written out at `/metrics`.
+//! What a process counts, for Prometheus: one registry, written out at `/metrics`.
 //!
 //! Owns the names' prefix and the format. Two ways in: a counter or gauge that its owner changes
 //! ([`Metrics::registry`]), and a [`Collector`] that reads at each scrape what somebody knows anyway, so
@@ -13,11 +13,11 @@ pub use prometheus_client::{
 
 use prometheus_client::{
     encoding::{EncodeCounterValue, EncodeGaugeValue, EncodeMetric, text},
-    metrics::{counter::ConstCounter, gauge::ConstGauge},
+    metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
 };
 use std::fmt;
 
-/// The registry of a node.
+/// The registry of a process.
 #[derive(Debug)]
 pub struct Metrics(Registry);
 
@@ -77,6 +77,27 @@ impl Values<'_> {
         value: impl EncodeCounterValue,
     ) -> fmt::Result {
         self.write(name, help, &ConstCounter::new(value))
+    }
+
+    /// What may rise and fall, once for each value of a label; nothing when there is none.
+    ///
+    /// # Errors
+    /// [`fmt::Error`] of the text.
+    pub fn gauge_by<V: EncodeGaugeValue + Copy>(
+        &mut self,
+        (name, help): (&str, &str),
+        label: &'static str,
+        values: impl IntoIterator<Item = (&'static str, V)>,
+    ) -> fmt::Result {
+        let mut values = values.into_iter().peekable();
+        if values.peek().is_none() {
+            return Ok(());
+        }
+        let mut family = self.0.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for (of, value) in values {
+            ConstGauge::new(value).encode(family.encode_family(&[(label, of)])?)?;
+        }
+        Ok(())
     }
 
     fn write(&mut self, name: &str, help: &str, metric: &impl EncodeMetric) -> fmt::Result {

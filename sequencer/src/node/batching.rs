@@ -4,11 +4,12 @@
 //! Owns opening, checking and stopping. It has a ledger and an archive of its own, so that either process
 //! may be killed at any time: what is on L1 decides where each goes on. Seals nothing, executes nothing.
 
-use super::{NodeError, RpcSource, audit, finish, health, posting};
+use super::{NodeError, RpcSource, audit, finish, health, metrics::PostingValues, posting};
 use crate::{
     admin,
     l1_client::{ClientError, L1Client},
-    rpc::{Check, Readiness, serve_status},
+    metrics::Metrics,
+    rpc::{Check, Readiness, Told, serve_status},
     settings::batcher::BatcherConfig,
     store::{ChainIdentity, ChainStoreError, Ledger, lock_file},
 };
@@ -109,21 +110,28 @@ impl Batcher {
             control: control.clone(),
             lock: None,
         };
-        let posting::Posting { heads, .. } =
-            posting::start(inputs, &mut running, &shutdown).await?;
+        let posting = posting::start(inputs, &mut running, &shutdown).await?;
+        let heads = posting.heads.clone();
+        let mut metrics = Metrics::new();
+        let values = PostingValues { posting, control: control.clone() };
+        metrics.registry().register_collector(Box::new(values));
         if let (Some(listener), Some(admin)) = (self.admin, &self.config.posting.process.admin) {
             let (ledger, source) = (self.ledger.clone(), self.source.clone());
             let (control, tasks) = (control.clone(), posting::senders(&self.config.posting));
             let operator = admin::Operator { control, heads, source, ledger, tasks };
             running.spawn(admin::run(listener, operator, admin.token, shutdown.clone()));
         }
-        let readiness = Arc::new(move || readiness(&control));
-        let (listener, archive) = (self.listener, self.archive);
+        let told = Told {
+            archive: self.archive,
+            readiness: Arc::new(move || readiness(&control)),
+            metrics: Arc::new(move || metrics.encode()),
+        };
+        let listener = self.listener;
         let chain_id = self.genesis.rules.chain_id;
         let clients = self.config.posting.clients;
         let closing = shutdown.clone().cancelled_owned();
         running.spawn(async move {
-            serve_status(listener, (archive, readiness, clients), chain_id, closing).await;
+            serve_status(listener, told, (chain_id, clients), closing).await;
             Ok(())
         });
         let result = finish(&mut running, &shutdown).await;

@@ -50,7 +50,7 @@ use batcher::{
 use build_loop::BuildLoop;
 use executor::{Genesis, L1Attributes, Transaction};
 use health::Health;
-use metrics::{NodeValues, SealedCounters};
+use metrics::{NodeValues, PostingValues, SealedCounters};
 use posting::Posting;
 use pressure::Unposted;
 use source::StoreSource;
@@ -195,7 +195,7 @@ impl Node {
         let health = Arc::new(Health::new(self.config.block_time, control.clone()));
         let mut tasks = JoinSet::<Result<(), NodeError>>::new();
 
-        let inputs = self.posting_inputs(control);
+        let inputs = self.posting_inputs(control.clone());
         let posting = posting::start(inputs.clone(), &mut tasks, &shutdown).await?;
         let heads = posting.heads.clone();
         self.start_admin(inputs, heads.clone(), &mut tasks, &shutdown);
@@ -213,7 +213,7 @@ impl Node {
         let block_time = self.config.block_time;
         let new_transaction = Arc::new(Notify::new());
         let counters = SealedCounters::default();
-        let metrics = self.metrics(&counters, &pool, &pressure, posting);
+        let metrics = self.metrics(&counters, &pool, &pressure, PostingValues { posting, control });
         let building = BuildLoop {
             block_time,
             new_transaction: new_transaction.clone(),
@@ -313,7 +313,7 @@ impl Node {
         counters: &SealedCounters,
         pool: &Arc<Mutex<Pool>>,
         pressure: &Gauge,
-        posting: Posting,
+        posting: PostingValues,
     ) -> Metrics {
         let mut metrics = Metrics::new();
         counters.register(&mut metrics);
@@ -322,8 +322,8 @@ impl Node {
             pool: pool.clone(),
             l1: self.l1.clone(),
             pressure: pressure.clone(),
-            posting,
         }));
+        metrics.registry().register_collector(Box::new(posting));
         metrics
     }
 

@@ -73,4 +73,4 @@ pub use context::{Check, Readiness, RpcContext, RpcOptions};
 pub use error::{Limit, Refusal, RpcError, SimulationError};
 pub use forward::{Sends, Upstream};
 pub use server::serve;
-pub use status::serve_status;
+pub use status::{Told, serve_status};

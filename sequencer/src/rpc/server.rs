@@ -154,7 +154,11 @@ pub(super) fn ready_response(readiness: &Readiness) -> Response {
 }
 
 async fn metrics<C: Chain>(State(shared): State<Shared<C>>) -> Response {
-    let text = (shared.ctx.options.metrics)();
+    metrics_response((shared.ctx.options.metrics)())
+}
+
+/// Metrics as Prometheus reads them.
+pub(super) fn metrics_response(text: String) -> Response {
     ([(CONTENT_TYPE, Metrics::CONTENT_TYPE)], text).into_response()
 }
 

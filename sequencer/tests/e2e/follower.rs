@@ -6,7 +6,8 @@ mod sample;
 use crate::{
     full_blocks::History,
     support::{
-        Anvil, Node, Rollup, account, client, ether, free_port, sequencer, transfer, wait_for,
+        Anvil, Node, Rollup, account, client, ether, free_port, metric, sequencer, transfer,
+        wait_for,
     },
 };
 use alloy::{
@@ -234,12 +235,17 @@ async fn a_false_output_is_said(anvil: &Anvil, rollup: &Rollup, follower: &Follo
     })
     .await;
     follower.wait_for_detail(true, "all equal").await;
+    let shown = async |name: &str| metric(&follower.url(), name).await.unwrap();
+    assert!(shown("weft_outputs_compared").await >= 3.0);
+    assert!(shown("weft_l1_derived_block").await <= shown("weft_l1_block").await);
+    assert!(shown("weft_safe_block").await > 0.0);
     // Outputs.sol: the array is at slot 3, three slots an output, the root first.
     let base = U256::from_be_bytes(keccak256(U256::from(3).to_be_bytes::<32>()).0);
     let altered = B256::repeat_byte(0xee);
     let slot = base + U256::from(3 * 2);
     anvil.client(0).anvil_set_storage_at(rollup.genesis.l1.outputs, slot, altered).await.unwrap();
     follower.wait_for_detail(false, &format!("L1 claims {altered}")).await;
+    assert!(shown("weft_outputs_wrong").await >= 1.0);
     assert!(fs::read_to_string(&follower.log).unwrap().contains("output 2 of block"));
     assert!(follower.hash(1).await.is_some(), "it goes on serving");
 }

@@ -22,13 +22,17 @@ mod l1_away;
 mod payloads;
 mod pipeline;
 mod pool;
+#[path = "../support/postgres.rs"]
+mod postgres;
 mod preconfirmations;
 mod pressure;
 mod processes;
 mod proxy;
 mod reorg;
+mod restarts;
 #[path = "../support/skip.rs"]
 mod skip;
+mod story;
 mod support;
 #[path = "../support/traffic.rs"]
 mod traffic;

@@ -2,7 +2,7 @@
 
 use crate::{
     payloads::{blob_hashes, pruned_beacon},
-    support::{Anvil, Rollup, account, ether, transfer, wait_for},
+    support::{Anvil, Rollup, account, ether, metric, transfer, wait_for},
 };
 use alloy::{eips::BlockNumberOrTag, primitives::Address, providers::Provider};
 use contracts::{Inbox, Outputs};
@@ -40,6 +40,19 @@ async fn either_process_may_be_killed_at_any_time() {
         (outputs.latestBlockNumber().call().await.unwrap() > 0).then_some(())
     })
     .await;
+
+    let posting = async |name: &str| metric(&files.url(), name).await;
+    assert!(posting("weft_posted_batches_total").await >= Some(1.0));
+    assert!(posting("weft_posted_cost_wei_total").await > Some(0.0));
+    assert!(posting("weft_safe_block").await > Some(0.0));
+    assert_eq!(posting("weft_tasks_halted").await, Some(0.0));
+    for task in ["poster", "proposer"] {
+        let of = |name: &str| format!("weft_{name}{{task=\"{task}\"}}");
+        let balance = wait_for("a balance", async || posting(&of("l1_balance_ether")).await).await;
+        assert!((1.0..=10_000.0).contains(&balance), "Anvil gives each account that: {balance}");
+        assert_eq!(posting(&of("l1_held")).await, Some(0.0));
+        assert!(posting(&of("l1_attempts")).await.is_some());
+    }
 
     // A second one with the same directory, or the same ledger, is refused; so is the node's directory.
     let text = files.refused();

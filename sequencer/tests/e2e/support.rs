@@ -61,6 +61,14 @@ pub(crate) fn native(name: &str) -> Option<PathBuf> {
     Some(binary)
 }
 
+/// A value that `/metrics` of a process shows, by its whole name; `None` when it is not there.
+pub(crate) async fn metric(url: &str, name: &str) -> Option<f64> {
+    let text = reqwest::get(format!("{url}/metrics")).await.ok()?.text().await.ok()?;
+    assert!(text.ends_with("# EOF\n"), "{text}");
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))?;
+    Some(line.parse().unwrap())
+}
+
 /// Waits until `check` gives something.
 pub(crate) async fn wait_for<T>(what: &str, mut check: impl AsyncFnMut() -> Option<T>) -> T {
     let started = Instant::now();

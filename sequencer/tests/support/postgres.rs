@@ -42,6 +42,8 @@ impl Cluster {
         let mut postgres = command(&binaries.join("postgres"), directory.path(), user);
         postgres.arg("-D").arg(&data).arg("-k").arg(directory.path());
         postgres.args(["-c", "listen_addresses=", "-c", "fsync=off"]);
+        // A commit that asks for a replica waits for ever. None does, unless a test wants to see it.
+        postgres.args(["-c", "synchronous_standby_names=nobody", "-c", "synchronous_commit=local"]);
         let cluster = Self { server: postgres.spawn().unwrap(), directory };
         cluster.wait().await;
         Some(cluster)

@@ -10,11 +10,12 @@ mod outputs;
 mod status;
 
 use super::{
-    NodeChain, NodeError, Parts, audit, finish, fold, history, source::StoreSource, stages, until,
-    waiting,
+    NodeChain, NodeError, Parts, audit, finish, fold, history, metrics::FollowerValues,
+    source::StoreSource, stages, until, waiting,
 };
 use crate::{
     derived::Claims,
+    metrics::Metrics,
     rpc::{RpcContext, RpcOptions, Sends, Upstream, serve},
     settings::Config,
     txpool::Pool,
@@ -22,7 +23,7 @@ use crate::{
 use alloy::primitives::B256;
 use deriving::Deriving;
 use outputs::Comparing;
-use status::Status;
+pub(super) use status::Status;
 use std::{
     io,
     net::SocketAddr,
@@ -109,13 +110,19 @@ impl Follower {
         let stages = stages::tell(store.clone(), heads.clone());
         tasks.spawn(until(shutdown.clone(), waiting(stages)));
 
+        let values =
+            FollowerValues { store: store.clone(), heads: heads.clone(), status: status.clone() };
         let chain = NodeChain::new(&genesis, store.clone(), heads, config.block_time).derived();
         // Nothing is ever added to it.
         let pool = Arc::new(Mutex::new(Pool::new(config.pool)));
+        let mut metrics = Metrics::new();
+        metrics.registry().register_collector(Box::new(values));
+        let metrics = Arc::new(move || metrics.encode());
         let readiness = Arc::new(move || status.readiness());
         let clients = config.clients;
         let archive = Some(archive);
-        let options = RpcOptions { readiness, clients, sends, archive, ..RpcOptions::default() };
+        let options =
+            RpcOptions { readiness, clients, sends, archive, metrics, ..RpcOptions::default() };
         let context = Arc::new(RpcContext::new(chain, pool, options));
         let closing = shutdown.clone().cancelled_owned();
         tasks.spawn(async move {

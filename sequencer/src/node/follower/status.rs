@@ -37,9 +37,20 @@ impl fmt::Display for WrongOutput {
     }
 }
 
+/// How far the follower is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Progress {
+    /// Newest L1 block, and the one up to which the Inbox is read and derived.
+    pub(crate) latest: BlockId,
+    pub(crate) read: BlockId,
+    /// Outputs that were compared, and those of them that differ.
+    pub(crate) compared: u64,
+    pub(crate) wrong: u64,
+}
+
 /// State of the follower as others see it.
 #[derive(Debug, Default)]
-pub(super) struct Status(Mutex<State>);
+pub(crate) struct Status(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -104,6 +115,12 @@ impl Status {
     /// The L1 block up to which everything is derived; `None` while there is more.
     pub(super) fn caught_up_at(&self) -> Option<BlockId> {
         self.state().caught_up_at
+    }
+
+    /// How far it is.
+    pub(crate) fn progress(&self) -> Progress {
+        let State { latest, read, compared, ref wrong, .. } = *self.state();
+        Progress { latest, read, compared, wrong: wrong.len() as u64 }
     }
 
     /// The checks of `/ready`.
