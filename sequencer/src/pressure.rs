@@ -227,6 +227,12 @@ impl Governor {
         (Self { limits, level }, Pressure { level, load, orders: limits.orders(level, &load) })
     }
 
+    /// The level now.
+    #[must_use]
+    pub fn level(&self) -> Level {
+        self.level
+    }
+
     /// Looks at a load. Up, it goes by one level at a time, so that what is milder is done, and said,
     /// first; whoever looks often loses no time by it. Down, it goes as far as the load has fallen below
     /// 80 percent of the thresholds of each level it leaves.
@@ -242,8 +248,8 @@ impl Governor {
     }
 }
 
-/// The pressure as of now, for whoever acts on it. Without a governor (nobody posts, or it is switched
-/// off) there is none, and no restraint.
+/// The pressure as of now, for whoever acts on it. Without a governor (it is switched off, or nothing is
+/// built here) there is none, and no restraint.
 #[derive(Clone, Debug, Default)]
 pub struct Gauge(Option<watch::Receiver<Pressure>>);
 

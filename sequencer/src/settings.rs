@@ -60,7 +60,7 @@ pub struct Settings {
     /// Open connections of one client address; 0 is no limit of its own [default: 512].
     #[arg(long, env = "WEFT_RPC_CLIENT_CONNECTIONS", value_name = "COUNT")]
     pub rpc_client_connections: Option<u64>,
-    /// Nodes of L1.
+    /// Where others are.
     #[command(flatten)]
     #[serde(skip)]
     pub endpoints: EndpointSettings,
@@ -135,14 +135,6 @@ pub struct Settings {
     /// [default: 24].
     #[arg(long, env = "WEFT_EXPLAIN_HOURS", value_name = "HOURS")]
     pub explain_hours: Option<u64>,
-    /// JSON-RPC of the sequencer: transactions that this node is sent go there; without it they are
-    /// refused.
-    #[arg(long, env = "WEFT_SEQUENCER_URL", value_name = "URL")]
-    pub sequencer_url: Option<String>,
-    /// SQL database of the rollup's ledger, sqlite:// or postgres:// [default: ledger.sqlite in the
-    /// data directory].
-    #[arg(long, env = "WEFT_LEDGER_URL", value_name = "URL", hide_env_values = true)]
-    pub ledger_url: Option<String>,
     /// What is done while L1 is behind.
     #[command(flatten)]
     #[serde(default)]
@@ -263,7 +255,7 @@ pub struct Config {
     /// Bounds and policy of the pool.
     pub pool: txpool::Config,
     /// Where a follower's users' transactions go.
-    pub sequencer_url: Option<String>,
+    pub sequencer_url: Option<EndpointUrl>,
     /// Ledger database.
     pub ledger_url: String,
     /// What every process has.
@@ -320,8 +312,6 @@ impl Settings {
             pool_sender_slots: self.pool_sender_slots.or(base.pool_sender_slots),
             pool_ttl_secs: self.pool_ttl_secs.or(base.pool_ttl_secs),
             explain_hours: self.explain_hours.or(base.explain_hours),
-            sequencer_url: self.sequencer_url.or(base.sequencer_url),
-            ledger_url: self.ledger_url.or(base.ledger_url),
             pressure: self.pressure.over(base.pressure),
         }
     }
@@ -370,6 +360,7 @@ impl Config {
         let batch_age_secs = settings.batch_age_secs.unwrap_or(60);
         let pressure = settings.pressure.check(batch_age_secs)?;
         let ledger_url = settings
+            .endpoints
             .ledger_url
             .unwrap_or_else(|| format!("sqlite://{}", data_dir.join("ledger.sqlite").display()));
         Ok(Self {
@@ -393,7 +384,7 @@ impl Config {
             proof_blocks,
             pool,
             trie_bytes_max: settings.trie_memory_mib.map(check_trie_memory).transpose()?,
-            sequencer_url: settings.sequencer_url,
+            sequencer_url: settings.endpoints.sequencer_url,
             ledger_url,
             data_dir,
             process: ProcessConfig::default(),

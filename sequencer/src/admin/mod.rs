@@ -25,7 +25,10 @@ use batcher::{
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::{fmt, str::FromStr, sync::Arc, time::Duration};
-use tokio::{sync::watch, time::timeout};
+use tokio::{
+    sync::{Mutex, watch},
+    time::timeout,
+};
 
 /// How long a flush is waited for: some L1 blocks, with a replaced transaction among them. It goes on
 /// when the answer is given up.
@@ -109,9 +112,15 @@ pub enum ActionError {
     /// The chain cannot be read.
     #[error(transparent)]
     Source(#[from] batcher::source::SourceError),
-    /// It holds now, and a restart would not know.
+    /// A pause holds now, and a restart would not know.
     #[error("it holds until this process ends only: {0}")]
-    Ledger(#[from] LedgerError),
+    Ledger(#[source] LedgerError),
+    /// A pause goes on: that it is over could not be kept.
+    #[error("sending stays paused: {0}")]
+    StaysPaused(#[source] LedgerError),
+    /// Whoever would do it has ended.
+    #[error("this process is stopping")]
+    Stopping,
 }
 
 /// What the actions work on.
@@ -127,6 +136,8 @@ pub struct Operator {
     pub ledger: Ledger,
     /// Tasks that send in this process.
     pub tasks: Vec<&'static str>,
+    /// Held by a pause and a resume, over the ledger's write: what is kept is what holds.
+    pub pausing: Arc<Mutex<()>>,
 }
 
 #[derive(Serialize)]
@@ -206,8 +217,11 @@ impl Operator {
         if self.tasks.is_empty() {
             return Err(ActionError::NoSender("poster or the proposer"));
         }
-        self.control.pause();
-        self.ledger.set_paused(true).await?;
+        {
+            let _pausing = self.pausing.lock().await;
+            self.control.pause();
+            self.ledger.set_paused(true).await.map_err(ActionError::Ledger)?;
+        }
         // What has passed the gate is signed now, and then has a nonce to be told by.
         let named = || {
             let senders = self.control.all_senders();
@@ -226,7 +240,8 @@ impl Operator {
     }
 
     async fn resume(&self) -> Result<Value, ActionError> {
-        self.ledger.set_paused(false).await?;
+        let _pausing = self.pausing.lock().await;
+        self.ledger.set_paused(false).await.map_err(ActionError::StaysPaused)?;
         self.control.resume();
         Ok(self.status())
     }
@@ -248,7 +263,7 @@ impl Operator {
                 }
                 self.reason_not_to_wait()?;
                 tokio::select! {
-                    _ = heads.changed() => {}
+                    changed = heads.changed() => changed.map_err(|_| ActionError::Stopping)?,
                     _ = changes.changed() => {}
                 }
             }

@@ -262,6 +262,7 @@ fn status_of(error: &ActionError) -> StatusCode {
         | ActionError::Cancel(_) => StatusCode::CONFLICT,
         ActionError::GoingOn { .. } => StatusCode::GATEWAY_TIMEOUT,
         ActionError::Source(_) => StatusCode::BAD_GATEWAY,
-        ActionError::Ledger(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        ActionError::Ledger(_) | ActionError::StaysPaused(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        ActionError::Stopping => StatusCode::SERVICE_UNAVAILABLE,
     }
 }

@@ -28,7 +28,7 @@ pub async fn run(args: BatcherRunArgs) -> Result<(), RunError> {
     let sequencer = config.sequencer_url.clone();
     let batcher = Batcher::open(config).await?;
     let address = batcher.address()?;
-    tracing::info!(%address, sequencer, "batcher");
+    tracing::info!(%address, %sequencer, "batcher");
     let shutdown = CancellationToken::new();
     tokio::spawn(cancel_on_signal(shutdown.clone()));
     Ok(batcher.run(shutdown).await?)

@@ -3,15 +3,30 @@
 //! and stops nobody.
 
 use super::NodeError;
-use crate::store::{Head, Ledger};
-use std::time::SystemTime;
+use crate::store::{Head, Ledger, LedgerError};
+use std::time::{Duration, SystemTime};
+
+/// How often a line is tried, and the time between: enough for lines that meet each other, and short beside
+/// what waits for it.
+const ATTEMPTS_MAX: u32 = 5;
+const AGAIN_AFTER: Duration = Duration::from_millis(50);
 
 /// Adds a line, dated now.
 pub(crate) async fn note(ledger: &Ledger, action: &'static str, detail: &str) {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     let now_secs = now.map_or(0, |now| now.as_secs());
-    if let Err(error) = ledger.audit(now_secs, action, detail).await {
-        tracing::warn!(%error, action, detail, "no line in the audit trail");
+    for attempt in 1..=ATTEMPTS_MAX {
+        match ledger.audit(now_secs, action, detail).await {
+            Ok(()) => return,
+            // Two lines at once: one of them gives way.
+            Err(LedgerError::Unavailable(_)) if attempt < ATTEMPTS_MAX => {
+                tokio::time::sleep(AGAIN_AFTER).await;
+            }
+            Err(error) => {
+                tracing::warn!(%error, action, detail, "no line in the audit trail");
+                return;
+            }
+        }
     }
 }
 

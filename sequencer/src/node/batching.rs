@@ -56,7 +56,7 @@ impl Batcher {
         let client = client.with_archives(&posting.process.archive_urls)?;
         let url = &config.sequencer_url;
         let source = RpcSource::new(url, genesis_hash);
-        let source = Arc::new(source.ok_or_else(|| NodeError::SourceUrl(url.clone()))?);
+        let source = Arc::new(source.ok_or(NodeError::SequencerClient)?);
         // Before anything is written: a wrong genesis file must not leave its ledger behind.
         match client.check(&genesis).await {
             // One that has started goes on without L1 and catches up; a new one needs it.
@@ -70,7 +70,7 @@ impl Batcher {
             Err(SourceError(error)) => match error.downcast() {
                 Ok(fault) => return Err(NodeError::Source(*fault)),
                 Err(error) => {
-                    tracing::warn!(url, %error, "the sequencer does not answer yet; waiting for it");
+                    tracing::warn!(%url, %error, "the sequencer does not answer yet; waiting for it");
                 }
             },
         }
@@ -118,7 +118,8 @@ impl Batcher {
         if let (Some(listener), Some(admin)) = (self.admin, &self.config.posting.process.admin) {
             let (ledger, source) = (self.ledger.clone(), self.source.clone());
             let (control, tasks) = (control.clone(), posting::senders(&self.config.posting));
-            let operator = admin::Operator { control, heads, source, ledger, tasks };
+            let operator =
+                admin::Operator { control, heads, source, ledger, tasks, pausing: Arc::default() };
             running.spawn(admin::run(listener, operator, admin.token, shutdown.clone()));
         }
         let told = Told {

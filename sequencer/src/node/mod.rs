@@ -105,9 +105,9 @@ pub enum NodeError {
         /// Why.
         error: io::Error,
     },
-    /// The sequencer's address is none.
-    #[error("sequencer-url {0} is not a URL")]
-    SequencerUrl(String),
+    /// A connection to the sequencer cannot be set up.
+    #[error("no HTTP client for sequencer-url can be made")]
+    SequencerClient,
     /// A sequencer's directory was given to a follower.
     #[error(
         "{} is a sequencer's: a follower would undo every block there that is not on L1 yet; give it a directory of its own",
@@ -129,9 +129,6 @@ pub enum NodeError {
     /// The sequencer whose blocks are to be posted is that of another chain.
     #[error(transparent)]
     Source(#[from] SourceFault),
-    /// The sequencer's URL is none.
-    #[error("{0} is not the URL of a sequencer")]
-    SourceUrl(String),
     /// A batcher was given a node's directory: each has a ledger and an archive of its own.
     #[error("{} holds the chain of a sequencer; give the batcher a directory of its own", .0.display())]
     SequencerDirectory(PathBuf),
@@ -278,7 +275,14 @@ impl Node {
         };
         let posting::Inputs { control, source, ledger, .. } = inputs;
         let senders = posting::senders(&self.config);
-        let operator = admin::Operator { control, heads, source, ledger, tasks: senders };
+        let operator = admin::Operator {
+            control,
+            heads,
+            source,
+            ledger,
+            tasks: senders,
+            pausing: Arc::default(),
+        };
         tasks.spawn(admin::run(listener, operator, admin.token, shutdown.clone()));
     }
 

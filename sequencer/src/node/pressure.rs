@@ -7,7 +7,10 @@
 use super::{NodeError, audit};
 use crate::{
     builder::{Sealed, batch_bytes_max},
-    pressure::{Backlog, Gauge, Governor, Level, Limits, Load, Pressure, backlog},
+    pressure::{
+        Backlog, Gauge, Governor, Level, Limits, Load, Pressure,
+        backlog::{self, KEPT_EVERY, Kept},
+    },
     rpc::Check,
     store::{ChainStore, ChainStoreError, Head, Ledger},
 };
@@ -24,9 +27,9 @@ const OBSERVE_EVERY: Duration = Duration::from_millis(250);
 /// Blocks of an earlier run that are read at the start for their size: a minute's work at worst. Of a
 /// longer backlog the oldest count, and their age is what decides then.
 const RECALLED_BLOCKS_MAX: u64 = 16_384;
-/// Changes that wait to be written into the audit trail, while the ledger is slow. When full the next ones
-/// are in the log alone.
-const CHANGES_QUEUED_MAX: usize = 64;
+/// Notes that wait to be written into the ledger while that is slow. When full the next changes are in the
+/// log alone.
+const NOTES_QUEUED_MAX: usize = 64;
 
 /// Milliseconds since 1970 when the node started, and monotonic from there on.
 #[derive(Debug)]
@@ -68,9 +71,19 @@ impl Unposted {
     }
 }
 
+/// What is written into the ledger.
+#[derive(Debug)]
+struct Note {
+    /// For the audit trail, when the level changed.
+    line: Option<String>,
+    /// For the next run.
+    kept: Kept,
+}
+
 /// The watch, before it runs.
 #[derive(Debug)]
 pub(super) struct Watch {
+    limits: Limits,
     governor: Governor,
     store: ChainStore,
     ledger: Ledger,
@@ -78,8 +91,9 @@ pub(super) struct Watch {
     unposted: Arc<Unposted>,
     /// Newest block that is not the backlog's, as an earlier run knew.
     known_safe: u64,
-    /// Newest block of earlier runs.
+    /// Newest block of earlier runs, and the age of the oldest of them that L1 does not have.
     found: Head,
+    lag_left: Duration,
     told: watch::Sender<Pressure>,
 }
 
@@ -102,12 +116,19 @@ impl Watch {
             _ => store.head().number,
         };
         let found = store.head();
-        let left = Load { lag: lag_left(&store, known_safe, found)?, ..Load::default() };
+        let left = match known_safe < found.number {
+            true => {
+                let (oldest, lag) = (known_safe + 1, lag_by_timestamps(&store, known_safe, found)?);
+                Kept::left(ledger.backlog().await?, oldest, lag)
+            }
+            false => Load::default(),
+        };
         let (governor, pressure) = Governor::resume(limits, left);
         let backlog = Mutex::new(Backlog::new(known_safe));
         let unposted = Arc::new(Unposted { clock: Clock::start(), backlog });
         let (told, receiver) = watch::channel(pressure);
         let watch = Self {
+            limits,
             governor,
             store,
             ledger,
@@ -115,6 +136,7 @@ impl Watch {
             unposted: unposted.clone(),
             known_safe,
             found,
+            lag_left: left.lag,
             told,
         };
         Ok((watch, unposted, Gauge::new(receiver)))
@@ -125,74 +147,101 @@ impl Watch {
     /// # Errors
     /// [`NodeError`] when a thread panics.
     pub(super) async fn run(self) -> Result<(), NodeError> {
-        let (store, from, head) = (self.store.clone(), self.known_safe + 1, self.found);
-        let started_ms = self.unposted.clock.started_unix_ms;
-        let earlier =
-            tokio::task::spawn_blocking(move || recall(&store, from, head, started_ms)).await?;
+        let (store, known_safe, head) = (self.store.clone(), self.known_safe, self.found);
+        let (lag, started_ms) = (self.lag_left, self.unposted.clock.started_unix_ms);
+        let recalling = move || recall(&store, known_safe, head, (lag, started_ms));
+        let earlier = tokio::task::spawn_blocking(recalling).await?;
         match earlier {
             Ok(blocks) => self.unposted.backlog().note_earlier(blocks),
             Err(error) => {
                 tracing::warn!(%error, "blocks of earlier runs are not counted as backlog")
             }
         }
-        let (changes, queued) = mpsc::channel(CHANGES_QUEUED_MAX);
-        tokio::join!(self.observe(changes), write(&self.ledger, queued));
+        let (notes, queued) = mpsc::channel(NOTES_QUEUED_MAX);
+        tokio::join!(self.observe(notes), write(&self.ledger, queued));
         Ok(())
     }
 
-    async fn observe(&self, changes: mpsc::Sender<String>) {
+    /// What L1 does not have now, and that for the next run.
+    fn measure(&self) -> (Load, Kept) {
+        let safe = self.heads.borrow().safe.block.number;
+        let (head, now_ms) = (self.store.head().number, self.unposted.clock.now_ms());
+        let load = self.unposted.backlog().load(safe, head, now_ms);
+        let oldest = (head + 1).saturating_sub(load.blocks);
+        (load, Kept { oldest, lag: load.lag, bytes: load.bytes })
+    }
+
+    async fn observe(&self, notes: mpsc::Sender<Note>) {
+        // By now the blocks of earlier runs are counted.
+        let (load, mut kept) = self.measure();
+        let (resumed, found) = Governor::resume(self.limits, load);
         let mut governor = self.governor.clone();
+        if found.level > governor.level() {
+            governor = resumed;
+            self.told.send_replace(found);
+        }
         let found = *self.told.borrow();
         if found.level > Level::Open {
-            report(Level::Open, &found, &changes);
+            report(Level::Open, &found, kept, &notes);
         }
+        let mut kept_at = Instant::now();
         let mut ticks = tokio::time::interval(OBSERVE_EVERY);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            let safe = self.heads.borrow().safe.block.number;
-            let (head, now_ms) = (self.store.head().number, self.unposted.clock.now_ms());
-            let load = self.unposted.backlog().load(safe, head, now_ms);
+            let (load, now) = self.measure();
             let pressure = governor.observe(load);
             let before = self.told.send_replace(pressure).level;
             if before != pressure.level {
-                report(before, &pressure, &changes);
+                report(before, &pressure, now, &notes);
+            } else if kept_at.elapsed() < KEPT_EVERY || now == kept {
+                continue;
+            } else {
+                // While the ledger is slow the next one will do.
+                let _ = notes.try_send(Note { line: None, kept: now });
             }
+            (kept, kept_at) = (now, Instant::now());
         }
     }
 }
 
-/// Age of the oldest block above `known_safe` when the run before ended, as the timestamps say.
-fn lag_left(store: &ChainStore, known_safe: u64, head: Head) -> Result<Duration, ChainStoreError> {
-    if known_safe >= head.number {
-        return Ok(Duration::ZERO);
-    }
+/// Time from the oldest block above `known_safe` to the head, as their timestamps say.
+fn lag_by_timestamps(
+    store: &ChainStore,
+    known_safe: u64,
+    head: Head,
+) -> Result<Duration, ChainStoreError> {
     let oldest = store.header(known_safe + 1)?.map_or(head.timestamp, |(it, _)| it.timestamp);
     Ok(Duration::from_secs(head.timestamp.saturating_sub(oldest)))
 }
 
-/// What was sealed from block `from` to `head`, by earlier runs: as long before this one's start as the
-/// timestamps say. The time that the node was down does not count: nobody could post then.
+/// What was sealed above `known_safe` up to `head`, by earlier runs: the oldest `lag` before this run's
+/// start, the others after that as their timestamps say. The time that the node was down does not count:
+/// nobody could post then.
 fn recall(
     store: &ChainStore,
-    from: u64,
+    known_safe: u64,
     head: Head,
-    started_ms: u64,
+    (lag, started_ms): (Duration, u64),
 ) -> Result<Vec<backlog::Sealed>, ChainStoreError> {
+    let from = known_safe + 1;
+    let shift = lag.saturating_sub(lag_by_timestamps(store, known_safe, head)?);
     let last = head.number.min(from.saturating_add(RECALLED_BLOCKS_MAX - 1));
     let mut blocks = Vec::new();
     for number in from..=last {
         let Some(block) = store.block(number)? else { break };
         let bytes = block.transactions.iter().map(batch_bytes_max).sum::<usize>() as u64;
-        let age_secs = head.timestamp.saturating_sub(block.header.timestamp);
-        let at_ms = started_ms.saturating_sub(age_secs.saturating_mul(1_000));
+        let by_timestamps = head.timestamp.saturating_sub(block.header.timestamp);
+        let age = (Duration::from_secs(by_timestamps) + shift).min(lag);
+        let age_ms = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
+        let at_ms = started_ms.saturating_sub(age_ms);
         blocks.push(backlog::Sealed { number, bytes, at_ms });
     }
     Ok(blocks)
 }
 
 /// Says a change in the log and the audit trail.
-fn report(before: Level, pressure: &Pressure, changes: &mpsc::Sender<String>) {
+fn report(before: Level, pressure: &Pressure, kept: Kept, notes: &mpsc::Sender<Note>) {
     let (from, to) = (before.name(), pressure.level.name());
     let (lag, blocks, bytes) = (pressure.load.lag, pressure.load.blocks, pressure.load.bytes);
     if pressure.level > before {
@@ -200,14 +249,20 @@ fn report(before: Level, pressure: &Pressure, changes: &mpsc::Sender<String>) {
     } else {
         tracing::info!(from, to, ?lag, blocks, bytes, "back-pressure: L1 is catching up");
     }
-    if changes.try_send(format!("{from} -> {to}: {}", describe(pressure))).is_err() {
+    let line = Some(format!("{from} -> {to}: {}", describe(pressure)));
+    if notes.try_send(Note { line, kept }).is_err() {
         tracing::warn!("no line in the audit trail: the ledger is too slow");
     }
 }
 
-async fn write(ledger: &Ledger, mut queued: mpsc::Receiver<String>) {
-    while let Some(line) = queued.recv().await {
-        audit::note(ledger, "back-pressure", &line).await;
+async fn write(ledger: &Ledger, mut queued: mpsc::Receiver<Note>) {
+    while let Some(Note { line, kept }) = queued.recv().await {
+        if let Some(line) = line {
+            audit::note(ledger, "back-pressure", &line).await;
+        }
+        if let Err(error) = ledger.keep_backlog(&kept).await {
+            tracing::warn!(%error, "the ledger does not keep how far L1 is behind");
+        }
     }
 }
 

@@ -14,6 +14,7 @@ use alloy::{
 use async_trait::async_trait;
 use batcher::{
     encoder::{BlockId, SourceBlock},
+    l1::EndpointUrl,
     source::{BlockSource, SourceError},
 };
 use executor::{
@@ -102,11 +103,12 @@ struct BlockRef {
 }
 
 impl RpcSource {
-    /// Reads the chain of `genesis_hash` at `url`. Nothing is asked yet; `None` when it is no URL.
+    /// Reads the chain of `genesis_hash` at `url`. Nothing is asked yet; `None` when no HTTP client can be
+    /// made.
     #[must_use]
-    pub fn new(url: &str, genesis_hash: B256) -> Option<Self> {
+    pub fn new(url: &EndpointUrl, genesis_hash: B256) -> Option<Self> {
         let http = reqwest::Client::builder().timeout(REQUEST_WAIT_MAX).build().ok()?;
-        let client = RpcClient::new_http_with_client(http, url.parse().ok()?);
+        let client = RpcClient::new_http_with_client(http, url.url().clone());
         let ahead =
             Ahead { blocks: VecDeque::new(), read_at: Instant::now(), block_bytes: 1 << 20 };
         Some(Self {

@@ -13,6 +13,36 @@ const ENTRY_MILLIS: u64 = 1_000;
 /// full, later blocks are counted with the newest entry, as if they were as old.
 const ENTRIES_MAX: usize = 65_536;
 
+/// How old what is kept of a backlog may be when its run ends without a word.
+pub const KEPT_EVERY: Duration = Duration::from_secs(30);
+
+/// What is kept of a backlog, for the next run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// The oldest block that L1 did not have; the one after the head when it had all.
+    pub oldest: u64,
+    /// Time since that was sealed.
+    pub lag: Duration,
+    /// Bytes of users' transactions in all of them.
+    pub bytes: u64,
+}
+
+impl Kept {
+    /// What the run before left, when `oldest` is the oldest block now that L1 does not have and its
+    /// timestamp is `lag_by_timestamps` before the head's. Timestamps alone are a guess: they stand still
+    /// while L1 is away, and after a pause many hours of them are made in a minute.
+    #[must_use]
+    pub fn left(kept: Option<Self>, oldest: u64, lag_by_timestamps: Duration) -> Load {
+        let (lag, bytes) = match kept {
+            None => (lag_by_timestamps, 0),
+            Some(kept) if oldest <= kept.oldest => (kept.lag, kept.bytes),
+            // Some were posted since. Those left are no older, and nobody has counted them yet.
+            Some(kept) => (lag_by_timestamps.min(kept.lag + KEPT_EVERY), 0),
+        };
+        Load { lag, bytes, ..Load::default() }
+    }
+}
+
 /// A block as it is noted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sealed {

@@ -79,6 +79,29 @@ fn a_start_goes_on_at_the_level_that_the_load_can_have_led_to() {
 }
 
 #[test]
+fn what_the_run_before_kept_decides_where_timestamps_mislead() {
+    use super::backlog::{KEPT_EVERY, Kept};
+    let secs = Duration::from_secs;
+    let left = |kept, oldest, by_timestamps| {
+        let left = Kept::left(kept, oldest, secs(by_timestamps));
+        (left.lag.as_secs(), left.bytes)
+    };
+    let kept = Some(Kept { oldest: 10, lag: secs(3_600), bytes: 99 });
+    assert_eq!(left(None, 10, 1_860), (1_860, 0), "a run that kept nothing");
+    assert_eq!(left(kept, 10, 1_860), (3_600, 99), "time stood still while L1 was away");
+    assert_eq!(left(kept, 8, 1_860), (3_600, 99), "the safe head went back");
+    assert_eq!(left(kept, 11, 40), (40, 0), "some were posted since");
+    let young = Some(Kept { oldest: 10, lag: secs(5), bytes: 99 });
+    assert_eq!(left(young, 11, 9_000), (5 + KEPT_EVERY.as_secs(), 0), "blocks of a long pause");
+    // Paused before the restart, paused after it.
+    let (_, pressure) = Governor::resume(limits(), Kept::left(young, 10, secs(0)));
+    assert_eq!(pressure.level, Level::Open);
+    let full = Some(Kept { oldest: 10, lag: secs(0), bytes: 50_000 });
+    let (_, pressure) = Governor::resume(limits(), Kept::left(full, 10, secs(0)));
+    assert_eq!(pressure.level, Level::Paused, "by size, at once");
+}
+
+#[test]
 fn a_gauge_without_governor_refuses_nothing() {
     let none = Gauge::default();
     assert_eq!((none.read(), none.orders()), (None, Orders::default()));

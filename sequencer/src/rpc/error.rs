@@ -166,6 +166,9 @@ pub enum RpcError {
     /// The sequencer did not answer. The transaction may have reached it.
     #[error("the sequencer does not answer; the transaction may have reached it")]
     SequencerUnavailable,
+    /// The sequencer has no time. The transaction was not taken.
+    #[error("the sequencer is busy and has not taken the transaction: try again later")]
+    SequencerBusy,
     /// What the sequencer answered, as it said it.
     #[error("{message}")]
     Sequencer {
@@ -430,6 +433,7 @@ impl RpcError {
             Self::Internal => -32603,
             Self::Simulation(error) => error.code(),
             Self::Limit(_)
+            | Self::SequencerBusy
             | Self::Pressure(_)
             | Self::Pool(AddError::ConditionsTooCostly { .. }) => -32005,
             Self::ResponseTooLarge

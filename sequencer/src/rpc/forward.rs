@@ -1,15 +1,16 @@
 //! What a node that builds no blocks does with transactions: it hands them to the sequencer and gives
 //! back what that says, or refuses them with the reason.
 //!
-//! The whole request goes on as it came; nothing of it is decoded or checked here. Does not try again:
+//! Requests go on as they came, those of one body in one body; nothing of them is decoded or checked here. Does not try again:
 //! the sender does not know whether the first attempt arrived, and only the sender may decide.
 
 use super::{
     error::{Limit, RpcError},
-    jsonrpc::{Outcome, Params},
+    jsonrpc::{BATCH_RESPONSE_BYTES_MAX, Outcome, Params},
     table::Answer,
 };
-use alloy::transports::http::reqwest::Url;
+use batcher::l1::EndpointUrl;
+use reqwest::StatusCode;
 use serde::Deserialize;
 use serde_json::value::{RawValue, to_raw_value};
 use std::{sync::Arc, time::Duration};
@@ -18,11 +19,14 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// Transactions that are on their way at once, as many as wait for receipts on 64 busy sockets. More
 /// are refused.
 const ON_THEIR_WAY_MAX: usize = 4_096;
+/// Requests at once, half of the connections that a sequencer lets one client have. The others wait, for as
+/// long as for an answer.
+const REQUESTS_MAX: usize = 256;
 /// Longest wait for the sequencer's answer: the longest that a synchronous send may ask for, and some
 /// more.
 const ANSWER_WAIT_MAX: Duration = Duration::from_secs(65);
-/// Longest answer: a receipt with the logs of a full transaction.
-const ANSWER_BYTES_MAX: usize = 8 << 20;
+/// Longest answer: as long as this node's own to a batch, whose entries are receipts with logs.
+const ANSWER_BYTES_MAX: usize = BATCH_RESPONSE_BYTES_MAX;
 
 /// Where transactions go that this node is sent.
 #[derive(Clone, Debug, Default)]
@@ -55,8 +59,10 @@ impl Sends {
 #[derive(Clone, Debug)]
 pub struct Upstream {
     client: reqwest::Client,
-    url: Url,
+    url: EndpointUrl,
     on_their_way: Arc<Semaphore>,
+    /// For requests, of which each has a connection.
+    requests: Arc<Semaphore>,
 }
 
 impl Upstream {
@@ -64,17 +70,19 @@ impl Upstream {
     ///
     /// # Errors
     /// Of the HTTP client's set-up.
-    pub fn new(url: Url) -> Result<Self, reqwest::Error> {
+    pub fn new(url: EndpointUrl) -> Result<Self, reqwest::Error> {
         let client = reqwest::Client::builder().timeout(ANSWER_WAIT_MAX).build()?;
-        Ok(Self { client, url, on_their_way: Arc::new(Semaphore::new(ON_THEIR_WAY_MAX)) })
+        let (on_their_way, requests) =
+            [ON_THEIR_WAY_MAX, REQUESTS_MAX].map(|count| Arc::new(Semaphore::new(count))).into();
+        Ok(Self { client, url, on_their_way, requests })
     }
 
     fn forward(&self, method: &'static str, params: &Params<'_>) -> Result<Answer, RpcError> {
         let permit = self.on_their_way.clone().try_acquire_owned();
         let permit = permit.map_err(|_| Limit::Forwards(ON_THEIR_WAY_MAX))?;
         let params = params.values().iter().map(|value| value.get()).collect::<Vec<_>>().join(",");
-        let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":[{params}]}}"#);
-        Ok(Answer::Forward(Forwarding { upstream: self.clone(), body, _permit: permit }))
+        let upstream = self.clone();
+        Ok(Answer::Forward(Forwarding { upstream, method, params, _permit: permit }))
     }
 }
 
@@ -82,13 +90,16 @@ impl Upstream {
 #[derive(Debug)]
 pub(super) struct Forwarding {
     upstream: Upstream,
-    body: String,
+    method: &'static str,
+    /// As JSON, with commas.
+    params: String,
     _permit: OwnedSemaphorePermit,
 }
 
 /// The sequencer's answer, one of both.
 #[derive(Deserialize)]
 struct Response {
+    id: Option<usize>,
     result: Option<Box<RawValue>>,
     error: Option<ErrorObject>,
 }
@@ -100,17 +111,9 @@ struct ErrorObject {
     data: Option<Box<RawValue>>,
 }
 
-impl Forwarding {
-    /// Sends it and gives back what the sequencer answers.
-    pub(super) async fn finish(self) -> Outcome {
-        let Response { result, error } = match self.ask().await {
-            Ok(response) => response,
-            Err(error) => {
-                tracing::warn!(%error, "the sequencer does not take a transaction");
-                return Err(RpcError::SequencerUnavailable);
-            }
-        };
-        match (result, error) {
+impl Response {
+    fn outcome(self) -> Outcome {
+        match (self.result, self.error) {
             (_, Some(ErrorObject { code, message, data })) => {
                 Err(RpcError::Sequencer { code, message, data })
             }
@@ -118,12 +121,51 @@ impl Forwarding {
             (None, None) => to_raw_value(&()).map_err(|_| RpcError::Internal),
         }
     }
+}
 
-    async fn ask(self) -> Result<Response, ForwardError> {
-        let Self { upstream, body, .. } = self;
-        let request = upstream.client.post(upstream.url).body(body);
+impl Forwarding {
+    /// Sends what one body held, in one body, and gives back what the sequencer answers to each.
+    pub(super) async fn finish(requests: Vec<Self>) -> Vec<Outcome> {
+        let count = requests.len();
+        let answers = match Self::ask(requests).await {
+            Ok(answers) => answers,
+            Err(error) => {
+                tracing::warn!(%error, "the sequencer does not take transactions");
+                let refused = |_| match error {
+                    ForwardError::Busy(_) => RpcError::SequencerBusy,
+                    _ => RpcError::SequencerUnavailable,
+                };
+                return (0..count).map(|index| Err(refused(index))).collect();
+            }
+        };
+        // Answers of a batch come in any order. An error of the whole has no id: it is everybody's first.
+        let mut outcomes: Vec<_> =
+            (0..count).map(|_| Err(RpcError::SequencerUnavailable)).collect();
+        for (place, answer) in answers.into_iter().enumerate() {
+            if let Some(outcome) = outcomes.get_mut(answer.id.unwrap_or(place)) {
+                *outcome = answer.outcome();
+            }
+        }
+        outcomes
+    }
+
+    async fn ask(requests: Vec<Self>) -> Result<Vec<Response>, ForwardError> {
+        let Some(Self { upstream, .. }) = requests.first() else { return Ok(Vec::new()) };
+        let upstream = upstream.clone();
+        let bodies = requests.iter().enumerate().map(|(id, Self { method, params, .. })| {
+            format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}","params":[{params}]}}"#)
+        });
+        let body = bodies.collect::<Vec<_>>().join(",");
+        let is_batch = requests.len() > 1;
+        let body = if is_batch { format!("[{body}]") } else { body };
+        let waiting = tokio::time::timeout(ANSWER_WAIT_MAX, upstream.requests.acquire());
+        let Ok(Ok(_permit)) = waiting.await else { return Err(ForwardError::Busy(None)) };
+        let request = upstream.client.post(upstream.url.url().clone()).body(body);
         let request = request.header("content-type", "application/json");
         let mut response = request.send().await?;
+        if matches!(response.status().as_u16(), 429 | 503) {
+            return Err(ForwardError::Busy(Some(response.status())));
+        }
         let mut answer = Vec::new();
         while let Some(chunk) = response.chunk().await? {
             if answer.len() + chunk.len() > ANSWER_BYTES_MAX {
@@ -131,7 +173,10 @@ impl Forwarding {
             }
             answer.extend_from_slice(&chunk);
         }
-        Ok(serde_json::from_slice(&answer)?)
+        Ok(match is_batch && answer.starts_with(b"[") {
+            true => serde_json::from_slice(&answer)?,
+            false => vec![serde_json::from_slice(&answer)?],
+        })
     }
 }
 
@@ -139,9 +184,18 @@ impl Forwarding {
 #[derive(Debug, thiserror::Error)]
 enum ForwardError {
     #[error(transparent)]
-    Http(#[from] reqwest::Error),
+    Http(reqwest::Error),
+    #[error("it has no time now{}", .0.map(|status| format!(": {status}")).unwrap_or_default())]
+    Busy(Option<StatusCode>),
     #[error("its answer is no JSON-RPC: {0}")]
     Json(#[from] serde_json::Error),
     #[error("its answer is longer than {ANSWER_BYTES_MAX} bytes")]
     TooLong,
+}
+
+impl From<reqwest::Error> for ForwardError {
+    fn from(error: reqwest::Error) -> Self {
+        // The URL may hold a key.
+        Self::Http(error.without_url())
+    }
 }

@@ -28,7 +28,7 @@ struct Answered {
     bytes_per_sec_max: Option<U64>,
 }
 
-/// `null` where nobody posts, or it is switched off.
+/// `null` on a follower, or where it is switched off.
 pub(super) fn back_pressure<C: Chain>(
     ctx: &RpcContext<C>,
     _: &Params<'_>,

@@ -59,6 +59,22 @@ impl Part {
     }
 }
 
+impl Part {
+    /// Waits for what must be waited for; `None` when nothing is to be said.
+    async fn finish<C: Chain>(self, ctx: &RpcContext<C>) -> Option<String> {
+        match self {
+            Self::Text(text) => Some(text),
+            Self::Silent => None,
+            Self::Wait(id, waiting) => Some(response(Some(&id), &waiting.finish(ctx).await)),
+            Self::Admit(id, admitting) => Some(response(Some(&id), &admitting.finish(ctx).await)),
+            Self::Forward(id, forwarding) => {
+                let outcome = Forwarding::finish(vec![forwarding]).await.pop()?;
+                Some(response(Some(&id), &outcome))
+            }
+        }
+    }
+}
+
 /// A processed body.
 #[derive(Debug)]
 pub(super) struct Processed {
@@ -104,20 +120,22 @@ impl Processed {
 
     /// Waits for what must be waited for and writes the answer; `None` when nothing is to be said.
     pub(super) async fn finish<C: Chain>(self, ctx: &RpcContext<C>) -> Option<String> {
-        let texts = self.parts.into_iter().map(|part| async move {
+        let (mut forwarded, mut own) = (Vec::new(), Vec::new());
+        for (place, part) in self.parts.into_iter().enumerate() {
             match part {
-                Part::Text(text) => Some(text),
-                Part::Silent => None,
-                Part::Wait(id, waiting) => Some(response(Some(&id), &waiting.finish(ctx).await)),
-                Part::Admit(id, admitting) => {
-                    Some(response(Some(&id), &admitting.finish(ctx).await))
-                }
-                Part::Forward(id, forwarding) => {
-                    Some(response(Some(&id), &forwarding.finish().await))
-                }
+                Part::Forward(id, forwarding) => forwarded.push(((place, id), forwarding)),
+                other => own.push(async move { (place, other.finish(ctx).await) }),
             }
-        });
-        let texts: Vec<String> = join_all(texts).await.into_iter().flatten().collect();
+        }
+        let (ids, forwardings): (Vec<_>, Vec<_>) = forwarded.into_iter().unzip();
+        // Together, so that the sequencer takes them in their order.
+        let (mut texts, outcomes) = tokio::join!(join_all(own), Forwarding::finish(forwardings));
+        let answered = ids.into_iter().zip(outcomes);
+        texts.extend(
+            answered.map(|((place, id), outcome)| (place, Some(response(Some(&id), &outcome)))),
+        );
+        texts.sort_by_key(|(place, _)| *place);
+        let texts: Vec<String> = texts.into_iter().filter_map(|(_, text)| text).collect();
         match (self.is_batch, texts.is_empty()) {
             (_, true) => None,
             (true, false) => Some(format!("[{}]", texts.join(","))),

@@ -1,7 +1,6 @@
 //! The static table of methods: name, number of parameters, handler, class of work.
 //!
-//! A method that is not here does not exist, and clients depend on that: viem falls back from
-//! eth_fillTransaction only when it answers -32601.
+//! A method that is not here does not exist and answers -32601, by which clients choose what else to ask.
 
 use super::{
     account_info, accounts, blocks, bundles, call,

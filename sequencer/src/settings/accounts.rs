@@ -37,7 +37,7 @@ pub struct AccountSettings {
     #[arg(long, env = "WEFT_BATCHER_SIGNER_ADDRESS", value_name = "ADDRESS")]
     pub batcher_signer_address: Option<Address>,
     /// File with the private key (hex) that proposes outputs. Without it and the two other ways to sign
-    /// for the proposer, or without a batcher, none are proposed.
+    /// for the proposer none are proposed.
     #[arg(long, env = "WEFT_PROPOSER_KEY_FILE", value_name = "FILE")]
     pub proposer_key_file: Option<PathBuf>,
     /// Encrypted key of the proposer, instead of a key file; needs its password file.

@@ -5,6 +5,7 @@ use super::{
     AccountSettings, BatchData, Config, EndpointSettings, PressureSettings, Settings,
     SettingsError, Switch, file::SettingsFile, process::ProcessConfig, required,
 };
+use batcher::l1::EndpointUrl;
 use clap::Args;
 use serde::Deserialize;
 use std::{net::SocketAddr, path::PathBuf};
@@ -20,13 +21,10 @@ pub struct BatcherSettings {
     /// Not the sequencer's. One process at a time.
     #[arg(long, env = "WEFT_DATA_DIR", value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
-    /// JSON-RPC of the sequencer whose blocks are posted.
-    #[arg(long, env = "WEFT_SEQUENCER_URL", value_name = "URL")]
-    pub sequencer_url: Option<String>,
     /// Address for /health, /ready, /metrics, /version and the archive at /v1/da [default: 127.0.0.1:9546].
     #[arg(long, env = "WEFT_BATCHER_LISTEN", value_name = "ADDR:PORT")]
     pub listen: Option<SocketAddr>,
-    /// Nodes of L1.
+    /// Where others are.
     #[command(flatten)]
     #[serde(skip)]
     pub endpoints: EndpointSettings,
@@ -46,10 +44,6 @@ pub struct BatcherSettings {
     /// L2 blocks between two proposed outputs [default: 60].
     #[arg(long, env = "WEFT_OUTPUT_INTERVAL_BLOCKS", value_name = "BLOCKS")]
     pub output_interval_blocks: Option<u64>,
-    /// SQL database of the batcher's ledger, sqlite:// or postgres:// [default: ledger.sqlite in the data
-    /// directory].
-    #[arg(long, env = "WEFT_LEDGER_URL", value_name = "URL", hide_env_values = true)]
-    pub ledger_url: Option<String>,
 }
 
 /// Complete settings of a batcher.
@@ -58,7 +52,7 @@ pub struct BatcherConfig {
     /// What a node that posts has, too; its chain, pool and JSON-RPC do not exist here.
     pub posting: Config,
     /// JSON-RPC of the sequencer.
-    pub sequencer_url: String,
+    pub sequencer_url: EndpointUrl,
     /// Address of the operator's endpoints.
     pub listen: SocketAddr,
 }
@@ -83,7 +77,6 @@ impl BatcherSettings {
         Self {
             genesis: self.genesis.or(base.genesis),
             data_dir: self.data_dir.or(base.data_dir),
-            sequencer_url: self.sequencer_url.or(base.sequencer_url),
             listen: self.listen.or(base.listen),
             endpoints: self.endpoints.over(base.endpoints),
             accounts: self.accounts.over(base.accounts),
@@ -91,7 +84,6 @@ impl BatcherSettings {
             batch_data: self.batch_data.or(base.batch_data),
             batch_age_secs: self.batch_age_secs.or(base.batch_age_secs),
             output_interval_blocks: self.output_interval_blocks.or(base.output_interval_blocks),
-            ledger_url: self.ledger_url.or(base.ledger_url),
         }
     }
 }
@@ -102,7 +94,7 @@ impl BatcherConfig {
     /// # Errors
     /// [`SettingsError`] naming the setting.
     pub fn check(settings: BatcherSettings, process: ProcessConfig) -> Result<Self, SettingsError> {
-        let url = settings.sequencer_url;
+        let url = settings.endpoints.sequencer_url.clone();
         let sequencer_url = required(url, "sequencer-url", "WEFT_SEQUENCER_URL")?;
         let posting = Config::check(Settings {
             genesis: settings.genesis,
@@ -113,7 +105,6 @@ impl BatcherConfig {
             batch_data: settings.batch_data,
             batch_age_secs: settings.batch_age_secs,
             output_interval_blocks: settings.output_interval_blocks,
-            ledger_url: settings.ledger_url,
             // That is the sequencer's.
             pressure: PressureSettings { switch: Some(Switch::Off), ..PressureSettings::default() },
             ..Settings::default()

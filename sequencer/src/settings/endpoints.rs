@@ -1,11 +1,13 @@
-//! Settings of the L1 nodes: several, in the order in which they are used. Connects to none.
+//! Where others are: L1's nodes, several, in the order in which they are used; the sequencer; the ledger.
+//! Each URL may hold a user, a password or a key, so none is printed whole. Connects to none.
 
 use batcher::l1::EndpointUrl;
 use clap::Args;
 use serde::{Deserialize, Deserializer};
+use std::fmt;
 
 /// What the operator gave of it.
-#[derive(Args, Clone, Debug, Default, Deserialize)]
+#[derive(Args, Clone, Default, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct EndpointSettings {
     /// JSON-RPC endpoint of the L1 node. Several, separated by commas or as a list in TOML, are used in
@@ -22,6 +24,14 @@ pub struct EndpointSettings {
     /// Beacon API that serves blobs; not needed for a local Anvil [default: ask the L1 node].
     #[arg(long, env = "WEFT_L1_BEACON_URL", value_name = "URL", hide_env_values = true)]
     pub l1_beacon_url: Option<EndpointUrl>,
+    /// JSON-RPC of the sequencer: a batcher posts its blocks; a follower hands it the transactions that
+    /// it is sent, and refuses them without it.
+    #[arg(long, env = "WEFT_SEQUENCER_URL", value_name = "URL", hide_env_values = true)]
+    pub sequencer_url: Option<EndpointUrl>,
+    /// SQL database of the ledger of this process, sqlite:// or postgres:// [default: ledger.sqlite in the
+    /// data directory].
+    #[arg(long, env = "WEFT_LEDGER_URL", value_name = "URL", hide_env_values = true)]
+    pub ledger_url: Option<String>,
 }
 
 /// As TOML has it.
@@ -52,6 +62,18 @@ impl EndpointSettings {
         Self {
             l1_rpc_url: self.l1_rpc_url.or(base.l1_rpc_url),
             l1_beacon_url: self.l1_beacon_url.or(base.l1_beacon_url),
+            sequencer_url: self.sequencer_url.or(base.sequencer_url),
+            ledger_url: self.ledger_url.or(base.ledger_url),
         }
+    }
+}
+
+impl fmt::Debug for EndpointSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EndpointSettings")
+            .field("l1_rpc_url", &self.l1_rpc_url)
+            .field("l1_beacon_url", &self.l1_beacon_url)
+            .field("sequencer_url", &self.sequencer_url)
+            .finish_non_exhaustive()
     }
 }

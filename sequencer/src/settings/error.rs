@@ -72,6 +72,16 @@ pub enum SettingsError {
         /// What.
         error: Box<toml::de::Error>,
     },
+    /// A table in several pieces.
+    #[error("{path}: {key} stands between lines of {table}: put the lines of {table} together")]
+    Scattered {
+        /// The file.
+        path: PathBuf,
+        /// The table.
+        table: String,
+        /// What is in between.
+        key: String,
+    },
     /// A token file does not hold a token.
     #[error(
         "{path} does not hold a token of at least 16 characters without spaces; make one with \

@@ -23,18 +23,37 @@ pub struct SettingsFile {
 }
 
 impl SettingsFile {
-    /// Reads a file; nothing of it is looked at yet.
+    /// Reads a file. Nothing of it is taken yet; only its form is checked.
     ///
     /// # Errors
-    /// [`SettingsError::Read`].
+    /// [`SettingsError::Read`], [`SettingsError::TomlSecret`] and [`SettingsError::Scattered`].
     pub fn open(path: &Path) -> Result<Self, SettingsError> {
-        Ok(Self { path: path.into(), text: read_to_string(path)? })
+        Self::checked(path.into(), read_to_string(path)?)
     }
 
     /// A file of this text.
     #[cfg(test)]
     pub(super) fn from_text(text: &str) -> Self {
         Self { path: "a.toml".into(), text: text.into() }
+    }
+
+    fn checked(path: PathBuf, text: String) -> Result<Self, SettingsError> {
+        let file = Self { path, text };
+        // A line that cannot be parsed may be one with a secret.
+        let entries = DeTable::parse(&file.text).map_err(|error| file.without_source(error))?;
+        let mut places: Vec<_> = entries
+            .get_ref()
+            .iter()
+            .map(|(key, value)| (key.span().start..end_of(value), key.get_ref()))
+            .collect();
+        places.sort_by_key(|(place, _)| place.start);
+        // What is blanked out is one piece of the text.
+        let within = places.windows(2).find(|pair| pair[1].0.start < pair[0].0.end);
+        if let Some([(_, table), (_, key)]) = within {
+            let (table, key) = (table.to_string(), key.to_string());
+            return Err(SettingsError::Scattered { path: file.path.clone(), table, key });
+        }
+        Ok(file)
     }
 
     /// Takes out the settings of one set.
@@ -45,7 +64,7 @@ impl SettingsFile {
         let command = T::augment_args(clap::Command::new("settings"));
         let names: Vec<_> = command.get_arguments().filter_map(clap::Arg::get_long).collect();
         let (mut taken, mut rest) = (self.text.clone(), self.text.clone());
-        let entries = DeTable::parse(&self.text).map_err(|error| self.named(error))?;
+        let entries = DeTable::parse(&self.text).map_err(|error| self.without_source(error))?;
         for (key, value) in entries.get_ref() {
             let is_other = !names.contains(&key.as_ref().as_ref());
             // A table begins with a bracket before its name.
@@ -62,13 +81,9 @@ impl SettingsFile {
     /// # Errors
     /// [`SettingsError::TomlSecret`].
     pub fn take_secret<T: Args + DeserializeOwned>(&mut self) -> Result<T, SettingsError> {
-        let text = self.text.clone();
+        let before = self.clone();
         self.take().map_err(|error| match error {
-            SettingsError::Toml { path, error } => {
-                let before = error.span().and_then(|span| text.get(..span.start));
-                let line = before.map_or(1, |before| before.matches('\n').count() + 1);
-                SettingsError::TomlSecret { path, line, error }
-            }
+            SettingsError::Toml { error, .. } => before.without_source(*error),
             other => other,
         })
     }
@@ -81,13 +96,18 @@ impl SettingsFile {
         self.parse(&self.text)
     }
 
-    fn named(&self, mut error: toml::de::Error) -> SettingsError {
-        error.set_input(Some(&self.text));
-        SettingsError::Toml { path: self.path.clone(), error: Box::new(error) }
+    /// An error by its line, without what is in it.
+    fn without_source(&self, error: toml::de::Error) -> SettingsError {
+        let before = error.span().and_then(|span| self.text.get(..span.start));
+        let line = before.map_or(1, |before| before.matches('\n').count() + 1);
+        SettingsError::TomlSecret { path: self.path.clone(), line, error: Box::new(error) }
     }
 
     fn parse<T: DeserializeOwned>(&self, text: &str) -> Result<T, SettingsError> {
-        toml::from_str(text).map_err(|error| self.named(error))
+        toml::from_str(text).map_err(|mut error: toml::de::Error| {
+            error.set_input(Some(&self.text));
+            SettingsError::Toml { path: self.path.clone(), error: Box::new(error) }
+        })
     }
 }
 
@@ -133,5 +153,25 @@ mod tests {
         assert!(error.contains("paus-secs") && error.contains("line 10"), "{error}");
         let error = read("\nblob-archive-url = 7").unwrap_err().to_string();
         assert!(error.contains("blob-archive-url") && error.contains("line 2"), "{error}");
+    }
+    #[test]
+    fn a_line_that_cannot_be_parsed_is_not_shown() {
+        let text = "block-time-ms = 200\nl1-rpc-url = https://l1.example/hidden\n";
+        let error = SettingsFile::checked("a.toml".into(), text.into()).unwrap_err().to_string();
+        assert!(error.contains("line 2") && !error.contains("hidden"), "{error}");
+    }
+
+    #[test]
+    fn a_table_in_pieces_with_another_key_between_is_refused() {
+        let text =
+            "pressure.warn-secs = 120\nadmin-token-file = \"t\"\npressure.pause-secs = 1440\n";
+        let error = SettingsFile::checked("a.toml".into(), text.into()).unwrap_err().to_string();
+        assert!(error.contains("admin-token-file") && error.contains("pressure"), "{error}");
+        let text =
+            "pressure.warn-secs = 120\npressure.pause-secs = 1440\nadmin-token-file = \"t\"\n";
+        let mut file = SettingsFile::checked("a.toml".into(), text.into()).unwrap();
+        let process: ProcessSettings = file.take().unwrap();
+        assert!(process.admin_token_file.is_some());
+        assert_eq!(Settings::from_file(file).unwrap().pressure.pause_secs, Some(1_440));
     }
 }

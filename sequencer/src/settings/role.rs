@@ -29,7 +29,7 @@ impl Role {
     /// Settings of the other command alone, and whether they are given.
     fn foreign(self, given: &Settings, process: &ProcessSettings) -> Vec<(&'static str, bool)> {
         match self {
-            Self::Sequencer => vec![("sequencer-url", given.sequencer_url.is_some())],
+            Self::Sequencer => vec![("sequencer-url", given.endpoints.sequencer_url.is_some())],
             // A follower's ledger is a small file of its own: it must not be the sequencer's.
             Self::Follower => [
                 vec![
@@ -46,7 +46,7 @@ impl Role {
                     ("pool-sender-slots", given.pool_sender_slots.is_some()),
                     ("pool-ttl-secs", given.pool_ttl_secs.is_some()),
                     ("explain-hours", given.explain_hours.is_some()),
-                    ("ledger-url", given.ledger_url.is_some()),
+                    ("ledger-url", given.endpoints.ledger_url.is_some()),
                     ("admin-listen", process.admin_listen.is_some()),
                     ("admin-token-file", process.admin_token_file.is_some()),
                 ],
@@ -116,11 +116,12 @@ mod tests {
         assert!(follow.contains(&"l1-rpc-url".to_owned()));
 
         let none = ProcessSettings::default();
-        let sequencers: Settings = toml::from_str("batch-age-secs = 3").unwrap();
+        let read = |text: &str| Settings::from_file(SettingsFile::from_text(text)).unwrap();
+        let sequencers = read("batch-age-secs = 3");
         Role::Sequencer.check(&sequencers, &none).unwrap();
         let error = Role::Follower.check(&sequencers, &none).unwrap_err();
         assert_eq!(error.to_string(), "batch-age-secs does nothing for `follow`: leave it out");
-        let followers: Settings = toml::from_str("sequencer-url = 'http://a'").unwrap();
+        let followers = read("sequencer-url = 'http://a'");
         Role::Follower.check(&followers, &none).unwrap();
         Role::Sequencer.check(&followers, &none).unwrap_err();
     }

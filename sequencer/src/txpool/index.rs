@@ -12,8 +12,8 @@ use std::{
     time::Instant,
 };
 
-/// First arrival; leaves as much room in front of it for reinserted transactions.
-const SEQUENCE_START: u64 = 1 << 63;
+/// First arrival; what is reinserted comes before it, and there is as much room for that.
+pub(super) const SEQUENCE_START: u64 = 1 << 63;
 
 /// The first ready transaction of a sender, with what decides whether it is looked at closer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,8 +27,9 @@ pub(super) struct Head {
 pub(super) struct Index {
     places: HashMap<B256, (Address, u64)>,
     hashes: HashMap<u64, B256>,
+    /// Of those that may be dropped when they get old: all but those that came back.
     ages: BTreeSet<(Instant, u64)>,
-    /// Cheapest first; of equals the latest arrival first.
+    /// Of the same, which may make room: cheapest first; of equals the latest arrival first.
     fees: BTreeSet<(u128, Reverse<u64>)>,
     /// First ready transaction of each sender that has one, by arrival.
     heads: BTreeMap<u64, Head>,
@@ -76,8 +77,10 @@ impl Index {
         self.conditional += usize::from(entry.has_conditions());
         self.places.insert(hash, (transaction.sender(), transaction.nonce()));
         self.hashes.insert(sequence, hash);
-        self.ages.insert((added, sequence));
-        self.fees.insert((transaction.max_fee_per_gas_wei(), Reverse(sequence)));
+        if !entry.is_returned() {
+            self.ages.insert((added, sequence));
+            self.fees.insert((transaction.max_fee_per_gas_wei(), Reverse(sequence)));
+        }
         self.bytes += transaction.raw().len();
         self.back = self.back.max(sequence + 1);
     }

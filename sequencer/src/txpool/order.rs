@@ -69,7 +69,8 @@ impl Pool {
         Demand { ordering, base_fee_wei, tip_wei_min, open_window, extra_fee_wei }
     }
 
-    /// From now on [`Self::best`] offers only what pays this tip; what does not, waits.
+    /// From now on [`Self::best`] offers only what pays this tip, or was in a block that was undone; what
+    /// does not, waits.
     pub fn require_tip(&mut self, tip_wei_min: u64) {
         self.tip_wei_min = tip_wei_min;
     }
@@ -86,7 +87,7 @@ impl Demand<'_> {
         let transaction = &entry.transaction;
         let Some(spare_wei) = self.spare_wei(transaction) else { return Some(Obstacle::BaseFee) };
         let tip_wei = spare_wei.min(priority_fee_wei(transaction));
-        if tip_wei < u128::from(self.tip_wei_min) {
+        if tip_wei < u128::from(self.tip_wei_min) && !entry.is_returned() {
             return Some(Obstacle::Tip { tip_wei });
         }
         if let Some(cap_wei) = entry.terms.as_ref().and_then(|terms| terms.max_total_fee_wei) {

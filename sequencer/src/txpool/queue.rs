@@ -3,7 +3,7 @@
 //!
 //! Knows nothing of other senders, of bounds, or of why a transaction leaves.
 
-use super::terms::Terms;
+use super::{index::SEQUENCE_START, terms::Terms};
 use alloy::primitives::U256;
 use executor::Transaction;
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
@@ -26,6 +26,11 @@ pub(super) struct Entry {
 impl Entry {
     pub(super) fn has_conditions(&self) -> bool {
         self.terms.as_ref().is_some_and(|terms| terms.conditions.is_some())
+    }
+
+    /// Whether it was in a block that was undone.
+    pub(super) fn is_returned(&self) -> bool {
+        self.sequence < SEQUENCE_START
     }
 
     /// The most that it can cost, in wei.

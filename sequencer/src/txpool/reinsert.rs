@@ -13,8 +13,11 @@ use std::{collections::HashMap, time::Instant};
 impl Pool {
     /// Puts the transactions of removed L2 blocks back, in their order and before everything that
     /// waits, after the head went back. What their senders asked with them is asked again, while the
-    /// pool remembers it ([`super::Config::explain`]). Balances are not checked again: execution does. What no
-    /// longer fits the bounds is dropped as evicted.
+    /// pool remembers it ([`super::Config::explain`]). Balances are not checked again: execution does.
+    ///
+    /// They were acknowledged: none is dropped for the pool's bounds, its time or a tip. There are no more of
+    /// them than there were in blocks that L1 did not have, which back-pressure bounds; while the pool
+    /// is over its bounds because of them, newcomers are not taken.
     pub fn reinsert(&mut self, transactions: Vec<Transaction>, now: Instant) {
         self.recent.clear();
         let signed: Vec<Transaction> =
@@ -45,13 +48,6 @@ impl Pool {
         let rival = rival.map(|entry| entry.transaction.hash());
         if let Some(rival) = rival {
             self.remove(&rival, DropReason::Replaced { by: hash }, now);
-        }
-        let Ok(evicted) = self.room_for(&transaction, None) else {
-            self.note_dropped(hash, DropReason::Evicted, now);
-            return;
-        };
-        for victim in &evicted {
-            self.remove(victim, DropReason::Evicted, now);
         }
         self.lives.note(hash, Step::Returned, self.clock.unix_ms(now));
         self.note_changed(hash);

@@ -266,6 +266,25 @@ fn a_rollback_puts_transactions_back_in_front() {
 }
 
 #[test]
+fn a_rollback_drops_nothing_for_bounds_time_or_tips() {
+    let config = Config { transactions_max: 2, ..Config::default() };
+    let mut pool = pool(config);
+    let lost: Vec<_> = (0..4).map(|nonce| transfer(1, nonce, GWEI)).collect();
+    pool.remove_mined(&[(sender(1), 4)]);
+    add(&mut pool, transfer(2, 0, 9 * GWEI)).unwrap();
+    let now = Instant::now();
+    pool.reinsert(lost, now);
+    pool.require_tip(u64::MAX);
+    // Neither does a newcomer push them out, whatever it pays; it has only the other newcomer to push.
+    let rich = add(&mut pool, transfer(3, 0, 100 * GWEI));
+    assert_eq!(rich, Err(AddError::PoolFull));
+    assert_eq!(pool.expire(now + config.ttl * 2), 1);
+    assert_eq!(offered(&pool), (0..4).map(|nonce| (sender(1), nonce)).collect::<Vec<_>>());
+    assert_eq!(pool.remove_mined(&[(sender(1), 4)]), 4);
+    assert!(pool.is_empty());
+}
+
+#[test]
 fn a_rollback_gives_back_the_nonces_of_authorities() {
     let key = alloy::signers::local::PrivateKeySigner::from_slice(&[7; 32]).unwrap();
     let authority = key.address();
@@ -356,6 +375,8 @@ const LATER: Duration = Duration::from_secs(3_600);
 fn check_invariants(pool: &Pool, now: Instant) {
     let config = &pool.config;
     let (mut count, mut bytes, mut ready) = (0, 0, 0);
+    // What came back is within other bounds.
+    let (mut bounded, mut bounded_bytes) = (0, 0);
     for (address, queue) in &pool.senders {
         assert!(!queue.is_empty(), "an empty queue stays");
         count += queue.len();
@@ -371,6 +392,10 @@ fn check_invariants(pool: &Pool, now: Instant) {
             assert!(transaction.nonce() >= queue.next_nonce(), "a used nonce stays");
             assert_eq!(pool.get(&transaction.hash()), Some(transaction));
             bytes += transaction.raw().len();
+            if !entry.is_returned() {
+                bounded += 1;
+                bounded_bytes += transaction.raw().len();
+            }
         }
         let cost = all.iter().map(|entry| entry.transaction.max_cost_wei());
         assert_eq!(queue.cost_wei(), cost.fold(U256::ZERO, U256::saturating_add));
@@ -378,7 +403,7 @@ fn check_invariants(pool: &Pool, now: Instant) {
     assert_eq!(pool.index.len(), count);
     assert_eq!(pool.index.bytes(), bytes);
     assert_eq!(pool.counts(), Counts { ready, parked: count - ready });
-    assert!(count <= config.transactions_max && bytes <= config.bytes_max);
+    assert!(bounded <= config.transactions_max && bounded_bytes <= config.bytes_max);
     check_offers(pool, now, ready);
     check_explanations(pool, now);
 }

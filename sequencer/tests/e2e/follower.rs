@@ -12,7 +12,9 @@ use crate::{
 };
 use alloy::{
     eips::BlockNumberOrTag,
-    network::TransactionBuilder,
+    network::{
+        EthereumWallet, NetworkTransactionBuilder, TransactionBuilder, eip2718::Encodable2718,
+    },
     primitives::{Address, B256, Bytes, U256, keccak256},
     providers::{DynProvider, Provider, ext::AnvilApi},
     rpc::types::TransactionRequest,
@@ -192,6 +194,7 @@ async fn a_follower_follows_reorgs_and_hands_transactions_on() {
     .await;
     let receipt = transfer(&through, Address::repeat_byte(2), ether(1)).await;
     let (number, old_hash) = (receipt.block_number.unwrap(), receipt.block_hash.unwrap());
+    a_batch_of_sends_keeps_its_order(&rollup, &follower).await;
     let spent = call(&through, "eth_sendRawTransaction", json!(["0x1234"])).await.unwrap_err();
     assert!(spent.contains("-32000") || spent.contains("-32602"), "the sequencer's words: {spent}");
 
@@ -223,6 +226,43 @@ async fn a_follower_follows_reorgs_and_hands_transactions_on() {
     a_sequencers_directory_is_refused(&rollup);
 }
 
+/// The second of one sender would be refused for its nonce if it came first, or alone.
+async fn a_batch_of_sends_keeps_its_order(rollup: &Rollup, follower: &Follower) {
+    let (sender, l2) = (account(0), rollup.client(0));
+    let nonce = l2.get_transaction_count(sender.address()).pending().await.unwrap();
+    let chain_id = l2.get_chain_id().await.unwrap();
+    let wallet = EthereumWallet::from(sender);
+    let entry = |method: &str, params: Value| json!({"jsonrpc": "2.0", "id": method, "method": method, "params": params});
+    let mut entries = vec![entry("eth_chainId", json!([]))];
+    for nonce in nonce..nonce + 5 {
+        let request = TransactionRequest::default()
+            .with_chain_id(chain_id)
+            .with_nonce(nonce)
+            .with_to(Address::repeat_byte(3))
+            .with_value(U256::ONE)
+            .with_gas_limit(21_000)
+            .with_max_fee_per_gas(10_000_000_000)
+            .with_max_priority_fee_per_gas(0);
+        let raw = request.build(&wallet).await.unwrap().encoded_2718();
+        entries.push(entry("eth_sendRawTransactionSync", json!([Bytes::from(raw)])));
+    }
+    entries.push(entry("eth_sendRawTransaction", json!(["0x00"])));
+    let answer = reqwest::Client::new()
+        .post(follower.url())
+        .header("content-type", "application/json")
+        .body(Value::from(entries).to_string())
+        .send()
+        .await
+        .unwrap();
+    let answers: Vec<Value> = answer.json().await.unwrap();
+    assert_eq!(answers.len(), 7);
+    assert_eq!(answers[0]["id"], "eth_chainId");
+    for answer in &answers[1..6] {
+        assert_eq!(answer["result"]["status"], "0x1", "{answer}");
+    }
+    assert!(answers[6]["error"]["code"].is_i64(), "{}", answers[6]);
+}
+
 fn follower_genesis(rollup: &Rollup) -> Option<B256> {
     rollup.genesis.build().ok().map(|(_, _, hash)| hash)
 }
@@ -236,7 +276,10 @@ async fn a_false_output_is_said(anvil: &Anvil, rollup: &Rollup, follower: &Follo
     .await;
     follower.wait_for_detail(true, "all equal").await;
     let shown = async |name: &str| metric(&follower.url(), name).await.unwrap();
-    assert!(shown("weft_outputs_compared").await >= 3.0);
+    wait_for("three outputs to be compared", async || {
+        (shown("weft_outputs_compared").await >= 3.0).then_some(())
+    })
+    .await;
     assert!(shown("weft_l1_derived_block").await <= shown("weft_l1_block").await);
     assert!(shown("weft_safe_block").await > 0.0);
     // Outputs.sol: the array is at slot 3, three slots an output, the root first.
@@ -245,7 +288,7 @@ async fn a_false_output_is_said(anvil: &Anvil, rollup: &Rollup, follower: &Follo
     let slot = base + U256::from(3 * 2);
     anvil.client(0).anvil_set_storage_at(rollup.genesis.l1.outputs, slot, altered).await.unwrap();
     follower.wait_for_detail(false, &format!("L1 claims {altered}")).await;
-    assert!(shown("weft_outputs_wrong").await >= 1.0);
+    assert!(shown("weft_outputs_wrong").await >= 1.0, "said in /ready at the same time");
     assert!(fs::read_to_string(&follower.log).unwrap().contains("output 2 of block"));
     assert!(follower.hash(1).await.is_some(), "it goes on serving");
 }

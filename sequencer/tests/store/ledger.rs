@@ -15,7 +15,10 @@ use batcher::{
     tracker::{Heads, SafeHead},
 };
 use executor::{Deposit, L1Origin};
-use sequencer::store::{ChainIdentity, Ledger, LedgerError};
+use sequencer::{
+    pressure::backlog::Kept,
+    store::{ChainIdentity, Ledger, LedgerError},
+};
 use std::time::Duration;
 
 const CHAIN: ChainIdentity = ChainIdentity { chain_id: 7, genesis_hash: B256::repeat_byte(7) };
@@ -58,6 +61,7 @@ properties! {
     the_audit_trail_is_newest_first,
     one_process_at_a_time_posts,
     a_pause_is_kept,
+    the_backlog_is_kept,
     numbers_beyond_the_column_are_refused,
     blocks_are_read_in_ranges_with_their_deposits,
     the_ledger_remembers_what_the_memory_store_does,
@@ -289,6 +293,15 @@ async fn a_pause_is_kept(url: &str) {
     assert!(open(url).await.is_paused().await.unwrap());
     open(url).await.set_paused(false).await.unwrap();
     assert!(!open(url).await.is_paused().await.unwrap());
+}
+
+async fn the_backlog_is_kept(url: &str) {
+    assert_eq!(open(url).await.backlog().await.unwrap(), None);
+    for (oldest, secs, bytes) in [(7, 3_600, 2 << 30), (u64::MAX, 0, 0)] {
+        let kept = Kept { oldest, lag: Duration::from_secs(secs), bytes };
+        open(url).await.keep_backlog(&kept).await.unwrap();
+        assert_eq!(open(url).await.backlog().await.unwrap(), Some(kept));
+    }
 }
 
 async fn numbers_beyond_the_column_are_refused(url: &str) {

@@ -49,9 +49,8 @@ impl Follower {
         let sends = match &config.sequencer_url {
             None => Sends::Refused,
             Some(url) => {
-                let refused = || NodeError::SequencerUrl(url.clone());
-                let parsed = url.parse().map_err(|_| refused())?;
-                Sends::Forwarded(Upstream::new(parsed).map_err(|_| refused())?)
+                let upstream = Upstream::new(url.clone());
+                Sends::Forwarded(upstream.map_err(|_| NodeError::SequencerClient)?)
             }
         };
         let parts = Parts::open(&config).await?;

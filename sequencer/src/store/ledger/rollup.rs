@@ -1,16 +1,21 @@
-//! Heads and the audit trail. Each is a small table with its own rows; what a head means is decided
+//! Heads, what an operator or the run before has left, and the audit trail. Each is a small table with its own rows; what a head means is decided
 //! elsewhere.
 
 use super::{Ledger, LedgerError, columns, meta, set_meta};
+use crate::pressure::backlog::Kept;
 use batcher::{
     encoder::BlockId,
     l1::InboxPosition,
     tracker::{Heads, SafeHead},
 };
 use sqlx::{Any, Row, Transaction, any::AnyRow};
+use std::time::Duration;
 
 /// Meta row: whether sending is paused, one byte.
 const PAUSED: &str = "sending_paused";
+
+/// Meta row: oldest block that L1 did not have, its age in milliseconds, bytes; eight bytes each.
+const BACKLOG: &str = "backlog";
 
 /// Audit rows kept; beyond it the oldest go. At a line a minute it is two months.
 const AUDIT_ROWS_MAX: i64 = 100_000;
@@ -87,6 +92,31 @@ impl Ledger {
         let mut transaction = self.begin_read().await?;
         let value = meta(&mut transaction, PAUSED).await?;
         Ok(value.is_some_and(|value| value == [1]))
+    }
+
+    /// Keeps how far L1 is behind.
+    ///
+    /// # Errors
+    /// [`LedgerError`] when the database fails.
+    pub async fn keep_backlog(&self, kept: &Kept) -> Result<(), LedgerError> {
+        let lag_ms = u64::try_from(kept.lag.as_millis()).unwrap_or(u64::MAX);
+        let value = [kept.oldest, lag_ms, kept.bytes].map(u64::to_be_bytes).concat();
+        let mut transaction = self.begin().await?;
+        set_meta(&mut transaction, BACKLOG, &value).await?;
+        Ok(transaction.commit().await?)
+    }
+
+    /// How far L1 was behind, as last kept.
+    ///
+    /// # Errors
+    /// [`LedgerError`] when the database fails.
+    pub async fn backlog(&self) -> Result<Option<Kept>, LedgerError> {
+        let mut transaction = self.begin_read().await?;
+        let Some(value) = meta(&mut transaction, BACKLOG).await? else { return Ok(None) };
+        let corrupt = LedgerError::Corrupt { column: "meta.value" };
+        let ([a, b, c], []) = value.as_chunks::<8>() else { return Err(corrupt) };
+        let [oldest, lag_ms, bytes] = [*a, *b, *c].map(u64::from_be_bytes);
+        Ok(Some(Kept { oldest, lag: Duration::from_millis(lag_ms), bytes }))
     }
 
     /// Adds a line to the audit trail, at `at_secs` since 1970.
