@@ -91,11 +91,11 @@ impl Health {
     }
 }
 
-/// A check for each account that sends to L1, and one for each task that halted.
+/// A check for each task that sends to L1: what its account is doing, or why it halted.
 pub(super) fn senders(control: &Control) -> Vec<Check> {
-    let senders = control.all_senders();
-    let sending = senders.iter().map(|(name, sender)| sending(name, &sender.status()));
-    let state = control.state();
+    let (senders, state) = (control.all_senders(), control.state());
+    let going = senders.iter().filter(|(name, _)| !state.halted.contains_key(**name));
+    let sending = going.map(|(name, sender)| sending(name, &sender.status()));
     let halted = state.halted.iter().map(|(task, reason)| Check {
         name: task,
         ok: false,

@@ -182,11 +182,12 @@ async fn a_poster_that_halted_is_resumed_in_a_running_node() {
     };
     set(account(5).address()).await;
     let ready = format!("{}/ready", rollup.url());
-    wait_for("the poster to halt", async || {
+    let text = wait_for("the poster to halt", async || {
         let text = reqwest::get(&ready).await.unwrap().text().await.unwrap();
-        text.contains("the inbox takes appends from").then_some(())
+        text.contains("the inbox takes appends from").then_some(text)
     })
     .await;
+    assert_eq!(text.matches("\"poster\"").count(), 1, "one check for a task: {text}");
     let (done, text) = told("flush").await;
     assert!(!done && text.contains("the poster halted"), "{text}");
     set(account(11).address()).await;
