@@ -1,6 +1,6 @@
 //! Reading L1 through every source of blobs, and distrusting it.
 
-use crate::support::world::World;
+use crate::support::world::{World, appends};
 use alloy::{eips::BlockNumberOrTag, eips::eip4844::Blob, primitives::B256};
 use batcher::{
     archive::PayloadArchive,
@@ -40,7 +40,7 @@ async fn every_source_of_blobs_gives_the_same_bytes() {
     let Some(world) = World::new().await else { return };
     let latest = posted(&world).await;
     let start = InboxPosition::default();
-    let expected = world.inbox_reader().appends(start, 0, latest).await.unwrap();
+    let expected = appends(&world.inbox_reader(), start, 0, latest).await.unwrap();
     assert_eq!(expected.len(), 1);
     assert!(expected[0].append.payload.is_ok());
     let directory = tempfile::tempdir().unwrap();
@@ -56,7 +56,7 @@ async fn every_source_of_blobs_gives_the_same_bytes() {
     let beacon = BeaconBlobs::anvil(reqwest::Client::new(), world.anvil.url.parse().unwrap());
     let beacon = || Arc::new(beacon.clone());
     // What nobody has is named, with everybody who was asked and why that did not help.
-    let error = reader(vec![Arc::new(Liar)]).appends(start, 0, latest).await.unwrap_err();
+    let error = appends(&reader(vec![Arc::new(Liar)]), start, 0, latest).await.unwrap_err();
     let L1Error::Unavailable(missing) = &error else { panic!("{error}") };
     let hash = missing.hashes[0];
     let text = error.to_string();
@@ -64,8 +64,8 @@ async fn every_source_of_blobs_gives_the_same_bytes() {
     assert!(text.contains("a liar (gave other bytes than the hash says)"), "{text}");
     // A liar in front delays nothing; what the beacon endpoint gives is archived.
     let lied_to = reader(vec![Arc::new(Liar), beacon()]);
-    assert_eq!(lied_to.appends(start, 0, latest).await.unwrap(), expected);
-    assert_eq!(reader(Vec::new()).appends(start, 0, latest).await.unwrap(), expected);
+    assert_eq!(appends(&lied_to, start, 0, latest).await.unwrap(), expected);
+    assert_eq!(appends(&reader(Vec::new()), start, 0, latest).await.unwrap(), expected);
 
     // Damage is noticed, put aside, and the next source is asked, whose blob is then archived.
     let file = directory.path().join(format!("blobs/{hash:x}.blob"));
@@ -74,20 +74,20 @@ async fn every_source_of_blobs_gives_the_same_bytes() {
         assert_ne!(damage, good);
         std::fs::write(&file, damage).unwrap();
         let alone = reader(Vec::new());
-        let error = alone.appends(start, 0, latest).await.unwrap_err();
+        let error = appends(&alone, start, 0, latest).await.unwrap_err();
         assert!(matches!(error, L1Error::Unavailable(_)), "{error}");
         let aside = directory.path().join(format!("blobs/{hash:x}.blob.corrupt"));
         assert_eq!(std::fs::read(aside).unwrap(), damage);
         std::fs::write(&file, damage).unwrap();
-        assert_eq!(reader(vec![beacon()]).appends(start, 0, latest).await.unwrap(), expected);
+        assert_eq!(appends(&reader(vec![beacon()]), start, 0, latest).await.unwrap(), expected);
         assert_eq!(std::fs::read(&file).unwrap(), good);
-        assert_eq!(reader(Vec::new()).appends(start, 0, latest).await.unwrap(), expected);
+        assert_eq!(appends(&reader(Vec::new()), start, 0, latest).await.unwrap(), expected);
     }
     // What a process knows of a file holds for these bytes only.
     let known = reader(Vec::new());
-    assert_eq!(known.appends(start, 0, latest).await.unwrap(), expected);
+    assert_eq!(appends(&known, start, 0, latest).await.unwrap(), expected);
     std::fs::write(&file, vec![0; good.len()]).unwrap();
-    let error = known.appends(start, 0, latest).await.unwrap_err();
+    let error = appends(&known, start, 0, latest).await.unwrap_err();
     assert!(matches!(error, L1Error::Unavailable(_)), "{error}");
 }
 
@@ -138,10 +138,10 @@ async fn appends_must_continue_the_position() {
     let latest = posted(&world).await;
     let reader = world.inbox_reader();
     let elsewhere = InboxPosition { next_batch: 0, acc: B256::repeat_byte(1) };
-    let error = reader.appends(elsewhere, 0, latest).await.unwrap_err();
+    let error = appends(&reader, elsewhere, 0, latest).await.unwrap_err();
     assert!(matches!(error, L1Error::Reorged), "{error}");
     let position = world.position().await;
-    assert_eq!(reader.appends(position, 0, latest).await.unwrap(), []);
+    assert_eq!(appends(&reader, position, 0, latest).await.unwrap(), []);
 }
 
 #[tokio::test]

@@ -50,6 +50,9 @@ pub enum L1Error {
     /// Reset: L1 was reorganised while it was read.
     #[error("L1 was reorganised")]
     Reorged,
+    /// Retry: the task that read ahead stopped before its end.
+    #[error("reading ahead stopped: {0}")]
+    Stopped(#[from] tokio::task::JoinError),
     /// Halt: what the endpoint says contradicts the hashes that commit to it.
     #[error("L1 endpoint contradicts itself: {0}")]
     Contradiction(Contradiction),
@@ -70,6 +73,9 @@ pub enum Missing {
     /// A transaction.
     #[error("transaction {0}")]
     Transaction(B256),
+    /// All appends up to a block, whose Inbox has more than there were logs of.
+    #[error("logs of all inbox batches up to block {0}")]
+    Appends(u64),
 }
 
 /// How an endpoint contradicts itself.
@@ -120,7 +126,23 @@ pub(crate) async fn block_id(
     Ok(block.map(|block| BlockId { number: block.header.number, hash: block.header.hash }))
 }
 
-/// Whether the canonical block of this number has this hash.
-pub(crate) async fn is_canonical(provider: &DynProvider, block: BlockId) -> Result<bool, L1Error> {
-    Ok(block_id(provider, block.number.into()).await? == Some(block))
+/// What became of a block that L1 had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It is on L1.
+    Canonical,
+    /// Another block has its number: L1 was reorganised.
+    Lost,
+    /// L1 was not read that far, or the endpoint is not there: yet, or again after a reorg. No reason to
+    /// give the block up.
+    NotRead,
+}
+
+/// What became of a block that L1 had, as the endpoint sees it now.
+pub(crate) async fn standing(provider: &DynProvider, block: BlockId) -> Result<Standing, L1Error> {
+    Ok(match block_id(provider, block.number.into()).await? {
+        Some(found) if found == block => Standing::Canonical,
+        Some(_) => Standing::Lost,
+        None => Standing::NotRead,
+    })
 }

@@ -2,7 +2,7 @@
 //!
 //! Owns the translation from L1 to [`L1Origin`] and [`Deposit`]. Does not follow the chain.
 
-use super::{Contradiction, L1Error, Missing, block_id, retry};
+use super::{Contradiction, L1Error, Missing, Standing, block_id, retry, standing};
 use crate::encoder::BlockId;
 use alloy::{
     eips::{BlockNumberOrTag, eip7840::BlobParams},
@@ -70,6 +70,14 @@ impl L1BlockReader {
         block_id(&self.provider, tag).await
     }
 
+    /// What became of a block that L1 had.
+    ///
+    /// # Errors
+    /// [`L1Error::Rpc`].
+    pub async fn standing(&self, block: BlockId) -> Result<Standing, L1Error> {
+        standing(&self.provider, block).await
+    }
+
     /// The canonical block of this number with its deposits.
     ///
     /// # Errors
@@ -81,11 +89,6 @@ impl L1BlockReader {
         let origin = self.to_origin(&header)?;
         let deposits = self.deposits(&origin).await?;
         Ok(L1Block { origin, deposits })
-    }
-
-    /// [`Self::block`] by a reader of its own.
-    pub(super) async fn read(self, number: u64) -> Result<L1Block, L1Error> {
-        self.block(number).await
     }
 
     /// The child of `parent`, with its deposits; `None` when there is none yet.

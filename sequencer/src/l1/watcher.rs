@@ -1,14 +1,16 @@
 //! Follows L1 block by block: every block is checked to be the child of the one before, written to
-//! the ledger, then shown to the builder. An L1 reorg takes both back to the common ancestor.
+//! the ledger, then shown to the builder. An L1 reorg takes both back to the common ancestor. Another
+//! block at the same height is one; an endpoint that does not have a block is waited for.
 //!
 //! Never gives up: while L1 is unreachable the node goes on sequencing on the last origin, and the
 //! watcher catches up later. Stops only when the ledger fails or the reorg passes genesis.
 
 use super::L1Chain;
 use crate::store::ledger::{Ledger, LedgerError};
+use alloy::eips::BlockNumberOrTag;
 use batcher::{
     encoder::BlockId,
-    l1::{L1Block, L1BlockReader, L1Error},
+    l1::{L1Block, L1BlockReader, L1Error, Missing, Standing},
 };
 use std::{sync::Arc, time::Duration};
 
@@ -87,21 +89,21 @@ impl Watcher {
         let Some(tip) = self.tip() else { return Ok(false) };
         if !self.chain.has_room() {
             // The builder takes a block at every slot; until then L1 is only asked whether it lives.
-            self.is_on_l1(tip).await?;
+            self.reader.block_id(BlockNumberOrTag::Latest).await?;
             self.chain.answered(tip.number);
             return Ok(false);
         }
         match self.reader.next(tip).await {
             Ok(Some(block)) => self.take(block).await,
-            Ok(None) => {
-                let canonical = self.is_on_l1(tip).await?;
-                if canonical {
+            Ok(None) => match self.reader.standing(tip).await? {
+                Standing::Canonical => {
                     self.chain.answered(tip.number);
-                    return Ok(false);
+                    Ok(false)
                 }
-                self.go_back(tip.number).await
-            }
-            Err(L1Error::Reorged) => self.go_back(tip.number).await,
+                Standing::Lost => self.go_back(tip.number, tip.number).await,
+                Standing::NotRead => self.go_back_on_shorter(tip.number).await,
+            },
+            Err(L1Error::Reorged) => self.go_back(tip.number, tip.number).await,
             Err(error) => Err(error.into()),
         }
     }
@@ -117,29 +119,38 @@ impl Watcher {
         Ok(true)
     }
 
-    async fn is_on_l1(&self, block: BlockId) -> Result<bool, Step> {
-        match self.reader.block(block.number).await {
-            Ok(found) => Ok(found.origin.hash == block.hash),
-            Err(L1Error::Missing(_)) => Ok(false),
-            Err(error) => Err(error.into()),
+    /// L1 does not go as far as the tip: it was reorganised only where its newest block is another one
+    /// than was read at that height.
+    async fn go_back_on_shorter(&self, tip_number: u64) -> Result<bool, Step> {
+        let missing = || L1Error::Missing(Missing::Block(tip_number));
+        let latest = self.reader.block_id(BlockNumberOrTag::Latest).await?;
+        let latest = latest.ok_or_else(missing)?;
+        match self.chain.standing(latest.number, latest.hash) {
+            Standing::Lost => self.go_back(tip_number, latest.number).await,
+            Standing::Canonical | Standing::NotRead => Err(missing().into()),
         }
     }
 
-    /// Finds the newest block that is still on L1 and forgets those after it.
-    async fn go_back(&self, tip_number: u64) -> Result<bool, Step> {
-        let mut number = tip_number;
+    /// Finds the newest block that is still on L1, at `from` or below, and forgets those after it.
+    async fn go_back(&self, tip_number: u64, from: u64) -> Result<bool, Step> {
+        let mut number = from;
         loop {
             let Some(known) = self.chain.block(number) else {
                 return Err(fatal(WatcherError::TooDeep { number: number + 1 }));
             };
-            let id = BlockId { number, hash: known.origin.hash };
-            if self.is_on_l1(id).await? {
-                break;
+            match self.reader.standing(BlockId { number, hash: known.origin.hash }).await? {
+                Standing::Canonical => break,
+                Standing::Lost => {}
+                Standing::NotRead => return Err(L1Error::Missing(Missing::Block(number)).into()),
             }
             if number <= self.anchor_number {
                 return Err(fatal(WatcherError::AnchorGone { number }));
             }
             number -= 1;
+        }
+        if number == tip_number {
+            // The endpoint's parts are not equally far: its next block follows another one.
+            return Ok(false);
         }
         tracing::warn!(from = tip_number, to = number, "L1 was reorganised");
         self.ledger.rollback_l1_to(number).await?;
