@@ -1,16 +1,26 @@
 //! Reading L1 through every source of blobs, and distrusting it.
 
-use crate::support::world::{World, appends};
-use alloy::{eips::BlockNumberOrTag, eips::eip4844::Blob, primitives::B256};
+use crate::support::{
+    anvil::account,
+    bent::{Answer, Bent},
+    world::{World, appends},
+};
+use alloy::{
+    eips::{BlockNumberOrTag, eip4844::Blob},
+    primitives::{B256, Bytes, U256},
+    providers::Provider,
+};
 use batcher::{
     archive::PayloadArchive,
     carrier::DataAvailability,
     encoder::BlockId,
     l1::{
-        AnvilBlobs, BlobRequest, BlobSource, FirstOf, InboxPosition, InboxReader, L1Error,
-        beacon::BeaconBlobs, blobs::BlobError,
+        AnvilBlobs, BlobRequest, BlobSource, Contradiction, FirstOf, InboxPosition, InboxReader,
+        L1Error, Missing, beacon::BeaconBlobs, blobs::BlobError,
     },
 };
+use contracts::Portal;
+use serde_json::{Value, json};
 use std::{path::Path, sync::Arc};
 
 async fn posted(world: &World) -> u64 {
@@ -157,4 +167,49 @@ async fn an_l1_block_is_followed_only_by_its_child() {
     let other = BlockId { hash: B256::ZERO, ..latest };
     let error = reader.next(other).await.unwrap_err();
     assert!(matches!(error, L1Error::Reorged), "{error}");
+}
+
+#[tokio::test]
+async fn a_deposit_can_be_neither_left_out_nor_made_up() {
+    let Some(world) = World::new().await else { return };
+    let portal = Portal::new(world.portal, world.provider.clone());
+    let deposit = portal
+        .depositTransaction(account(5).address(), U256::from(7), 100_000, false, Bytes::new())
+        .value(U256::from(1_000_000));
+    let receipt = deposit.send().await.unwrap().get_receipt().await.unwrap();
+    let number = receipt.block_number.unwrap();
+    let bent = Bent::to(&world);
+    let reader = world.block_reader_through(&bent.provider());
+    let expected = reader.block(number).await.unwrap();
+    assert_eq!(expected.deposits.len(), 1);
+    let own = world.provider.raw_request("eth_getBlockReceipts".into(), (format!("{number:#x}"),));
+    let own: Value = own.await.unwrap();
+    let mut without = own.clone();
+    without[0]["logs"] = json!([]);
+    let mut richer = own.clone();
+    richer[0]["logs"][0]["address"] = json!(account(6).address());
+    for answer in [json!([]), without, richer, json!(null)] {
+        let said = answer.clone();
+        bent.bend(move |method, _| match method {
+            "eth_getBlockReceipts" => Answer::Other(answer.clone()),
+            _ => Answer::Own,
+        });
+        let error = reader.block(number).await.unwrap_err();
+        let is_missing = matches!(error, L1Error::Missing(Missing::Receipts(_)));
+        let is_wrong = matches!(error, L1Error::Contradiction(Contradiction::Receipts(_)));
+        assert_eq!((is_missing, is_wrong), (said.is_null(), !said.is_null()), "{error}");
+    }
+    // Where the header says that there are none, nothing is asked; nor does anybody believe logs.
+    bent.bend(|method, _| match method {
+        "eth_getBlockReceipts" => Answer::Refused("not asked"),
+        "eth_getLogs" => Answer::Other(json!([])),
+        _ => Answer::Own,
+    });
+    world.mine(1).await;
+    assert_eq!(reader.block(number + 1).await.unwrap().deposits, []);
+    bent.bend(|method, _| match method {
+        "eth_getLogs" => Answer::Other(json!([])),
+        _ => Answer::Own,
+    });
+    assert_eq!(reader.block(number).await.unwrap(), expected);
 }

@@ -1,7 +1,9 @@
 //! Reading L1: the Inbox's appends with their bytes, and L1 blocks with their deposits.
 //!
 //! Everything here is a thin shell over an [`alloy`] provider; what it returns has been checked
-//! against the hashes that commit to it, so that a faulty endpoint can delay but not deceive.
+//! against the hashes that commit to it, so that a faulty endpoint can delay but not deceive: an
+//! append's bytes against the Inbox's accumulator, deposits against the receipts of their block. Which
+//! blocks L1 has, and in which of them an append is, remains the endpoint's word.
 //! Deliberately absent: any decision about L2, and memory between calls.
 
 pub mod ahead;
@@ -24,7 +26,6 @@ pub use served::ServedArchive;
 use crate::encoder::BlockId;
 use alloy::{
     eips::BlockNumberOrTag,
-    primitives::B256,
     providers::{DynProvider, Provider},
     transports::{RpcError, TransportErrorKind},
 };
@@ -70,9 +71,9 @@ pub enum Missing {
     /// The block a tag stands for.
     #[error("block of tag {0}")]
     Tag(BlockNumberOrTag),
-    /// A transaction.
-    #[error("transaction {0}")]
-    Transaction(B256),
+    /// The receipts of a block that it has.
+    #[error("receipts of block {0}")]
+    Receipts(u64),
     /// All appends up to a block, whose Inbox has more than there were logs of.
     #[error("logs of all inbox batches up to block {0}")]
     Appends(u64),
@@ -90,6 +91,9 @@ pub enum Contradiction {
     /// A block has no fee or beacon fields although the chain is past Cancun.
     #[error("L1 block {0} is before Cancun")]
     OldBlock(u64),
+    /// The receipts of a block are not those that its header commits to.
+    #[error("receipts of another block than {0}")]
+    Receipts(u64),
     /// A log is not of the block that was asked for.
     #[error("log of another block than {0}")]
     Log(u64),

@@ -83,7 +83,7 @@ mod tests {
             Header { number: 2, ..header.clone() },
             Header { parent_hash: B256::ZERO, ..header.clone() },
             Header { timestamp: 6, ..header.clone() },
-            Header { mix_hash: B256::repeat_byte(2), ..header.clone() },
+            Header { mix_hash: B256::repeat_byte(2), ..header },
         ] {
             assert_eq!(like(&elsewhere, &[1, 2, 3, 2]), Likeness::Other);
         }

@@ -111,7 +111,7 @@ impl World {
         self.block_reader_through(&self.provider)
     }
 
-    fn block_reader_through(&self, provider: &DynProvider) -> L1BlockReader {
+    pub(crate) fn block_reader_through(&self, provider: &DynProvider) -> L1BlockReader {
         L1BlockReader::new(provider.clone(), self.portal, schedule())
     }
 
