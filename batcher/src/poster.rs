@@ -122,7 +122,9 @@ impl L1Error {
     #[must_use]
     pub fn action(&self) -> Action {
         match self {
-            Self::Rpc(_) | Self::Missing(_) | Self::Unavailable(_) => Action::Retry,
+            Self::Rpc(_) | Self::Missing(_) | Self::Unavailable(_) | Self::Stopped(_) => {
+                Action::Retry
+            }
             Self::Reorged => Action::Reset,
             Self::Contradiction(_) | Self::Kzg(_) => Action::Halt,
         }

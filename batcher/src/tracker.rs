@@ -5,7 +5,9 @@
 //! Owns the safe and finalized heads, the way back after an L1 reorg, and where a later run may start.
 //! It executes nothing itself and posts nothing.
 
+mod checkpoints;
 mod decoding;
+mod likeness;
 
 use crate::{
     derive::{
@@ -16,16 +18,19 @@ use crate::{
     format::History,
     l1::{
         AppendsAhead, BlocksAhead, InboxPosition, InboxReader, L1Block, L1BlockReader, L1Error,
-        Missing, PostedAppend,
+        Missing, PostedAppend, Standing,
     },
     source::{BlockSource, SourceError},
 };
 use alloy::{eips::BlockNumberOrTag, primitives::B256};
 use async_trait::async_trait;
+use checkpoints::{Checkpoint, Checkpoints};
 use decoding::Decoding;
-use executor::{BlockInput, Deposit, Genesis, Header, L1Origin, RollupRules, Transaction};
+use executor::{Deposit, Genesis, Header, L1Origin, RollupRules};
+pub use likeness::Likeness;
 use std::{
-    collections::{BTreeMap, VecDeque},
+    cmp::Ordering,
+    collections::BTreeMap,
     fmt,
     sync::Arc,
     time::{Duration, Instant},
@@ -39,12 +44,6 @@ const READING_BLOCKS_MAX: u64 = 1_000;
 const SYNC_TIME: Duration = Duration::from_secs(2);
 /// L1 blocks kept while deriving: origins only move forward, by one.
 const ORIGINS_KEPT: usize = 16;
-/// Appends that an L1 reorg can undo. When full the oldest is forgotten; a deeper reorg is
-/// [`TrackError::DeepReorg`]. More than L1 leaves unfinalized unless it stops finalizing for days.
-const CHECKPOINTS_MAX: usize = 4_096;
-/// Newest checkpoints that keep what the next channel may continue, up to two MiB each. A reorg of
-/// more appends is followed from the oldest checkpoint on: its channels are read again.
-const HISTORIES_KEPT: usize = 16;
 
 /// An L2 head as L1 has it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -137,29 +136,6 @@ pub enum TrackError {
     DeepReorg(u64),
 }
 
-#[derive(Clone, Debug)]
-struct Checkpoint {
-    derivation: Derivation,
-    l1_block: BlockId,
-    position: InboxPosition,
-    /// The append completed an accepted channel that continues no other.
-    ends_fresh: bool,
-    /// Derivation can go on from here: it has what the next channel may continue.
-    has_history: bool,
-}
-
-impl Checkpoint {
-    fn is_closed(&self) -> bool {
-        self.derivation.open_channel().is_none()
-    }
-
-    fn safe_head(&self) -> SafeHead {
-        let head = self.derivation.head();
-        let block = BlockId { number: head.header.number, hash: head.hash };
-        SafeHead { block, l1_block: self.l1_block, position: self.position }
-    }
-}
-
 /// Where derived blocks go, in order.
 #[async_trait]
 pub trait DerivedChain: Send + Sync + fmt::Debug {
@@ -177,10 +153,12 @@ impl DerivedChain for OwnChain {
     async fn settle(&self, derived: Derived) -> Result<(Header, B256), TrackError> {
         let number = derived.input.env.number;
         let block = self.0.block(number).await?.ok_or(TrackError::Behind(number))?;
-        if !is_input_of(&derived.input, &block.header, &block.transactions) {
-            return Err(TrackError::Diverged(number));
-        }
-        Ok((block.header, block.hash))
+        let is_same = match Likeness::of(&derived.input, &block.header, &block.transactions) {
+            Likeness::Same => true,
+            Likeness::Part => self.0.replay(&derived.input).await?.as_ref() == Some(&block.header),
+            Likeness::Other => false,
+        };
+        if is_same { Ok((block.header, block.hash)) } else { Err(TrackError::Diverged(number)) }
     }
 }
 
@@ -243,14 +221,15 @@ pub struct Tracker {
     inbox: InboxReader,
     blocks: L1BlockReader,
     chain: Arc<dyn DerivedChain>,
-    /// State after each append, oldest first; never empty. Derivation can go on from the oldest.
-    checkpoints: VecDeque<Checkpoint>,
-    start: SafeHead,
+    /// State after each append.
+    checkpoints: Checkpoints,
     finalized: SafeHead,
     /// The finalized head was seen to be on L1.
     is_started: bool,
     /// L1 block up to which the Inbox was read.
     scanned: BlockId,
+    /// All appends of that block were taken, too.
+    is_scanned_whole: bool,
     /// What is read ahead from there on.
     reading: Option<Reading>,
 }
@@ -279,17 +258,16 @@ impl Tracker {
     ) -> Self {
         let TrackerStart { head, position, l1_block, finalized } = start;
         let derivation = Derivation::new(rules, head);
-        let first =
-            Checkpoint { derivation, l1_block, position, ends_fresh: false, has_history: true };
+        let base = Checkpoint::new(derivation, l1_block, position, false);
         Self {
             inbox,
             blocks,
             chain,
-            start: first.safe_head(),
-            checkpoints: [first].into(),
+            checkpoints: Checkpoints::new(base),
             finalized,
             is_started: false,
             scanned: l1_block,
+            is_scanned_whole: false,
             reading: None,
         }
     }
@@ -303,7 +281,7 @@ impl Tracker {
     /// The newest head that L1 has.
     #[must_use]
     pub fn safe_head(&self) -> SafeHead {
-        self.checkpoints.back().map(Checkpoint::safe_head).unwrap_or_default()
+        self.checkpoints.last().safe_head()
     }
 
     /// L1 block up to which the Inbox was read.
@@ -312,25 +290,19 @@ impl Tracker {
         self.scanned
     }
 
-    /// The newest head that is final: as [`Self::finalize`] was told, or an earlier run was. No channel
-    /// is open at it.
-    #[must_use]
-    pub fn finalized_head(&self) -> SafeHead {
-        self.finalized
-    }
-
     /// All heads.
     #[must_use]
     pub fn heads(&self) -> Heads {
         let (safe, finalized) = (self.safe_head(), self.finalized);
         // After a start they are behind for as long as L1 is read again.
         let is_behind = safe.position.next_batch < finalized.position.next_batch;
-        Heads { safe: if is_behind { finalized } else { safe }, finalized, start: self.start }
+        let start = self.checkpoints.base().safe_head();
+        Heads { safe: if is_behind { finalized } else { safe }, finalized, start }
     }
 
     /// Derivation as of the newest append.
-    pub(crate) fn derivation(&self) -> Option<Derivation> {
-        self.checkpoints.back().map(|last| last.derivation.clone())
+    pub(crate) fn derivation(&self) -> Derivation {
+        self.checkpoints.last().derivation().clone()
     }
 
     /// The reader of L1's blocks.
@@ -341,17 +313,17 @@ impl Tracker {
     /// What the next channel may continue.
     #[must_use]
     pub fn history(&self) -> History {
-        self.checkpoints.back().map(|last| last.derivation.history().clone()).unwrap_or_default()
+        self.checkpoints.last().derivation().history().clone()
     }
 
     /// The channel that waits on L1 for more frames.
     #[must_use]
     pub fn open_channel(&self) -> Option<OpenChannel> {
-        self.checkpoints.back().and_then(|checkpoint| checkpoint.derivation.open_channel())
+        self.checkpoints.last().derivation().open_channel()
     }
 
     /// Goes back where L1 was reorganised, then reads on, for some seconds at most and at least one
-    /// append. Returns whether it has read all of L1.
+    /// append. Returns whether it has read all of L1. An endpoint that is behind undoes nothing.
     ///
     /// # Errors
     /// [`TrackError`]; except for going back, nothing changed.
@@ -363,43 +335,78 @@ impl Tracker {
         };
         let Some(mut reading) = self.open_reading(latest).await? else { return Ok(true) };
         let kept = self.checkpoints.len();
-        let read = self.read(&mut reading).await;
-        // All of it was read from one chain only if its end still stands.
-        let end = match read {
-            Ok(end) if self.is_canonical(reading.to).await? => end,
-            failed => {
+        let end = match self.read_checked(&mut reading).await {
+            Ok(end) => end,
+            Err(error) => {
                 self.checkpoints.truncate(kept);
-                return Err(failed.err().unwrap_or(L1Error::Reorged.into()));
+                if matches!(error, TrackError::L1(L1Error::Reorged)) {
+                    // Where no block is another one, logs were missing before: they are asked for again.
+                    self.read_on_from_last();
+                }
+                return Err(error);
             }
         };
-        self.forget_oldest();
-        self.forget_histories(0);
-        let read_last = self.checkpoints.back().map_or(self.scanned, |last| last.l1_block);
+        self.checkpoints.forget_oldest();
+        self.checkpoints.forget_histories(0);
         match end {
             End::OfL1 => {
-                self.scanned = reading.to;
-                return Ok(latest == Some(reading.to));
+                let is_all = latest == Some(reading.to);
+                if is_all {
+                    self.check_complete(reading.to).await?;
+                }
+                (self.scanned, self.is_scanned_whole) = (reading.to, true);
+                return Ok(is_all);
             }
-            End::OfTime => (self.scanned, self.reading) = (read_last, Some(reading)),
-            End::ByError => self.scanned = read_last,
+            End::OfTime => {
+                self.read_on_from_last();
+                self.reading = Some(reading);
+            }
+            End::ByError => self.read_on_from_last(),
         }
         Ok(false)
+    }
+
+    /// The next reading begins with the last append's L1 block, which may have more.
+    fn read_on_from_last(&mut self) {
+        (self.scanned, self.is_scanned_whole) = (self.checkpoints.last().l1_block(), false);
+    }
+
+    /// Logs can be missing where an endpoint's parts are not equally far. The Inbox commits to all that
+    /// is in it; it is asked at L1's end only, because endpoints forget old states.
+    async fn check_complete(&mut self, to: BlockId) -> Result<(), L1Error> {
+        if self.inbox.acc(to).await? == self.safe_head().position.acc {
+            return Ok(());
+        }
+        self.read_on_from_last();
+        Err(L1Error::Missing(Missing::Appends(to.number)))
     }
 
     /// What is being read, or where there is something new on L1, a reading of that.
     async fn open_reading(&mut self, latest: Option<BlockId>) -> Result<Option<Reading>, L1Error> {
         let Some(latest) = latest else { return Ok(self.reading.take()) };
-        if latest.number <= self.scanned.number {
-            return Ok(None);
+        match latest.number.cmp(&self.scanned.number) {
+            Ordering::Greater => {}
+            Ordering::Equal if !self.is_scanned_whole => {}
+            Ordering::Less if !self.is_scanned_whole => return Err(missing(self.scanned)),
+            _ => return Ok(None),
         }
-        // With the block read last: a run before may have started again between two appends of it.
-        // Those that are known are passed over.
+        // With the block read last, of which there may be more. What is known is passed over.
         let from = self.scanned.number;
         let last = latest.number.min(from.saturating_add(READING_BLOCKS_MAX - 1));
         let to = if last == latest.number { latest } else { self.block_id(last.into()).await? };
         let appends = self.inbox.appends_ahead(self.safe_head().position, from, last);
         let origins = Origins::new(self.blocks.clone(), last);
         Ok(Some(Reading { to, appends, origins }))
+    }
+
+    /// Reads, and sees that what was read is of one chain: that its end still stands.
+    async fn read_checked(&mut self, reading: &mut Reading) -> Result<End, TrackError> {
+        let end = self.read(reading).await?;
+        match self.inbox.standing(reading.to).await? {
+            Standing::Canonical => Ok(end),
+            Standing::Lost => Err(L1Error::Reorged.into()),
+            Standing::NotRead => Err(missing(reading.to).into()),
+        }
     }
 
     /// Takes appends until there are no more, the time is over, or one cannot be taken: what was taken
@@ -417,7 +424,7 @@ impl Tracker {
                 Ok(()) => {
                     taken = true;
                     // Those of before are still needed where this was not one chain.
-                    self.forget_histories(known);
+                    self.checkpoints.forget_histories(known);
                 }
                 Err(error) if taken => {
                     tracing::debug!(%error, "an append is read again");
@@ -429,32 +436,69 @@ impl Tracker {
         Ok(End::OfTime)
     }
 
+    /// Goes back to the newest append that is still on L1, where what was read is not. Only another
+    /// block at the same height shows that: one that L1 does not have is waited for.
     async fn rewind(&mut self) -> Result<(), TrackError> {
-        if self.is_started && self.is_canonical(self.scanned).await? {
+        if !self.is_started {
+            self.check_final().await?;
+            self.is_started = true;
             return Ok(());
         }
-        let finalized = self.finalized.l1_block;
-        if !self.is_canonical(finalized).await? {
-            return Err(TrackError::DeepReorg(finalized.number));
-        }
-        if !std::mem::replace(&mut self.is_started, true) {
-            return Ok(());
-        }
+        let lost = match self.inbox.standing(self.scanned).await? {
+            Standing::Canonical => return Ok(()),
+            Standing::Lost => self.scanned,
+            Standing::NotRead => self.find_lost().await?.ok_or_else(|| missing(self.scanned))?,
+        };
+        self.check_final().await?;
+        let kept = self.find_kept(lost.number).await?;
+        self.checkpoints.truncate(kept);
         self.reading = None;
-        while let Some(last) = self.checkpoints.back() {
-            let (l1_block, has_history) = (last.l1_block, last.has_history);
-            if has_history && self.is_canonical(l1_block).await? {
-                tracing::warn!(?l1_block, "L1 was reorganised, going back");
-                // What else this block has is read again.
-                self.scanned = l1_block;
-                return Ok(());
-            }
-            if self.checkpoints.len() == 1 {
-                return Err(TrackError::DeepReorg(l1_block.number));
-            }
-            self.checkpoints.pop_back();
-        }
+        // What else its block has is read again.
+        self.read_on_from_last();
+        tracing::warn!(l1_block = ?self.scanned, "L1 was reorganised, going back");
         Ok(())
+    }
+
+    /// L1 does not go as far as was read: the newest of the blocks with appends that it should have, where
+    /// it has another one in that place.
+    async fn find_lost(&self) -> Result<Option<BlockId>, L1Error> {
+        let latest = self.block_id(BlockNumberOrTag::Latest).await?.number;
+        let mut known = self.checkpoints.newest_first().map(|(_, known)| known.l1_block());
+        let Some(known) = known.find(|known| known.number <= latest) else { return Ok(None) };
+        let standing = self.inbox.standing(known).await?;
+        Ok((standing == Standing::Lost).then_some(known))
+    }
+
+    /// How many checkpoints are kept where L1 is another one from block `lost` on at the latest.
+    async fn find_kept(&self, lost: u64) -> Result<usize, TrackError> {
+        for (kept, checkpoint) in self.checkpoints.resumable() {
+            let l1_block = checkpoint.l1_block();
+            if l1_block.number >= lost {
+                continue;
+            }
+            match self.inbox.standing(l1_block).await? {
+                Standing::Canonical => return Ok(kept),
+                Standing::Lost => {}
+                Standing::NotRead => return Err(missing(l1_block).into()),
+            }
+        }
+        Err(TrackError::DeepReorg(self.checkpoints.base().l1_block().number))
+    }
+
+    /// That L1 still has what was final.
+    async fn check_final(&self) -> Result<(), TrackError> {
+        let finalized = self.finalized.l1_block;
+        match self.inbox.standing(finalized).await? {
+            Standing::Canonical => return Ok(()),
+            Standing::Lost => return Err(TrackError::DeepReorg(finalized.number)),
+            Standing::NotRead => {}
+        }
+        // L1 may be another one, and shorter.
+        let base = self.checkpoints.base().l1_block();
+        match self.inbox.standing(base).await? {
+            Standing::Lost => Err(TrackError::DeepReorg(base.number)),
+            Standing::Canonical | Standing::NotRead => Err(missing(finalized).into()),
+        }
     }
 
     async fn take(
@@ -462,8 +506,7 @@ impl Tracker {
         posted: PostedAppend,
         origins: &mut Origins,
     ) -> Result<(), TrackError> {
-        let Some(last) = self.checkpoints.back() else { return Ok(()) };
-        let mut derivation = last.derivation.clone();
+        let mut derivation = self.derivation();
         let Append { id, .. } = posted.append;
         let mut ends_fresh = false;
         for outcome in derivation.push_append(&posted.append) {
@@ -491,76 +534,28 @@ impl Tracker {
             }
         }
         let (l1_block, position) = (posted.l1_block, posted.position());
-        let has_history = true;
-        let checkpoint = Checkpoint { derivation, l1_block, position, ends_fresh, has_history };
-        self.checkpoints.push_back(checkpoint);
+        self.checkpoints.push(Checkpoint::new(derivation, l1_block, position, ends_fresh));
         Ok(())
     }
 
     /// Takes everything up to L1 block `number` for final and forgets how to go back before it. The
-    /// finalized head has no channel open: frames that wait for their channel's last one move no head.
-    /// What is kept first is the last before a fresh channel: a later run can start there.
+    /// finalized head has no channel open.
     pub fn finalize(&mut self, number: u64) {
-        let is_final = |c: &Checkpoint| c.l1_block.number <= number;
-        let finalized = self.checkpoints.iter().rfind(|c| is_final(c) && c.is_closed());
-        if let Some(finalized) = finalized.map(Checkpoint::safe_head)
+        if let Some(finalized) = self.checkpoints.finalize(number)
             && finalized.position.next_batch > self.finalized.position.next_batch
         {
             self.finalized = finalized;
-        }
-        let fresh = self.checkpoints.iter().rposition(|c| is_final(c) && c.ends_fresh);
-        let mut before = self.checkpoints.range(..fresh.unwrap_or(0));
-        if let Some(base) = before.rposition(Checkpoint::is_closed) {
-            self.checkpoints.drain(..base);
-            if let Some(first) = self.checkpoints.front_mut() {
-                first.derivation.forget_history();
-                first.has_history = true;
-                self.start = first.safe_head();
-            }
-        }
-    }
-
-    /// A later run starts where it would have without this.
-    fn forget_oldest(&mut self) {
-        let surplus = self.checkpoints.len().saturating_sub(CHECKPOINTS_MAX);
-        if surplus > 0 {
-            let is_base = |c: &Checkpoint| c.is_closed() && c.has_history;
-            let kept = self.checkpoints.iter().skip(surplus).position(is_base);
-            self.checkpoints.drain(..kept.map_or(0, |base| surplus + base));
-        }
-    }
-
-    /// Lets go of histories between the oldest checkpoint and the newest ones, from the `first`-th on.
-    fn forget_histories(&mut self, first: usize) {
-        let last = self.checkpoints.len().saturating_sub(HISTORIES_KEPT);
-        let (first, last) = (first.max(1).min(last), last);
-        for checkpoint in self.checkpoints.range_mut(first..last) {
-            if std::mem::take(&mut checkpoint.has_history) {
-                checkpoint.derivation.forget_history();
-            }
         }
     }
 
     async fn block_id(&self, tag: BlockNumberOrTag) -> Result<BlockId, L1Error> {
         self.inbox.block_id(tag).await?.ok_or(L1Error::Missing(Missing::Tag(tag)))
     }
-
-    async fn is_canonical(&self, block: BlockId) -> Result<bool, L1Error> {
-        Ok(self.inbox.block_id(block.number.into()).await? == Some(block))
-    }
 }
 
-/// Whether the block with this header and these transactions is what `input` gives: everything else of
-/// a block follows from these.
-#[must_use]
-pub fn is_input_of(input: &BlockInput, header: &Header, transactions: &[Transaction]) -> bool {
-    let env = &input.env;
-    let same_place = env.number == header.number
-        && env.parent_hash == header.parent_hash
-        && env.timestamp == header.timestamp
-        && env.prevrandao == header.mix_hash;
-    let derived = input.transactions.iter().map(Transaction::hash);
-    same_place && derived.eq(transactions.iter().map(Transaction::hash))
+/// A block that L1 had, and the endpoint does not have.
+fn missing(block: BlockId) -> L1Error {
+    L1Error::Missing(Missing::Block(block.number))
 }
 
 fn report_dropped(append_id: u64, reason: DropReason) {

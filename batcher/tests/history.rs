@@ -105,7 +105,7 @@ fn a_channel_is_read_after_the_very_channels_it_continues() {
     let continued = [Outcome::Ready { blocks: 1, is_fresh: false }];
     assert_eq!(push(&mut derivation, &chain, &l1, &channels[1].frame), continued);
     // Without the history only a fresh one is.
-    derivation.forget_history();
+    derivation.forget_channels();
     assert_eq!(push(&mut derivation, &chain, &l1, &channels[2].frame), [malformed]);
     let (start, epoch) = (&chain.blocks[3], derivation.head().epoch);
     let head = Head { header: start.header.clone(), hash: start.hash, epoch: after(epoch) };

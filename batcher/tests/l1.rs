@@ -1,16 +1,26 @@
 //! Reading L1 through every source of blobs, and distrusting it.
 
-use crate::support::world::World;
-use alloy::{eips::BlockNumberOrTag, eips::eip4844::Blob, primitives::B256};
+use crate::support::{
+    anvil::account,
+    bent::{Answer, Bent},
+    world::{World, appends},
+};
+use alloy::{
+    eips::{BlockNumberOrTag, eip4844::Blob},
+    primitives::{B256, Bytes, U256},
+    providers::Provider,
+};
 use batcher::{
     archive::PayloadArchive,
     carrier::DataAvailability,
     encoder::BlockId,
     l1::{
-        AnvilBlobs, BlobRequest, BlobSource, FirstOf, InboxPosition, InboxReader, L1Error,
-        beacon::BeaconBlobs, blobs::BlobError,
+        AnvilBlobs, BlobRequest, BlobSource, Contradiction, FirstOf, InboxPosition, InboxReader,
+        L1Error, Missing, beacon::BeaconBlobs, blobs::BlobError,
     },
 };
+use contracts::Portal;
+use serde_json::{Value, json};
 use std::{path::Path, sync::Arc};
 
 async fn posted(world: &World) -> u64 {
@@ -40,7 +50,7 @@ async fn every_source_of_blobs_gives_the_same_bytes() {
     let Some(world) = World::new().await else { return };
     let latest = posted(&world).await;
     let start = InboxPosition::default();
-    let expected = world.inbox_reader().appends(start, 0, latest).await.unwrap();
+    let expected = appends(&world.inbox_reader(), start, 0, latest).await.unwrap();
     assert_eq!(expected.len(), 1);
     assert!(expected[0].append.payload.is_ok());
     let directory = tempfile::tempdir().unwrap();
@@ -56,7 +66,7 @@ async fn every_source_of_blobs_gives_the_same_bytes() {
     let beacon = BeaconBlobs::anvil(reqwest::Client::new(), world.anvil.url.parse().unwrap());
     let beacon = || Arc::new(beacon.clone());
     // What nobody has is named, with everybody who was asked and why that did not help.
-    let error = reader(vec![Arc::new(Liar)]).appends(start, 0, latest).await.unwrap_err();
+    let error = appends(&reader(vec![Arc::new(Liar)]), start, 0, latest).await.unwrap_err();
     let L1Error::Unavailable(missing) = &error else { panic!("{error}") };
     let hash = missing.hashes[0];
     let text = error.to_string();
@@ -64,8 +74,8 @@ async fn every_source_of_blobs_gives_the_same_bytes() {
     assert!(text.contains("a liar (gave other bytes than the hash says)"), "{text}");
     // A liar in front delays nothing; what the beacon endpoint gives is archived.
     let lied_to = reader(vec![Arc::new(Liar), beacon()]);
-    assert_eq!(lied_to.appends(start, 0, latest).await.unwrap(), expected);
-    assert_eq!(reader(Vec::new()).appends(start, 0, latest).await.unwrap(), expected);
+    assert_eq!(appends(&lied_to, start, 0, latest).await.unwrap(), expected);
+    assert_eq!(appends(&reader(Vec::new()), start, 0, latest).await.unwrap(), expected);
 
     // Damage is noticed, put aside, and the next source is asked, whose blob is then archived.
     let file = directory.path().join(format!("blobs/{hash:x}.blob"));
@@ -74,20 +84,20 @@ async fn every_source_of_blobs_gives_the_same_bytes() {
         assert_ne!(damage, good);
         std::fs::write(&file, damage).unwrap();
         let alone = reader(Vec::new());
-        let error = alone.appends(start, 0, latest).await.unwrap_err();
+        let error = appends(&alone, start, 0, latest).await.unwrap_err();
         assert!(matches!(error, L1Error::Unavailable(_)), "{error}");
         let aside = directory.path().join(format!("blobs/{hash:x}.blob.corrupt"));
         assert_eq!(std::fs::read(aside).unwrap(), damage);
         std::fs::write(&file, damage).unwrap();
-        assert_eq!(reader(vec![beacon()]).appends(start, 0, latest).await.unwrap(), expected);
+        assert_eq!(appends(&reader(vec![beacon()]), start, 0, latest).await.unwrap(), expected);
         assert_eq!(std::fs::read(&file).unwrap(), good);
-        assert_eq!(reader(Vec::new()).appends(start, 0, latest).await.unwrap(), expected);
+        assert_eq!(appends(&reader(Vec::new()), start, 0, latest).await.unwrap(), expected);
     }
     // What a process knows of a file holds for these bytes only.
     let known = reader(Vec::new());
-    assert_eq!(known.appends(start, 0, latest).await.unwrap(), expected);
+    assert_eq!(appends(&known, start, 0, latest).await.unwrap(), expected);
     std::fs::write(&file, vec![0; good.len()]).unwrap();
-    let error = known.appends(start, 0, latest).await.unwrap_err();
+    let error = appends(&known, start, 0, latest).await.unwrap_err();
     assert!(matches!(error, L1Error::Unavailable(_)), "{error}");
 }
 
@@ -138,10 +148,10 @@ async fn appends_must_continue_the_position() {
     let latest = posted(&world).await;
     let reader = world.inbox_reader();
     let elsewhere = InboxPosition { next_batch: 0, acc: B256::repeat_byte(1) };
-    let error = reader.appends(elsewhere, 0, latest).await.unwrap_err();
+    let error = appends(&reader, elsewhere, 0, latest).await.unwrap_err();
     assert!(matches!(error, L1Error::Reorged), "{error}");
     let position = world.position().await;
-    assert_eq!(reader.appends(position, 0, latest).await.unwrap(), []);
+    assert_eq!(appends(&reader, position, 0, latest).await.unwrap(), []);
 }
 
 #[tokio::test]
@@ -157,4 +167,49 @@ async fn an_l1_block_is_followed_only_by_its_child() {
     let other = BlockId { hash: B256::ZERO, ..latest };
     let error = reader.next(other).await.unwrap_err();
     assert!(matches!(error, L1Error::Reorged), "{error}");
+}
+
+#[tokio::test]
+async fn a_deposit_can_be_neither_left_out_nor_made_up() {
+    let Some(world) = World::new().await else { return };
+    let portal = Portal::new(world.portal, world.provider.clone());
+    let deposit = portal
+        .depositTransaction(account(5).address(), U256::from(7), 100_000, false, Bytes::new())
+        .value(U256::from(1_000_000));
+    let receipt = deposit.send().await.unwrap().get_receipt().await.unwrap();
+    let number = receipt.block_number.unwrap();
+    let bent = Bent::to(&world);
+    let reader = world.block_reader_through(&bent.provider());
+    let expected = reader.block(number).await.unwrap();
+    assert_eq!(expected.deposits.len(), 1);
+    let own = world.provider.raw_request("eth_getBlockReceipts".into(), (format!("{number:#x}"),));
+    let own: Value = own.await.unwrap();
+    let mut without = own.clone();
+    without[0]["logs"] = json!([]);
+    let mut richer = own.clone();
+    richer[0]["logs"][0]["address"] = json!(account(6).address());
+    for answer in [json!([]), without, richer, json!(null)] {
+        let said = answer.clone();
+        bent.bend(move |method, _| match method {
+            "eth_getBlockReceipts" => Answer::Other(answer.clone()),
+            _ => Answer::Own,
+        });
+        let error = reader.block(number).await.unwrap_err();
+        let is_missing = matches!(error, L1Error::Missing(Missing::Receipts(_)));
+        let is_wrong = matches!(error, L1Error::Contradiction(Contradiction::Receipts(_)));
+        assert_eq!((is_missing, is_wrong), (said.is_null(), !said.is_null()), "{error}");
+    }
+    // Where the header says that there are none, nothing is asked; nor does anybody believe logs.
+    bent.bend(|method, _| match method {
+        "eth_getBlockReceipts" => Answer::Refused("not asked"),
+        "eth_getLogs" => Answer::Other(json!([])),
+        _ => Answer::Own,
+    });
+    world.mine(1).await;
+    assert_eq!(reader.block(number + 1).await.unwrap().deposits, []);
+    bent.bend(|method, _| match method {
+        "eth_getLogs" => Answer::Other(json!([])),
+        _ => Answer::Own,
+    });
+    assert_eq!(reader.block(number).await.unwrap(), expected);
 }

@@ -18,6 +18,7 @@ mod posting;
 mod restart;
 mod signers;
 mod support;
+mod tracker;
 mod txmgr;
 mod vectors;
 

@@ -2,7 +2,7 @@
 
 use crate::support::{
     anvil::account,
-    world::{World, later_secs},
+    world::{World, appends, later_secs},
 };
 use alloy::{
     primitives::{Bytes, U256},
@@ -252,8 +252,8 @@ async fn tracking_goes_on_from_a_finalized_head_also_within_a_channel() {
     let safe = heads.borrow().safe;
     assert_eq!(tracker.safe_head(), safe);
     // The same where the next append is of the L1 block at which tracking starts.
-    let appends = tracker.inbox().appends(finalized.position, 0, safe.l1_block.number);
-    let shared = SafeHead { l1_block: appends.await.unwrap()[0].l1_block, ..finalized };
+    let found = appends(tracker.inbox(), finalized.position, 0, safe.l1_block.number);
+    let shared = SafeHead { l1_block: found.await.unwrap()[0].l1_block, ..finalized };
     let shared = Heads { start: shared, ..kept };
     let mut tracker = world.tracker(world.resume(&shared, &first).unwrap());
     assert!(tracker.sync().await.unwrap());

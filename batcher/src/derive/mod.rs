@@ -160,8 +160,9 @@ struct Waiting {
     senders: Vec<Address>,
 }
 
-/// The state of derivation. Cloning is cheap while no channel is open or half consumed, which is
-/// when a caller keeps clones; what they hold beside it is their [`History`], up to two MiB each.
+/// The state of derivation. Cloning is cheap while no channel is half consumed, which is when a caller
+/// keeps clones; what they hold is their [`History`], up to two MiB each, and the frames of an open
+/// channel, which clones share.
 #[derive(Clone, Debug)]
 pub struct Derivation {
     rules: Arc<ChainRules>,
@@ -215,10 +216,11 @@ impl Derivation {
         &self.history
     }
 
-    /// Lets go of what the next channel may continue, which the caller keeps elsewhere or does not
-    /// need: from here only a fresh channel is accepted next.
-    pub fn forget_history(&mut self) {
+    /// Lets go of what the next append may continue, which the caller keeps elsewhere or does not need:
+    /// the tables and the frames of an open channel. From here only a fresh channel is accepted next.
+    pub fn forget_channels(&mut self) {
         self.history = History::default();
+        self.assembler.close();
     }
 
     /// Takes the next append, in the Inbox's order. Blocks still pending of the channel before are

@@ -7,12 +7,15 @@
 use super::{
     InboxPosition, InboxReader, L1Block, L1BlockReader, L1Error, PostedAppend, inbox::Announced,
 };
+use alloy::transports::RpcError;
 use futures::{StreamExt, stream};
 use tokio::{sync::mpsc, task::JoinSet};
 
 /// Appends fetched at once, and as many more that wait to be taken. One has at most six blobs: about
 /// 0.8 MB, and three times that while it is read from JSON. When full, fetching waits.
 const APPENDS_AHEAD_MAX: usize = 4;
+/// L1 blocks asked for in one request for logs: providers refuse more, and some less.
+const LOG_BLOCKS_MAX: u64 = 1_000;
 /// L1 blocks fetched at once. At a block every twelve seconds they are a minute and a half of L2.
 const BLOCKS_AT_ONCE: usize = 8;
 /// L1 blocks that wait to be taken: some kilobytes each, more with many deposits.
@@ -22,7 +25,7 @@ const BLOCKS_AHEAD_MAX: usize = 16;
 #[derive(Debug)]
 struct Ahead<T> {
     receiver: mpsc::Receiver<Result<T, L1Error>>,
-    _task: JoinSet<()>,
+    task: JoinSet<()>,
 }
 
 impl<T: Send + 'static> Ahead<T> {
@@ -33,11 +36,16 @@ impl<T: Send + 'static> Ahead<T> {
         let (sender, receiver) = mpsc::channel(waiting_max);
         let mut task = JoinSet::new();
         task.spawn(read(sender));
-        Self { receiver, _task: task }
+        Self { receiver, task }
     }
 
+    /// `None` where the task came to its end; one that stopped before is an error.
     async fn next(&mut self) -> Option<Result<T, L1Error>> {
-        self.receiver.recv().await
+        if let Some(item) = self.receiver.recv().await {
+            return Some(item);
+        }
+        let stopped = self.task.join_next().await?.err()?;
+        Some(Err(stopped.into()))
     }
 }
 
@@ -56,6 +64,28 @@ async fn hand_on<T>(
     true
 }
 
+/// How many L1 blocks are asked for in one request for logs: half as many after each that is refused, and
+/// slowly more after each that is answered. What an endpoint allows may depend on what is in them.
+#[derive(Clone, Copy, Debug)]
+struct LogSpan(u64);
+
+impl LogSpan {
+    /// The last block to ask for from `first` on, of those up to `to`.
+    fn last(self, first: u64, to: u64) -> u64 {
+        to.min(first.saturating_add(self.0 - 1))
+    }
+
+    /// So many were refused; whether fewer can be asked for.
+    fn refused(&mut self, blocks: u64) -> bool {
+        self.0 = (blocks / 2).max(1);
+        blocks > 1
+    }
+
+    fn answered(&mut self) {
+        self.0 = LOG_BLOCKS_MAX.min(self.0 + self.0.div_ceil(8));
+    }
+}
+
 /// Appends that are being read ahead.
 #[derive(Debug)]
 pub struct AppendsAhead(Ahead<PostedAppend>);
@@ -68,8 +98,10 @@ impl AppendsAhead {
 }
 
 impl InboxReader {
-    /// Starts to read the appends of L1 blocks `from..=to` that come after `position`, as
-    /// [`Self::appends`] gives them. Must be called within a runtime.
+    /// Starts to read the appends of L1 blocks `from..=to` that come after `position`, in order, with
+    /// their bytes. All that comes out is checked to continue `position` without a gap; it is
+    /// [`L1Error::Reorged`] when the first event does not, because then L1 is not the chain on which the
+    /// caller got there, or its logs were incomplete. Must be called within a runtime.
     #[must_use]
     pub fn appends_ahead(&self, position: InboxPosition, from: u64, to: u64) -> AppendsAhead {
         let reader = self.clone();
@@ -83,9 +115,15 @@ impl InboxReader {
         (from, to): (u64, u64),
         sender: &mpsc::Sender<Result<PostedAppend, L1Error>>,
     ) {
-        for (first, last) in Self::ranges(from, to) {
+        let (mut first, mut span) = (from, LogSpan(LOG_BLOCKS_MAX));
+        while first <= to {
+            let last = span.last(first, to);
             let announced = match self.announced(position, first, last).await {
                 Ok(announced) => announced,
+                Err(L1Error::Rpc(RpcError::ErrorResp(error))) if span.refused(last - first + 1) => {
+                    tracing::debug!(%error, first, last, "asking for the logs of fewer blocks");
+                    continue;
+                }
                 Err(error) => {
                     // Where nobody listens there is nothing to tell.
                     let _ = sender.send(Err(error)).await;
@@ -97,6 +135,8 @@ impl InboxReader {
             if !hand_on(reads.buffered(APPENDS_AHEAD_MAX), sender).await {
                 return;
             }
+            span.answered();
+            first = last.saturating_add(1);
         }
     }
 }
@@ -141,8 +181,48 @@ impl BlocksAhead {
     fn start(&self, from: u64) -> Ahead<L1Block> {
         let (reader, to) = (self.reader.clone(), self.to);
         Ahead::start(BLOCKS_AHEAD_MAX, |sender| async move {
-            let reads = stream::iter(from..=to).map(|number| reader.clone().read(number));
+            let reads = stream::iter(from..=to).map(|number| {
+                let reader = reader.clone();
+                async move { reader.block(number).await }
+            });
             hand_on(reads.buffered(BLOCKS_AT_ONCE), &sender).await;
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fewer_logs_are_asked_for_where_many_are_refused() {
+        let mut span = LogSpan(LOG_BLOCKS_MAX);
+        assert_eq!((span.last(5, 9_000), span.last(5, 7)), (1_004, 7));
+        // An end that is near was refused: the whole span goes down to it.
+        assert!(span.refused(3));
+        assert_eq!(span.last(5, 7), 5);
+        assert!(!span.refused(1));
+        let mut spans = Vec::new();
+        for _ in 0..80 {
+            span.answered();
+            spans.push(span.0);
+        }
+        assert_eq!((&spans[..10], spans[79]), (&[2, 3, 4, 5, 6, 7, 8, 9, 11, 13][..], 1_000));
+    }
+
+    #[tokio::test]
+    async fn a_task_that_stopped_is_not_the_end() {
+        let one = |sender: mpsc::Sender<Result<u8, L1Error>>| async move {
+            let _ = sender.send(Ok(1)).await;
+        };
+        let mut ended = Ahead::start(1, one);
+        assert!(matches!(ended.next().await, Some(Ok(1))));
+        assert!(ended.next().await.is_none() && ended.next().await.is_none());
+        let mut stopped = Ahead::start(1, |sender| async move {
+            one(sender).await;
+            panic!("as a bug would");
+        });
+        assert!(matches!(stopped.next().await, Some(Ok(1))));
+        assert!(matches!(stopped.next().await, Some(Err(L1Error::Stopped(_)))));
     }
 }

@@ -5,9 +5,9 @@
 //! they are on L1 for ever. Does not read the frames in them.
 
 use super::{
-    Contradiction, FirstOf, L1Error, Missing,
+    Contradiction, FirstOf, L1Error, Missing, Standing,
     blobs::{BlobError, BlobRequest, Unavailable, archive_name, fetch, fetch_calldata, keep},
-    block_id, retry,
+    block_id, retry, standing,
 };
 use crate::{archive::PayloadArchive, derive::Append, encoder::BlockId, format::blob::unpack};
 use alloy::{
@@ -19,9 +19,6 @@ use alloy::{
     sol_types::{SolCall, SolEvent},
 };
 use contracts::{Inbox, KIND_BLOB, KIND_CALLDATA, blobs_data_hash, inbox_accumulator};
-
-/// L1 blocks asked for in one request for logs: providers refuse more.
-const LOG_BLOCKS_MAX: u64 = 1_000;
 
 /// Where the Inbox's list ends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -106,6 +103,23 @@ impl InboxReader {
         block_id(&self.provider, tag).await
     }
 
+    /// What became of a block that L1 had.
+    ///
+    /// # Errors
+    /// [`L1Error::Rpc`].
+    pub async fn standing(&self, block: BlockId) -> Result<Standing, L1Error> {
+        standing(&self.provider, block).await
+    }
+
+    /// The Inbox's accumulator after `block`, which commits to all of its list.
+    ///
+    /// # Errors
+    /// [`L1Error`].
+    pub(crate) async fn acc(&self, block: BlockId) -> Result<B256, L1Error> {
+        let inbox = Inbox::new(self.inbox, self.provider.clone());
+        call(inbox.acc().block(block.hash.into()).call().await)
+    }
+
     /// The Inbox's state after `block`.
     ///
     /// # Errors
@@ -117,33 +131,6 @@ impl InboxReader {
         let acc = call(inbox.acc().block(id).call().await)?;
         let sequencer = call(inbox.sequencer().block(id).call().await)?;
         Ok(InboxState { position: InboxPosition { next_batch, acc }, sequencer })
-    }
-
-    /// The appends of L1 blocks `from..=to` that come after `position`, in order, with their bytes.
-    /// All that comes out is checked to continue `position` without a gap.
-    ///
-    /// # Errors
-    /// [`L1Error`]; [`L1Error::Reorged`] when the first event does not continue `position`, because
-    /// then L1 is not the chain on which the caller got there.
-    pub async fn appends(
-        &self,
-        position: InboxPosition,
-        from: u64,
-        to: u64,
-    ) -> Result<Vec<PostedAppend>, L1Error> {
-        let mut ahead = self.appends_ahead(position, from, to);
-        let mut appends = Vec::new();
-        while let Some(posted) = ahead.next().await {
-            appends.push(posted?);
-        }
-        Ok(appends)
-    }
-
-    /// The ranges of L1 blocks, first and last, in which `from..=to` is asked for.
-    pub(super) fn ranges(from: u64, to: u64) -> impl Iterator<Item = (u64, u64)> + Send {
-        let step = usize::try_from(LOG_BLOCKS_MAX).unwrap_or(usize::MAX);
-        let last = move |first: u64| to.min(first.saturating_add(LOG_BLOCKS_MAX - 1));
-        (from..=to).step_by(step).map(move |first| (first, last(first)))
     }
 
     /// The appends of L1 blocks `from..=to` without their bytes, checked to continue `position`.

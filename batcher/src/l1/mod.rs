@@ -1,7 +1,9 @@
 //! Reading L1: the Inbox's appends with their bytes, and L1 blocks with their deposits.
 //!
 //! Everything here is a thin shell over an [`alloy`] provider; what it returns has been checked
-//! against the hashes that commit to it, so that a faulty endpoint can delay but not deceive.
+//! against the hashes that commit to it, so that a faulty endpoint can delay but not deceive: an
+//! append's bytes against the Inbox's accumulator, deposits against the receipts of their block. Which
+//! blocks L1 has, and in which of them an append is, remains the endpoint's word.
 //! Deliberately absent: any decision about L2, and memory between calls.
 
 pub mod ahead;
@@ -24,7 +26,6 @@ pub use served::ServedArchive;
 use crate::encoder::BlockId;
 use alloy::{
     eips::BlockNumberOrTag,
-    primitives::B256,
     providers::{DynProvider, Provider},
     transports::{RpcError, TransportErrorKind},
 };
@@ -50,6 +51,9 @@ pub enum L1Error {
     /// Reset: L1 was reorganised while it was read.
     #[error("L1 was reorganised")]
     Reorged,
+    /// Retry: the task that read ahead stopped before its end.
+    #[error("reading ahead stopped: {0}")]
+    Stopped(#[from] tokio::task::JoinError),
     /// Halt: what the endpoint says contradicts the hashes that commit to it.
     #[error("L1 endpoint contradicts itself: {0}")]
     Contradiction(Contradiction),
@@ -67,9 +71,12 @@ pub enum Missing {
     /// The block a tag stands for.
     #[error("block of tag {0}")]
     Tag(BlockNumberOrTag),
-    /// A transaction.
-    #[error("transaction {0}")]
-    Transaction(B256),
+    /// The receipts of a block that it has.
+    #[error("receipts of block {0}")]
+    Receipts(u64),
+    /// All appends up to a block, whose Inbox has more than there were logs of.
+    #[error("logs of all inbox batches up to block {0}")]
+    Appends(u64),
 }
 
 /// How an endpoint contradicts itself.
@@ -84,6 +91,9 @@ pub enum Contradiction {
     /// A block has no fee or beacon fields although the chain is past Cancun.
     #[error("L1 block {0} is before Cancun")]
     OldBlock(u64),
+    /// The receipts of a block are not those that its header commits to.
+    #[error("receipts of another block than {0}")]
+    Receipts(u64),
     /// A log is not of the block that was asked for.
     #[error("log of another block than {0}")]
     Log(u64),
@@ -120,7 +130,23 @@ pub(crate) async fn block_id(
     Ok(block.map(|block| BlockId { number: block.header.number, hash: block.header.hash }))
 }
 
-/// Whether the canonical block of this number has this hash.
-pub(crate) async fn is_canonical(provider: &DynProvider, block: BlockId) -> Result<bool, L1Error> {
-    Ok(block_id(provider, block.number.into()).await? == Some(block))
+/// What became of a block that L1 had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It is on L1.
+    Canonical,
+    /// Another block has its number: L1 was reorganised.
+    Lost,
+    /// L1 was not read that far, or the endpoint is not there: yet, or again after a reorg. No reason to
+    /// give the block up.
+    NotRead,
+}
+
+/// What became of a block that L1 had, as the endpoint sees it now.
+pub(crate) async fn standing(provider: &DynProvider, block: BlockId) -> Result<Standing, L1Error> {
+    Ok(match block_id(provider, block.number.into()).await? {
+        Some(found) if found == block => Standing::Canonical,
+        Some(_) => Standing::Lost,
+        None => Standing::NotRead,
+    })
 }

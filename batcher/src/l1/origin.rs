@@ -1,14 +1,16 @@
-//! L1 blocks as origins of L2 blocks: the header's fields and the deposits of the portal's events.
+//! L1 blocks as origins of L2 blocks: the header's fields and the deposits of the portal's events, both
+//! checked against the block's hash.
 //!
 //! Owns the translation from L1 to [`L1Origin`] and [`Deposit`]. Does not follow the chain.
 
-use super::{Contradiction, L1Error, Missing, block_id, retry};
+use super::{Contradiction, L1Error, Missing, Standing, block_id, retry, standing};
 use crate::encoder::BlockId;
 use alloy::{
+    consensus::{TxReceipt, proofs::calculate_receipt_root},
     eips::{BlockNumberOrTag, eip7840::BlobParams},
-    primitives::Address,
+    primitives::{Address, Log},
     providers::{DynProvider, Provider},
-    rpc::types::{Filter, Header},
+    rpc::types::Header,
 };
 use executor::{Deposit, L1Origin, deposit::TRANSACTION_DEPOSITED_TOPIC};
 
@@ -70,6 +72,14 @@ impl L1BlockReader {
         block_id(&self.provider, tag).await
     }
 
+    /// What became of a block that L1 had.
+    ///
+    /// # Errors
+    /// [`L1Error::Rpc`].
+    pub async fn standing(&self, block: BlockId) -> Result<Standing, L1Error> {
+        standing(&self.provider, block).await
+    }
+
     /// The canonical block of this number with its deposits.
     ///
     /// # Errors
@@ -79,13 +89,8 @@ impl L1BlockReader {
         let block = retry(async || self.provider.get_block_by_number(tag).await).await?;
         let header = block.ok_or(L1Error::Missing(Missing::Block(number)))?.header;
         let origin = self.to_origin(&header)?;
-        let deposits = self.deposits(&origin).await?;
+        let deposits = self.deposits(&header).await?;
         Ok(L1Block { origin, deposits })
-    }
-
-    /// [`Self::block`] by a reader of its own.
-    pub(super) async fn read(self, number: u64) -> Result<L1Block, L1Error> {
-        self.block(number).await
     }
 
     /// The child of `parent`, with its deposits; `None` when there is none yet.
@@ -124,23 +129,27 @@ impl L1BlockReader {
         })
     }
 
-    /// The deposits of one block, asked for by hash: no reorg can mix two blocks.
-    async fn deposits(&self, origin: &L1Origin) -> Result<Vec<Deposit>, L1Error> {
-        let filter = Filter::new()
-            .at_block_hash(origin.hash)
-            .address(self.portal)
-            .event_signature(TRANSACTION_DEPOSITED_TOPIC);
-        let mut logs = retry(async || self.provider.get_logs(&filter).await).await?;
-        logs.sort_by_key(|log| log.log_index);
-        let mut deposits = Vec::with_capacity(logs.len());
-        for log in logs {
-            let (Some(index), true) = (log.log_index, log.block_hash == Some(origin.hash)) else {
-                return Err(L1Error::Contradiction(Contradiction::Log(origin.number)));
-            };
-            let data = &log.inner.data;
-            let deposit = Deposit::from_event(data.topics(), &data.data, origin.hash, index);
-            deposits.extend(deposit);
+    /// The deposits of a block. Its bloom tells where there are none. Where there may be some, all
+    /// receipts are read, to which the header commits: so none can be left out or made up.
+    async fn deposits(&self, header: &Header) -> Result<Vec<Deposit>, L1Error> {
+        let (number, hash) = (header.inner.number, header.hash);
+        if !header.inner.logs_bloom.contains_raw_log(self.portal, &[TRANSACTION_DEPOSITED_TOPIC]) {
+            return Ok(Vec::new());
         }
-        Ok(deposits)
+        let receipts = retry(async || self.provider.get_block_receipts(hash.into()).await).await?;
+        let receipts = receipts.ok_or(L1Error::Missing(Missing::Receipts(number)))?;
+        let receipts: Vec<_> =
+            receipts.into_iter().map(|receipt| receipt.into_primitives_receipt().inner).collect();
+        if calculate_receipt_root(&receipts) != header.inner.receipts_root {
+            return Err(L1Error::Contradiction(Contradiction::Receipts(number)));
+        }
+        let logs = receipts.iter().flat_map(TxReceipt::logs).zip(0..);
+        let ours = logs.filter(|(log, _)| {
+            log.address == self.portal && log.topics().first() == Some(&TRANSACTION_DEPOSITED_TOPIC)
+        });
+        let deposit = |(log, index): (&Log, u64)| {
+            Deposit::from_event(log.topics(), &log.data.data, hash, index)
+        };
+        Ok(ours.filter_map(deposit).collect())
     }
 }

@@ -13,7 +13,7 @@ use crate::{
     format::{Batch, ChannelId, blob},
     l1::{L1BlockReader, L1Error},
     source::{BlockSource, SourceError},
-    tracker::{Origins, TrackError, is_input_of},
+    tracker::{Likeness, Origins, TrackError},
 };
 use alloy::{
     eips::BlockNumberOrTag,
@@ -136,10 +136,9 @@ impl Poster {
         self.check_origin(first.last_block).await?;
         let latest = self.tracker.inbox().block_id(BlockNumberOrTag::Latest).await;
         let latest = latest.map_err(TrackError::from)?.map_or(0, |latest| latest.number);
-        let Some(derivation) = self.tracker.derivation() else { return Ok(()) };
         let gate = Gate {
             frames: &self.encoder.channel(first.channel),
-            derivation,
+            derivation: self.tracker.derivation(),
             l1_block: latest.saturating_add(1),
             l1: self.tracker.l1_blocks(),
             source: self.source.as_ref(),
@@ -241,7 +240,7 @@ impl Gate<'_> {
         block: SourceBlock,
     ) -> Result<(), GateError> {
         let number = block.header.number;
-        if !is_input_of(&input, &block.header, &block.transactions) {
+        if Likeness::of(&input, &block.header, &block.transactions) != Likeness::Same {
             return Err(self.suspect(Finding::Contents(number), Some(input)));
         }
         match self.source.replay(&input).await? {

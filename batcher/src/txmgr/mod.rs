@@ -31,7 +31,7 @@ pub use wallet::{Wallet, WalletWatch};
 use crate::{
     encoder::BlockId,
     kzg::KzgError,
-    l1::{L1Error, is_canonical, retry},
+    l1::{L1Error, Standing, retry, standing},
 };
 use alloy::{
     eips::eip7594::BlobTransactionSidecarEip7594,
@@ -338,7 +338,8 @@ impl TxManager {
     async fn is_deep(&self, block: BlockId) -> Result<bool, TxError> {
         let latest = retry(async || self.provider.get_block_number().await).await?;
         let depth = (latest + 1).saturating_sub(block.number);
-        Ok(depth >= self.config.confirmations.max(1) && is_canonical(&self.provider, block).await?)
+        Ok(depth >= self.config.confirmations.max(1)
+            && standing(&self.provider, block).await? == Standing::Canonical)
     }
 
     async fn is_in_pool(&self, record: &Record) -> Result<bool, TxError> {

@@ -15,7 +15,10 @@ use batcher::{
     carrier::DataAvailability,
     derive::{Derivation, Outcome, Step},
     encoder::{EncoderConfig, SourceBlock},
-    l1::{AnvilBlobs, BlobFeeSchedule, FirstOf, InboxPosition, InboxReader, L1BlockReader},
+    l1::{
+        AnvilBlobs, BlobFeeSchedule, FirstOf, InboxPosition, InboxReader, L1BlockReader, L1Error,
+        PostedAppend,
+    },
     poster::{PostError, Poster, PosterConfig, Progress},
     proposer::{Proposer, ProposerConfig},
     tracker::{Heads, Tracker, TrackerStart},
@@ -105,12 +108,20 @@ impl World {
     }
 
     pub(crate) fn block_reader(&self) -> L1BlockReader {
-        L1BlockReader::new(self.provider.clone(), self.portal, schedule())
+        self.block_reader_through(&self.provider)
+    }
+
+    pub(crate) fn block_reader_through(&self, provider: &DynProvider) -> L1BlockReader {
+        L1BlockReader::new(provider.clone(), self.portal, schedule())
     }
 
     pub(crate) fn inbox_reader(&self) -> InboxReader {
-        let anvil = Arc::new(AnvilBlobs::new(self.provider.clone()));
-        InboxReader::new(self.provider.clone(), self.inbox, FirstOf::new(None, vec![anvil]))
+        self.inbox_reader_through(&self.provider)
+    }
+
+    pub(crate) fn inbox_reader_through(&self, provider: &DynProvider) -> InboxReader {
+        let anvil = Arc::new(AnvilBlobs::new(provider.clone()));
+        InboxReader::new(provider.clone(), self.inbox, FirstOf::new(None, vec![anvil]))
     }
 
     /// The manager of the sequencer's account (1) or the proposer's (2).
@@ -148,10 +159,7 @@ impl World {
         inbox: InboxReader,
     ) -> (Poster, watch::Receiver<Heads>) {
         let source = Arc::new(self.chain.clone());
-        let chain = self.chain.0.lock().unwrap().clone();
-        let (header, hash) = chain.genesis_header();
-        let start = TrackerStart::genesis(&chain.genesis, header, hash);
-        let rules = chain.genesis.rules;
+        let (start, rules) = (self.genesis(), self.chain.0.lock().unwrap().genesis.rules.clone());
         let tracker = Tracker::new(rules, start, inbox, self.block_reader(), source.clone());
         let poll = Duration::from_millis(10);
         let config = PosterConfig { inbox: self.inbox, availability, encoder, poll };
@@ -160,15 +168,25 @@ impl World {
 
     /// Where an earlier run says to start.
     pub(crate) fn resume(&self, heads: &Heads, block: &SourceBlock) -> Option<TrackerStart> {
+        TrackerStart::resume(&self.genesis(), heads, block)
+    }
+
+    /// Where a first run starts.
+    pub(crate) fn genesis(&self) -> TrackerStart {
         let chain = self.chain.0.lock().unwrap();
         let (header, hash) = chain.genesis_header();
-        let genesis = TrackerStart::genesis(&chain.genesis, header, hash);
-        TrackerStart::resume(&genesis, heads, block)
+        TrackerStart::genesis(&chain.genesis, header, hash)
     }
 
     pub(crate) fn tracker(&self, start: TrackerStart) -> Tracker {
+        self.tracker_through(&self.provider, start)
+    }
+
+    /// A tracker that reads L1 through another provider.
+    pub(crate) fn tracker_through(&self, provider: &DynProvider, start: TrackerStart) -> Tracker {
         let rules = self.chain.0.lock().unwrap().genesis.rules.clone();
-        let (inbox, l1) = (self.inbox_reader(), self.block_reader());
+        let (inbox, l1) =
+            (self.inbox_reader_through(provider), self.block_reader_through(provider));
         Tracker::new(rules, start, inbox, l1, Arc::new(self.chain.clone()))
     }
 
@@ -239,7 +257,7 @@ impl World {
         let start = InboxPosition::default();
         let mut loaded = FakeL1::default();
         let mut dropped = 0;
-        for posted in inbox.appends(start, self.anchor, latest.number).await.unwrap() {
+        for posted in appends(&inbox, start, self.anchor, latest.number).await.unwrap() {
             let outcomes = derivation.push_append(&posted.append);
             dropped += outcomes.iter().filter(|o| matches!(o, Outcome::Dropped(_))).count();
             loop {
@@ -276,6 +294,21 @@ impl World {
     pub(crate) async fn mine(&self, blocks: u64) {
         self.provider.anvil_mine(Some(blocks), None).await.unwrap();
     }
+}
+
+/// All appends of L1 blocks `from..=to` that come after `position`.
+pub(crate) async fn appends(
+    inbox: &InboxReader,
+    position: InboxPosition,
+    from: u64,
+    to: u64,
+) -> Result<Vec<PostedAppend>, L1Error> {
+    let mut ahead = inbox.appends_ahead(position, from, to);
+    let mut appends = Vec::new();
+    while let Some(posted) = ahead.next().await {
+        appends.push(posted?);
+    }
+    Ok(appends)
 }
 
 fn schedule() -> BlobFeeSchedule {

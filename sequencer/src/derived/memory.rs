@@ -1,5 +1,5 @@
 //! A derived chain in memory: the newest state, and of every block its hash and output root. Cannot go
-//! back.
+//! back; the blocks of the newest append may be derived again.
 
 use super::{Counts, SettleError, off_thread};
 use alloy::primitives::B256;
@@ -33,6 +33,30 @@ struct State {
     head: Header,
     /// Hash and output root of every block from genesis on.
     blocks: Vec<(B256, B256)>,
+    newest: Newest,
+}
+
+/// What the newest append gave so far: where reading L1 fails in the middle of one, it is derived again
+/// from its first block on. As much as a channel holds.
+#[derive(Debug, Default)]
+struct Newest {
+    append_id: u64,
+    settled: Vec<(BlockInput, Header, B256)>,
+}
+
+impl Newest {
+    fn find(&self, derived: &Derived) -> Option<(Header, B256)> {
+        let mut settled = self.settled.iter().filter(|_| self.append_id == derived.append_id);
+        let (_, header, hash) = settled.find(|(input, ..)| *input == derived.input)?;
+        Some((header.clone(), *hash))
+    }
+
+    fn add(&mut self, derived: Derived, (header, hash): (Header, B256)) {
+        if self.append_id != derived.append_id {
+            *self = Self { append_id: derived.append_id, settled: Vec::new() };
+        }
+        self.settled.push((derived.input, header, hash));
+    }
 }
 
 impl MemoryChain {
@@ -43,7 +67,12 @@ impl MemoryChain {
     pub fn new(genesis: &Genesis, counts: Arc<Counts>) -> Result<Self, ViewError> {
         let (memory, head, hash) = genesis.build()?;
         let root = root_of(&memory, head.state_root, hash)?;
-        let state = Mutex::new(State { memory, head, blocks: vec![(hash, root)] });
+        let state = Mutex::new(State {
+            memory,
+            head,
+            blocks: vec![(hash, root)],
+            newest: Newest::default(),
+        });
         Ok(Self(Arc::new(Inner { state, knowledge: Knowledge::default(), counts })))
     }
 
@@ -64,9 +93,12 @@ impl MemoryChain {
         self.state().blocks.clone()
     }
 
-    fn execute(&self, input: &BlockInput) -> Result<(Header, B256), SettleError> {
-        let number = input.env.number;
+    fn settle(&self, derived: Derived) -> Result<(Header, B256), SettleError> {
+        let (input, number) = (&derived.input, derived.input.env.number);
         let mut state = self.state();
+        if let Some(settled) = state.newest.find(&derived) {
+            return Ok(settled);
+        }
         if state.head.number.checked_add(1) != Some(number) {
             return Err(SettleError::NotNext { number });
         }
@@ -79,7 +111,9 @@ impl MemoryChain {
         state.blocks.push((block.hash, root));
         state.head = block.header.clone();
         self.0.counts.executed(number, &block.transactions);
-        Ok((block.header, block.hash))
+        let settled = (block.header, block.hash);
+        state.newest.add(derived, settled.clone());
+        Ok(settled)
     }
 }
 
@@ -87,7 +121,7 @@ impl MemoryChain {
 impl DerivedChain for MemoryChain {
     async fn settle(&self, derived: Derived) -> Result<(Header, B256), TrackError> {
         let chain = self.clone();
-        off_thread(move || chain.execute(&derived.input)).await
+        off_thread(move || chain.settle(derived)).await
     }
 }
 

@@ -1,18 +1,23 @@
 //! Chains that hold what L1 determines and nothing else, whoever reads L1 for them: in memory for
 //! `verify`, in the chain store for a follower.
 //!
-//! Owns what both do with a derived block (the one door, [`executor::execute_with`]), what they count,
-//! how they show it, and the outputs that are claimed on L1. Reading L1, deriving and going back after a
-//! reorg are [`batcher::tracker`]'s.
+//! Owns what both do with a derived block (the one door, [`executor::execute_with`]), what tells that it
+//! is there already, what they count, how they show it, and the outputs that are claimed on L1. Reading
+//! L1, deriving and going back after a reorg are [`batcher::tracker`]'s.
 
 mod claims;
 mod memory;
 mod progress;
+mod replay;
 mod stored;
+#[cfg(test)]
+mod tests;
 
 pub use claims::{Claim, Claims};
 pub use memory::MemoryChain;
 pub use progress::{Counts, Progress, Rates};
+pub use replay::ReplayError;
+pub(crate) use replay::replay;
 pub use stored::StoredChain;
 
 use crate::store::ChainStoreError;
@@ -41,6 +46,9 @@ pub enum SettleError {
         /// Why.
         error: ChainStoreError,
     },
+    /// The stored block of its number cannot be executed again, to compare them.
+    #[error("executing a stored block again: {0}")]
+    Replay(#[source] Box<ReplayError>),
     /// It does not follow the newest block of a chain that cannot go back.
     #[error("block {number} does not follow the newest block")]
     NotNext {
@@ -50,6 +58,12 @@ pub enum SettleError {
     /// The thread that executed it stopped.
     #[error("the thread that executes stopped: {0}")]
     Task(#[from] tokio::task::JoinError),
+}
+
+impl From<ReplayError> for SettleError {
+    fn from(error: ReplayError) -> Self {
+        Self::Replay(Box::new(error))
+    }
 }
 
 impl From<SettleError> for TrackError {

@@ -206,7 +206,9 @@ impl Drop for Cleared<'_> {
 
 /// Time to the target at the mean speed so far, by L1 blocks.
 fn eta(first: Look, now: Look) -> Option<Duration> {
-    let read = u32::try_from(now.l1_read - first.l1_read).ok().filter(|read| *read > 0)?;
+    // An L1 reorg can take it back to before the first look.
+    let read = now.l1_read.checked_sub(first.l1_read).filter(|read| *read > 0)?;
+    let read = u32::try_from(read).ok()?;
     let left = u32::try_from(now.l1_target.saturating_sub(now.l1_read)).ok()?;
     Some((now.at - first.at) / read * left)
 }
@@ -224,6 +226,7 @@ mod tests {
         let now = Look { at: at + Duration::from_secs(10), l1_read: 200, ..first };
         assert_eq!(eta(first, now), Some(Duration::from_secs(80)));
         assert_eq!(eta(first, Look { l1_target: 150, ..now }), Some(Duration::ZERO));
+        assert_eq!(eta(now, first), None, "it went back");
         let rates = Rates::of(20, 20_000, Duration::from_secs(2));
         assert_eq!((rates.blocks, rates.transactions), (10.0, 10_000.0));
     }

@@ -5,13 +5,16 @@
 //! position: what it has costs no execution. Every block is durable when it is settled, as the
 //! sequencer's are: the fdatasync is beside the indexing of the block and does not bound the speed.
 
-use super::{Counts, SettleError, off_thread};
-use crate::store::{ChainStore, ChainStoreError};
+use super::{
+    Counts, SettleError, off_thread,
+    replay::{Replayed, replay},
+};
+use crate::store::ChainStore;
 use alloy::primitives::B256;
 use async_trait::async_trait;
 use batcher::{
     derive::Derived,
-    tracker::{DerivedChain, TrackError, is_input_of},
+    tracker::{DerivedChain, Likeness, TrackError},
 };
 use executor::{BlockInput, Header, Knowledge, Options, execute_with};
 use std::sync::Arc;
@@ -57,19 +60,31 @@ impl Inner {
     }
 
     /// The stored block, where it is what `input` gives.
-    fn find(&self, input: &BlockInput) -> Result<Option<(Header, B256)>, ChainStoreError> {
-        if input.env.number > self.store.head().number {
+    fn find(&self, input: &BlockInput) -> Result<Option<(Header, B256)>, SettleError> {
+        let number = input.env.number;
+        let failed = |error| SettleError::Store { number, error };
+        if number > self.store.head().number {
             return Ok(None);
         }
-        let stored = self.store.block(input.env.number)?;
-        let same = stored.filter(|block| is_input_of(input, &block.header, &block.transactions));
-        Ok(same.map(|block| (block.header, block.hash)))
+        let Some(stored) = self.store.block(number).map_err(failed)? else { return Ok(None) };
+        let is_same = match Likeness::of(input, &stored.header, &stored.transactions) {
+            Likeness::Same => true,
+            Likeness::Part => match replay(&self.store, input)? {
+                Replayed::Header(header) => *header == stored.header,
+                Replayed::OtherState => false,
+                // Pruned is only what is below an output that is final on L1: nothing else can be derived
+                // there any more, and the store has no way back.
+                Replayed::Gone => true,
+            },
+            Likeness::Other => false,
+        };
+        Ok(is_same.then_some((stored.header, stored.hash)))
     }
 
     fn settle(&self, input: &BlockInput) -> Result<(Header, B256), SettleError> {
         let number = input.env.number;
         let failed = |error| SettleError::Store { number, error };
-        if let Some(found) = self.find(input).map_err(failed)? {
+        if let Some(found) = self.find(input)? {
             self.counts.found(number);
             return Ok(found);
         }

@@ -1,7 +1,7 @@
 //! The recent canonical L1 blocks in memory. Bounded; written by the watcher, read by the builder.
 
 use alloy::primitives::B256;
-use batcher::l1::L1Block;
+use batcher::l1::{L1Block, Standing};
 use std::{
     collections::VecDeque,
     sync::{Mutex, MutexGuard, PoisonError},
@@ -20,17 +20,6 @@ pub const BLOCKS_BEHIND: u64 = 512;
 pub struct L1Chain {
     blocks: Mutex<VecDeque<L1Block>>,
     status: Mutex<L1Status>,
-}
-
-/// What is known of an L1 block.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
-    /// It is on L1.
-    Canonical,
-    /// Another block has its number.
-    Lost,
-    /// L1 was not read that far (yet, or again after a reorg).
-    NotRead,
 }
 
 /// How fresh the picture is.

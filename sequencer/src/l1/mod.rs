@@ -6,5 +6,6 @@
 mod chain;
 mod watcher;
 
-pub use chain::{BLOCKS_BEHIND, BLOCKS_MAX, L1Chain, L1Status, Standing};
+pub use batcher::l1::Standing;
+pub use chain::{BLOCKS_BEHIND, BLOCKS_MAX, L1Chain, L1Status};
 pub use watcher::{Watcher, WatcherError};

@@ -14,7 +14,6 @@ mod metrics;
 mod pool;
 mod posting;
 mod pressure;
-mod replay;
 mod rpc_source;
 mod source;
 mod stages;

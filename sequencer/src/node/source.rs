@@ -1,7 +1,9 @@
 //! The node's chain as the batcher reads it. Reads only.
 
-use super::replay::replay;
-use crate::store::{ChainStore, ChainStoreError};
+use crate::{
+    derived::replay,
+    store::{ChainStore, ChainStoreError},
+};
 use alloy::primitives::B256;
 use async_trait::async_trait;
 use batcher::{
@@ -46,7 +48,7 @@ impl BlockSource for StoreSource {
         let (store, input) = (self.0.clone(), input.clone());
         let replayed = tokio::task::spawn_blocking(move || replay(&store, &input)).await;
         let replayed = replayed.map_err(|error| SourceError(error.into()))?;
-        replayed.map_err(|error| SourceError(error.into()))
+        Ok(replayed.map_err(|error| SourceError(error.into()))?.into_header())
     }
 
     async fn output_root(&self, block: BlockId) -> Result<Option<B256>, SourceError> {

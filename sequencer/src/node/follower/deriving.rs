@@ -12,8 +12,7 @@ use crate::{
 };
 use alloy::eips::BlockNumberOrTag;
 use batcher::{
-    encoder::BlockId,
-    l1::{InboxReader, L1BlockReader, L1Error, Missing},
+    l1::{InboxReader, L1BlockReader, L1Error, Missing, Standing},
     source::BlockSource,
     tracker::{Heads, SafeHead, TrackError, Tracker, TrackerStart},
 };
@@ -153,26 +152,26 @@ impl Deriving {
         }
     }
 
-    /// Where to go on: as the run before says, where both L1 and the store still have it.
+    /// Where to go on: as the run before says, where both L1 and the store still have it. An endpoint
+    /// that is behind is waited for.
     async fn start(&self) -> Result<TrackerStart, NodeError> {
         let (_, header, hash) = self.genesis.build()?;
         let genesis = TrackerStart::genesis(&self.genesis, header, hash);
-        if let Some(heads) = self.ledger.heads().await? {
-            let block = self.source.block(heads.start.block.number).await;
-            let block = block.map_err(TrackError::from)?;
-            let start = block.and_then(|block| TrackerStart::resume(&genesis, &heads, &block));
-            if let Some(start) = start
-                && self.is_on_l1(heads.start.l1_block).await?
-                && self.is_on_l1(heads.finalized.l1_block).await?
-            {
-                return Ok(start);
+        let Some(heads) = self.ledger.heads().await? else { return Ok(genesis) };
+        let block = self.source.block(heads.start.block.number).await;
+        let block = block.map_err(TrackError::from)?;
+        let start = block.and_then(|block| TrackerStart::resume(&genesis, &heads, &block));
+        let Some(start) = start else { return Ok(genesis) };
+        for block in [heads.start.l1_block, heads.finalized.l1_block] {
+            match self.inbox.standing(block).await? {
+                Standing::Canonical => {}
+                Standing::Lost => return Ok(genesis),
+                Standing::NotRead => {
+                    return Err(L1Error::Missing(Missing::Block(block.number)).into());
+                }
             }
         }
-        Ok(genesis)
-    }
-
-    async fn is_on_l1(&self, block: BlockId) -> Result<bool, L1Error> {
-        Ok(self.block_id(block.number.into()).await? == Some(block))
+        Ok(start)
     }
 
     /// Reads on once; whether all of L1 is read.
@@ -180,7 +179,9 @@ impl Deriving {
         match self.try_step(tracker).await {
             Ok(is_caught_up) => is_caught_up,
             Err(NodeError::Track(TrackError::DeepReorg(number))) => {
-                tracing::warn!(number, "L1 was reorganised below where deriving began");
+                self.status.failed(&TrackError::DeepReorg(number).into());
+                // Genesis may be gone, too.
+                tokio::time::sleep(self.poll.max(RETRY)).await;
                 *tracker = self.tracker().await;
                 false
             }
@@ -193,7 +194,7 @@ impl Deriving {
     }
 
     async fn try_step(&self, tracker: &mut Tracker) -> Result<bool, NodeError> {
-        let latest = self.block_id(BlockNumberOrTag::Latest).await?;
+        let latest = self.inbox.block_id(BlockNumberOrTag::Latest).await?;
         let latest = latest.ok_or(L1Error::Missing(Missing::Tag(BlockNumberOrTag::Latest)))?;
         self.status.answered(tracker.scanned(), latest);
         self.counts.read_l1(tracker.scanned().number, latest.number);
@@ -216,9 +217,5 @@ impl Deriving {
             self.ledger.set_heads(&heads).await?;
         }
         Ok(())
-    }
-
-    async fn block_id(&self, tag: BlockNumberOrTag) -> Result<Option<BlockId>, L1Error> {
-        self.inbox.block_id(tag).await
     }
 }

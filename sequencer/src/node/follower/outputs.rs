@@ -20,8 +20,9 @@ const POLL: Duration = Duration::from_secs(2);
 /// Claims read in one round, and at once.
 const CLAIMS_PER_ROUND_MAX: u64 = 256;
 const CLAIMS_AT_ONCE: usize = 8;
-/// Wrong outputs that are remembered: enough to see what is wrong. More are counted as the last one.
-const WRONG_MAX: usize = 64;
+/// Wrong outputs that are remembered and counted, the newest: those of one round, so that none of it is
+/// said again with the next.
+const WRONG_MAX: usize = 256;
 
 /// Why a round did not end.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +49,26 @@ struct State {
     /// The first output that L1 may still take back, or that is not compared yet.
     next: u64,
     wrong: BTreeMap<u64, WrongOutput>,
+}
+
+impl State {
+    /// Outputs from [`Self::next`] up to `compared` were compared, and these are `wrong`. It is done with
+    /// those below `finalized`, the number of outputs that L1 does not take back; `None` while not all of
+    /// L1 is read: the blocks that were compared may be of a fork that is still to be undone.
+    fn take(&mut self, wrong: BTreeMap<u64, WrongOutput>, compared: u64, finalized: Option<u64>) {
+        for (index, wrong) in &wrong {
+            if self.wrong.get(index) != Some(wrong) {
+                tracing::error!("{wrong}: the proposer or this follower is wrong");
+            }
+        }
+        let first = self.next;
+        self.wrong.retain(|index, _| *index < first);
+        self.wrong.extend(wrong);
+        while self.wrong.len() > WRONG_MAX {
+            self.wrong.pop_first();
+        }
+        self.next = compared.min(finalized.unwrap_or(first)).max(first);
+    }
 }
 
 impl Comparing {
@@ -90,17 +111,7 @@ impl Comparing {
         }
         drop(claims);
         let finalized = self.claims.count(BlockId::finalized()).await?;
-        for (index, wrong) in &wrong {
-            if state.wrong.get(index) != Some(wrong) {
-                tracing::error!("{wrong}: the proposer or this follower is wrong");
-            }
-        }
-        state.wrong.retain(|index, _| *index < first);
-        state.wrong.extend(wrong);
-        while state.wrong.len() > WRONG_MAX {
-            state.wrong.pop_first();
-        }
-        state.next = compared.min(finalized).max(first);
+        state.take(wrong, compared, read.is_some().then_some(finalized));
         self.status.compared(compared, state.wrong.values().copied().collect());
         Ok(compared == last && last < count && state.next == last)
     }
@@ -110,5 +121,40 @@ impl Comparing {
         let number = claim.block;
         let Some((_, hash)) = self.store.header(number)? else { return Ok(None) };
         Ok(self.source.output_root(encoder::BlockId { number, hash }).await?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wrong(index: u64) -> (u64, WrongOutput) {
+        let claim = Claim { index, block: index * 10, root: B256::repeat_byte(1) };
+        (index, WrongOutput { claim, derived: None })
+    }
+
+    #[test]
+    fn what_is_compared_with_a_fork_is_compared_again() {
+        let mut state = State::default();
+        // While L1 is read, blocks of a fork are in the store.
+        state.take([wrong(1)].into(), 3, None);
+        assert_eq!((state.next, state.wrong.len()), (0, 1));
+        // Then all is right, also where L1 does not take the claim back.
+        state.take(BTreeMap::new(), 4, Some(2));
+        assert_eq!((state.next, state.wrong.len()), (2, 0));
+        // What is wrong and final stays.
+        state.take([wrong(3)].into(), 4, Some(9));
+        state.take(BTreeMap::new(), 4, Some(9));
+        assert_eq!((state.next, state.wrong.len()), (4, 1));
+    }
+
+    #[test]
+    fn the_newest_wrong_ones_are_remembered() {
+        let mut state = State::default();
+        state.take((0..200).map(wrong).collect(), 200, Some(200));
+        state.take((200..400).map(wrong).collect(), 400, Some(200));
+        assert_eq!(state.wrong.len(), WRONG_MAX);
+        assert_eq!(state.wrong.first_key_value(), Some((&144, &wrong(144).1)));
+        assert!(WRONG_MAX as u64 >= CLAIMS_PER_ROUND_MAX);
     }
 }

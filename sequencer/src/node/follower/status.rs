@@ -71,11 +71,10 @@ impl Status {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// L1 answered, and is at `latest`.
+    /// L1 answered, and is at `latest`. What it failed at before may fail again.
     pub(super) fn answered(&self, read: BlockId, latest: BlockId) {
         let mut state = self.state();
         (state.answered, state.read, state.latest) = (Some(Instant::now()), read, latest);
-        state.l1_failure = None;
     }
 
     /// The Inbox is read and derived up to L1 block `read`.
@@ -83,7 +82,8 @@ impl Status {
         let mut state = self.state();
         (state.answered, state.read) = (Some(Instant::now()), read);
         state.caught_up_at = is_caught_up.then_some(read);
-        if state.failure.take().is_some() {
+        let (failure, l1_failure) = (state.failure.take(), state.l1_failure.take());
+        if failure.or(l1_failure).is_some() {
             tracing::info!("deriving again");
         }
     }
@@ -132,7 +132,8 @@ impl Status {
             (None, None) => "has not answered yet".to_owned(),
             (None, Some(age)) => format!("block {}, answered {age:.1?} ago", state.latest.number),
         };
-        let ok = age.is_some_and(|age| age <= L1_SILENCE_MAX);
+        let is_fresh = age.is_some_and(|age| age <= L1_SILENCE_MAX);
+        let ok = is_fresh && state.l1_failure.is_none();
         let l1 = Check { name: "l1", ok, detail };
         let (read, latest) = (state.read.number, state.latest.number);
         let ok = state.failure.is_none() && state.caught_up_at.is_some();
@@ -154,6 +155,7 @@ impl Status {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use batcher::l1::Missing;
 
     #[test]
     fn ready_says_what_is_wrong() {
@@ -177,7 +179,11 @@ mod tests {
         status.failed(&NodeError::Track(TrackError::Behind(7)));
         assert_eq!(ok(&status), [true, false, false]);
         assert_eq!(status.caught_up_at(), None);
-        status.failed(&NodeError::L1(L1Error::Reorged));
+        // What L1 does not have is said for as long as nothing is read, however often L1 answers else.
+        status.failed(&NodeError::L1(L1Error::Missing(Missing::Block(7))));
+        status.answered(block(9), block(10));
+        assert_eq!(ok(&status), [false, false, false]);
+        assert!(status.readiness().checks[0].detail.contains("no block 7"));
         status.read(block(10), true);
         assert_eq!(ok(&status), [true, true, false], "what is derived does not heal a claim");
     }

@@ -1,4 +1,5 @@
-//! A sealed block executed once more, in order, on the state before it: what the batcher's gate asks for.
+//! A sealed block executed once more, in order, on the state before it: what the batcher's gate asks for,
+//! and what tells whether a stored block is a derived one of which some transactions cannot be executed.
 //!
 //! The state root is taken from the stored header where the execution changed exactly what the stored
 //! block did, key by key: that header's root was computed from these changes. Otherwise it is computed
@@ -14,7 +15,7 @@ use revm::bytecode::Bytecode;
 
 /// A block could not be executed again.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ReplayError {
+pub enum ReplayError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] ChainStoreError),
@@ -23,27 +24,44 @@ pub(super) enum ReplayError {
     Execute(#[from] ExecuteError),
 }
 
-/// The header that `input` gives; `None` where the state before it is gone.
+/// What a block came to.
+#[derive(Debug)]
+pub(crate) enum Replayed {
+    /// This header.
+    Header(Box<Header>),
+    /// Another state than the stored block's, of which no root can be had any more.
+    OtherState,
+    /// The state before it is gone.
+    Gone,
+}
+
+impl Replayed {
+    /// The header, where there is one.
+    pub(crate) fn into_header(self) -> Option<Header> {
+        match self {
+            Self::Header(header) => Some(*header),
+            Self::OtherState | Self::Gone => None,
+        }
+    }
+}
+
+/// Executes `input` on the stored state before it; a block of its number is stored.
 ///
 /// # Errors
 /// [`ReplayError`].
-pub(super) fn replay(
-    store: &ChainStore,
-    input: &BlockInput,
-) -> Result<Option<Header>, ReplayError> {
+pub(crate) fn replay(store: &ChainStore, input: &BlockInput) -> Result<Replayed, ReplayError> {
     let number = input.env.number;
-    let Some(before) = number.checked_sub(1) else { return Ok(None) };
+    let Some(before) = number.checked_sub(1) else { return Ok(Replayed::Gone) };
     let (Some(before), Some(after)) = (view_at(store, before)?, view_at(store, number)?) else {
-        return Ok(None);
+        return Ok(Replayed::Gone);
     };
-    let Some((header, _)) = store.header(number)? else { return Ok(None) };
+    let Some((header, _)) = store.header(number)? else { return Ok(Replayed::Gone) };
     let view =
         Before { state: before, stored: after.own_change()?, stored_root: header.state_root };
     match execute(&view, input, Mode::Sequential) {
-        Ok(block) => Ok(Some(block.header)),
-        Err(ExecuteError::View(ViewError::MissingNode | ViewError::MissingBlockHash(_))) => {
-            Ok(None)
-        }
+        Ok(block) => Ok(Replayed::Header(Box::new(block.header))),
+        Err(ExecuteError::View(ViewError::MissingNode)) => Ok(Replayed::OtherState),
+        Err(ExecuteError::View(ViewError::MissingBlockHash(_))) => Ok(Replayed::Gone),
         Err(error) => Err(error.into()),
     }
 }
@@ -155,10 +173,11 @@ mod tests {
         let rules = genesis.chain_rules();
         for number in 1..=BLOCKS {
             let (header, same) = input(&rules, &store, number, |_| {});
-            assert_eq!(replay(&store, &same).unwrap(), Some(header.clone()), "block {number}");
+            let replayed = replay(&store, &same).unwrap().into_header();
+            assert_eq!(replayed, Some(header.clone()), "block {number}");
             // Without its last transaction nothing but the trie can tell the root.
             let (_, less) = input(&rules, &store, number, |all| _ = all.pop());
-            let replayed = replay(&store, &less).unwrap().unwrap();
+            let replayed = replay(&store, &less).unwrap().into_header().unwrap();
             let view = store.view_at(number - 1).unwrap().unwrap();
             let executed = execute(&view, &less, Mode::Sequential).unwrap();
             assert_eq!(replayed, executed.header);
@@ -166,6 +185,6 @@ mod tests {
         }
         let (_, mut unknown) = input(&rules, &store, BLOCKS, |_| {});
         unknown.env.number = BLOCKS + 2;
-        assert_eq!(replay(&store, &unknown).unwrap(), None);
+        assert!(matches!(replay(&store, &unknown).unwrap(), Replayed::Gone));
     }
 }
