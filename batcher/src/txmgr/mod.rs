@@ -11,7 +11,6 @@
 pub mod budget;
 pub mod control;
 pub mod fees;
-mod refusal;
 pub mod remote;
 pub mod sign;
 pub mod store;
@@ -31,7 +30,11 @@ pub use wallet::{Wallet, WalletWatch};
 use crate::{
     encoder::BlockId,
     kzg::KzgError,
-    l1::{L1Error, is_canonical, retry},
+    l1::{
+        L1Error, is_canonical,
+        refusal::{Refusal, classify},
+        retry,
+    },
 };
 use alloy::{
     eips::eip7594::BlobTransactionSidecarEip7594,
@@ -40,7 +43,6 @@ use alloy::{
     rpc::types::TransactionReceipt,
 };
 use budget::DAY_SECS;
-use refusal::{Refusal, classify};
 use sign::{cancelling_call, empty_sidecar, sidecar, sidecar_of, sign};
 use std::{
     sync::Arc,
