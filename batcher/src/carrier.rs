@@ -112,15 +112,21 @@ impl DataAvailability {
         }
     }
 
-    /// Encoder settings that fill the carrier: a channel is one frame unless it compresses worse
-    /// than the one before, and no block waits longer than `age_secs_max`.
+    /// The longest frame that something of it carries.
     #[must_use]
-    pub fn encoder_config(self, chain_id: u64, age_secs_max: u64) -> EncoderConfig {
+    pub fn frame_bytes_max(self) -> usize {
         let carrier = match self {
             Self::Blob | Self::Cheaper => Carrier::Blob,
             Self::Calldata => Carrier::Calldata,
         };
-        let frame_bytes_max = carrier.frame_bytes_max();
+        carrier.frame_bytes_max()
+    }
+
+    /// Encoder settings that fill the carrier: a channel is one frame unless it compresses worse
+    /// than the one before, and no block waits longer than `age_secs_max`.
+    #[must_use]
+    pub fn encoder_config(self, chain_id: u64, age_secs_max: u64) -> EncoderConfig {
+        let frame_bytes_max = self.frame_bytes_max();
         EncoderConfig {
             chain_id,
             frame_bytes_max,

@@ -126,10 +126,12 @@ impl Control {
         self.0.state.borrow().flush_to
     }
 
-    /// Everything up to `safe` is on L1, and the chain ends at `head`: nothing after that can be wanted.
-    pub fn flushed(&self, safe: u64, head: u64) {
+    /// Everything up to `safe` is on L1, and the chain ended at `head` when `wanted` was wanted already:
+    /// nothing after that can be. What is wanted since then stays.
+    pub fn flushed(&self, wanted: Option<u64>, safe: u64, head: u64) {
         self.0.state.send_if_modified(|state| {
-            let done = state.flush_to.is_some_and(|to| safe >= to.min(head));
+            let is_this = state.flush_to == wanted;
+            let done = is_this && wanted.is_some_and(|to| safe >= to.min(head));
             if done {
                 state.flush_to = None;
             }
@@ -200,12 +202,14 @@ mod tests {
         let control = Control::default();
         control.flush(7);
         control.flush(5);
-        control.flushed(6, 9);
+        control.flushed(control.flush_to(), 6, 9);
         assert_eq!(control.flush_to(), Some(7));
-        control.flushed(7, 9);
+        control.flushed(control.flush_to(), 7, 9);
         assert_eq!(control.flush_to(), None);
         control.flush(9);
-        control.flushed(4, 4);
+        control.flushed(None, 4, 4);
+        assert_eq!(control.flush_to(), Some(9), "wanted after the head was read");
+        control.flushed(Some(9), 4, 4);
         assert_eq!(control.flush_to(), None);
     }
 

@@ -8,8 +8,10 @@
 //! A channel of several frames that a restart interrupts is posted anew from its first frame.
 //! Does not seal blocks and does not propose outputs.
 
+mod action;
 mod gate;
 
+pub use action::{Action, Backoff};
 pub use gate::{Finding, GateError, Suspect};
 
 use crate::{
@@ -21,14 +23,14 @@ use crate::{
     encoder::{BlockId, EncodeError, Encoder, EncoderConfig, SourceBlock, Submission},
     format::{ChannelId, blob},
     heads::tell,
-    l1::{InboxPosition, L1Error},
+    l1::InboxPosition,
     source::{BlockSource, SourceError},
     tracker::{Heads, TrackError, Tracker},
     txmgr::{AppendPurpose, Call, Inclusion, Purpose, Sent, TxError, TxManager},
 };
 use alloy::{
     eips::BlockNumberOrTag,
-    primitives::{Address, Bytes},
+    primitives::{Address, B256, Bytes},
     sol_types::SolCall,
 };
 use contracts::Inbox;
@@ -104,113 +106,16 @@ pub enum PostError {
         /// Who tried.
         account: Address,
     },
-}
-
-/// What follows an error.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Action {
-    /// The next step tries again.
-    Retry,
-    /// The next step starts from what L1 and the node then have.
-    Reset,
-    /// Posting stops until somebody has looked; sequencing goes on.
-    Halt,
-}
-
-impl L1Error {
-    /// What follows.
-    #[must_use]
-    pub fn action(&self) -> Action {
-        match self {
-            Self::Rpc(_) | Self::Missing(_) | Self::Unavailable(_) | Self::Stopped(_) => {
-                Action::Retry
-            }
-            Self::Reorged => Action::Reset,
-            Self::Contradiction(_) | Self::Kzg(_) => Action::Halt,
-        }
-    }
-}
-
-impl TxError {
-    /// What follows.
-    #[must_use]
-    pub fn action(&self) -> Action {
-        match self {
-            Self::L1(error) => error.action(),
-            Self::FeesAboveCaps
-            | Self::Unfunded(_)
-            | Self::OverBudget(_)
-            | Self::Signer(_)
-            | Self::StillOpen => Action::Retry,
-            Self::Store(_) | Self::Refused(_) => Action::Halt,
-        }
-    }
-}
-
-impl PostError {
-    /// What follows.
-    #[must_use]
-    pub fn action(&self) -> Action {
-        match self {
-            Self::Track(TrackError::L1(error)) | Self::Gate(GateError::L1(error)) => error.action(),
-            Self::Tx(error) => error.action(),
-            Self::Track(
-                TrackError::Source(_) | TrackError::Behind(_) | TrackError::Unsettled(_),
-            )
-            | Self::Source(_)
-            | Self::Gate(GateError::Source(_))
-            | Self::Archive(ArchiveError::Io { .. })
-            | Self::Encode(EncodeError::Full) => Action::Retry,
-            Self::Track(TrackError::Diverged(_))
-            | Self::StaleOrigin(_)
-            | Self::Encode(EncodeError::NotNext { .. }) => Action::Reset,
-            Self::Track(TrackError::DeepReorg(_))
-            | Self::EncoderStopped
-            | Self::Gate(GateError::Suspect(_))
-            | Self::Archive(ArchiveError::Kzg(_))
-            | Self::NotSequencer { .. }
-            | Self::Encode(
-                EncodeError::NoAttributes(_)
-                | EncodeError::BlockTooLarge(_)
-                | EncodeError::ReadBack(_),
-            ) => Action::Halt,
-        }
-    }
-}
-
-/// Longest wait between two tries of a step that fails: what was missing is noticed soon after it is
-/// there, and nobody is asked, and told, much more often than that.
-const BACKOFF_MAX: Duration = Duration::from_secs(10);
-
-/// Waits between steps: doubled after each failure that time may cure.
-#[derive(Debug)]
-pub struct Backoff {
-    poll: Duration,
-    wait: Duration,
-}
-
-impl Backoff {
-    /// With this as the first wait.
-    #[must_use]
-    pub fn new(poll: Duration) -> Self {
-        Self { poll, wait: poll }
-    }
-
-    /// The wait after a step that did not fail.
-    pub fn reset(&mut self) -> Duration {
-        self.wait = self.poll;
-        self.poll
-    }
-
-    /// The wait after one that did.
-    pub fn after(&mut self, action: Action) -> Duration {
-        if action != Action::Retry {
-            return self.reset();
-        }
-        let wait = self.wait;
-        self.wait = (self.wait * 2).min(BACKOFF_MAX.max(self.poll));
-        wait
-    }
+    /// An append reverted on the very Inbox that it was made for: the next one would as well, and is paid.
+    #[error(
+        "append {batch_id} reverted although the inbox was as it expects, in L1 transaction {tx_hash}"
+    )]
+    Reverted {
+        /// The append.
+        batch_id: u64,
+        /// The transaction.
+        tx_hash: B256,
+    },
 }
 
 /// What a step did.
@@ -348,8 +253,7 @@ impl Poster {
     /// [`PostError`]; the next step is safe after any of them.
     pub async fn step(&mut self, now_secs: u64) -> Result<Progress, PostError> {
         if !self.is_settled {
-            self.tx.resume().await?;
-            self.is_settled = true;
+            self.settle().await?;
         }
         let is_caught_up = self.tracker.sync().await?;
         self.publish().await?;
@@ -380,6 +284,35 @@ impl Poster {
         Ok(progress)
     }
 
+    /// Brings what may be in flight to its end.
+    async fn settle(&mut self) -> Result<(), PostError> {
+        let ended = self.tx.resume().await?;
+        self.is_settled = true;
+        for (record, sent) in ended {
+            if let (Purpose::Append(append), Sent::Reverted(inclusion)) = (record.purpose, sent) {
+                self.check_revert(append.parent, &inclusion).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// An append that reverted because the Inbox had moved on is overtaken; any other reverts again.
+    async fn check_revert(
+        &self,
+        parent: InboxPosition,
+        inclusion: &Inclusion,
+    ) -> Result<(), PostError> {
+        let (tx_hash, batch_id) = (inclusion.tx_hash, parent.next_batch);
+        // After the block: the Inbox only grows, so it was there before it as well.
+        let state = self.tracker.inbox().state(inclusion.l1_block).await;
+        let state = state.map_err(TrackError::from)?;
+        if state.position == parent && state.sequencer == self.tx.account() {
+            return Err(PostError::Reverted { batch_id, tx_hash });
+        }
+        tracing::warn!(batch_id, l1_block = inclusion.l1_block.number, %tx_hash, "an append reverted");
+        Ok(())
+    }
+
     async fn publish(&mut self) -> Result<(), PostError> {
         let heads = self.tracker.read_heads().await?;
         if tell(&self.heads, heads) {
@@ -390,7 +323,8 @@ impl Poster {
         Ok(())
     }
 
-    /// A frame that was confirmed on `position` once, when its blocks are still the node's.
+    /// A frame that was confirmed on `position` once, when its blocks are still the node's and what it
+    /// would be sent by today takes as much.
     async fn dropped_append(
         &self,
         position: InboxPosition,
@@ -399,6 +333,9 @@ impl Poster {
         let Some(Purpose::Append(append)) = record.map(|record| record.purpose) else {
             return Ok(None);
         };
+        if append.frame.len() > self.config.availability.frame_bytes_max() {
+            return Ok(None);
+        }
         let block = self.source.block(append.last_block.number).await?;
         let is_ours = block.is_some_and(|block| block.hash == append.last_block.hash);
         Ok(is_ours.then_some(append))
@@ -416,8 +353,9 @@ impl Poster {
 
     /// Offers the node's blocks to the encoder.
     async fn feed(&mut self, now_secs: u64) -> Result<(), PostError> {
+        let wanted = self.control.flush_to();
         let head = self.source.head().await?;
-        self.control.flushed(self.tracker.safe_head().block.number, head.number);
+        self.control.flushed(wanted, self.tracker.safe_head().block.number, head.number);
         if self.config.availability == DataAvailability::Cheaper {
             let market = self.tx.market().await.map_err(TxError::from)?;
             let carrier = self.config.availability.carrier_of_full(&market);
@@ -491,7 +429,8 @@ impl Poster {
             let carrier = if in_blobs { Carrier::Blob } else { Carrier::Calldata };
             archive.keep_frame(&append.frame, carrier).await?;
         }
-        let (batch_id, bytes) = (append.parent.next_batch, append.frame.len());
+        let (parent, bytes) = (append.parent, append.frame.len());
+        let batch_id = parent.next_batch;
         let Some(_passed) = self.control.begin(POSTER, "an append") else {
             return Ok(Progress::Idle);
         };
@@ -512,8 +451,7 @@ impl Poster {
                 Ok(Progress::Posted(inclusion))
             }
             Sent::Reverted(inclusion) => {
-                let (tx_hash, l1_block) = (inclusion.tx_hash, inclusion.l1_block.number);
-                tracing::warn!(batch_id, l1_block, %tx_hash, "an append reverted");
+                self.check_revert(parent, &inclusion).await?;
                 Ok(Progress::Overtaken)
             }
             Sent::Cancelled(inclusion) => {

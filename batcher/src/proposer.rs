@@ -14,6 +14,7 @@ use crate::{
     txmgr::{Call, Inclusion, Purpose, Sent, TxError, TxManager},
 };
 use alloy::{
+    eips::BlockId as L1BlockId,
     primitives::{Address, B256, U256},
     providers::DynProvider,
     sol_types::SolCall,
@@ -58,6 +59,16 @@ pub enum ProposeError {
     /// The contract's newest output is of another L2 chain than the node's.
     #[error("the newest output is of L2 block {0}, after the safe head")]
     Ahead(u64),
+    /// A claim reverted that the contract takes before and after: the next one would as well, and is paid.
+    #[error(
+        "the claim of L2 block {block} reverted for no reason of the contract's, in L1 transaction {tx_hash}"
+    )]
+    Reverted {
+        /// Claimed block.
+        block: u64,
+        /// The transaction.
+        tx_hash: B256,
+    },
 }
 
 impl ProposeError {
@@ -67,7 +78,7 @@ impl ProposeError {
         match self {
             Self::Tx(error) => error.action(),
             Self::Source(_) | Self::Contract(_) | Self::Ahead(_) => Action::Retry,
-            Self::NotProposer(_) => Action::Halt,
+            Self::NotProposer(_) | Self::Reverted { .. } => Action::Halt,
         }
     }
 }
@@ -159,11 +170,10 @@ impl Proposer {
     /// [`ProposeError`]; the next step is safe after any of them.
     pub async fn step(&mut self) -> Result<Proposal, ProposeError> {
         if !self.is_settled {
-            self.tx.resume().await?;
-            self.is_settled = true;
+            self.settle().await?;
         }
         let safe = self.heads.borrow().safe;
-        let outputs = Outputs::new(self.config.outputs, self.provider.clone());
+        let outputs = self.outputs();
         let last = outputs.latestBlockNumber().call().await?;
         let last = u64::try_from(last).unwrap_or(u64::MAX);
         let Some(number) = due(last, safe.block.number, self.config.interval_blocks) else {
@@ -182,7 +192,7 @@ impl Proposer {
             batchId: batch_id,
             inboxAcc: safe.position.acc,
         };
-        if !self.would_succeed(&outputs, &claim).await? {
+        if !self.would_succeed(&claim, L1BlockId::latest()).await? {
             return Ok(Proposal::Stale);
         }
         self.propose(block, root, &claim).await
@@ -202,16 +212,51 @@ impl Proposer {
         Ok(root.map(|root| (block.id(), root)))
     }
 
+    /// Brings what may be in flight to its end.
+    async fn settle(&mut self) -> Result<(), ProposeError> {
+        let ended = self.tx.resume().await?;
+        self.is_settled = true;
+        for (record, sent) in ended {
+            if let Sent::Reverted(inclusion) = sent
+                && let Ok(claim) = Outputs::proposeOutputCall::abi_decode(&record.call.input)
+            {
+                self.check_revert(&claim, &inclusion).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A claim that came too late, or whose batch L1 does not have yet, is stale; any other reverts again.
+    async fn check_revert(
+        &self,
+        claim: &Outputs::proposeOutputCall,
+        inclusion: &Inclusion,
+    ) -> Result<(), ProposeError> {
+        let (tx_hash, l1_block) = (inclusion.tx_hash, inclusion.l1_block);
+        for at in [L1BlockId::number(l1_block.number.saturating_sub(1)), l1_block.hash.into()] {
+            if !self.would_succeed(claim, at).await? {
+                return Ok(());
+            }
+        }
+        let block = u64::try_from(claim.l2BlockNumber).unwrap_or(u64::MAX);
+        Err(ProposeError::Reverted { block, tx_hash })
+    }
+
+    fn outputs(&self) -> Outputs::OutputsInstance<DynProvider> {
+        Outputs::new(self.config.outputs, self.provider.clone())
+    }
+
     /// Calls first, so that a claim that came too late costs nothing.
     async fn would_succeed(
         &self,
-        outputs: &Outputs::OutputsInstance<DynProvider>,
         claim: &Outputs::proposeOutputCall,
+        at: L1BlockId,
     ) -> Result<bool, ProposeError> {
-        let account = self.tx.account();
+        let (account, outputs) = (self.tx.account(), self.outputs());
         let call = outputs
             .proposeOutput(claim.outputRoot, claim.l2BlockNumber, claim.batchId, claim.inboxAcc)
-            .from(account);
+            .from(account)
+            .block(at);
         let Err(error) = call.call().await else { return Ok(true) };
         if let Some(Outputs::OutputsErrors::NotProposer(_)) = error.as_decoded_interface_error() {
             return Err(ProposeError::NotProposer(account));
@@ -250,7 +295,11 @@ impl Proposer {
                 tracing::info!(block_number, l1_block, %tx_hash, gas_used, cost_wei, "output proposed");
                 Ok(Proposal::Proposed(block, inclusion))
             }
-            Sent::Reverted(_) | Sent::Cancelled(_) | Sent::Lost => Ok(Proposal::Stale),
+            Sent::Reverted(inclusion) => {
+                self.check_revert(claim, &inclusion).await?;
+                Ok(Proposal::Stale)
+            }
+            Sent::Cancelled(_) | Sent::Lost => Ok(Proposal::Stale),
         }
     }
 }

@@ -5,18 +5,20 @@ use crate::support::{
     world::{World, appends, later_secs},
 };
 use alloy::{
-    primitives::{Bytes, U256},
+    primitives::{B256, Bytes, U256},
     providers::{Provider, ProviderBuilder, ext::AnvilApi},
     rpc::types::TransactionRequest,
+    sol_types::SolCall,
 };
 use batcher::{
     carrier::DataAvailability,
+    encoder::BlockId,
     format::BLOCKS_MAX,
     l1::InboxPosition,
     poster::{Action, PostError, Progress},
     proposer::Proposal,
     tracker::{Heads, SafeHead},
-    txmgr::{Purpose, Status, TxError},
+    txmgr::{AppendPurpose, Call, Purpose, Status, TxError},
 };
 use contracts::{Inbox, Outputs, Portal};
 
@@ -393,9 +395,126 @@ async fn what_waits_behind_a_dropped_transaction_does_not_wait_for_ever() {
 
     world.provider.anvil_set_auto_mine(true).await.unwrap();
     let mut poster = start();
-    let settled =
-        tokio::time::timeout(std::time::Duration::from_secs(60), world.settle(&mut poster));
-    settled.await.unwrap();
+    // What is lost is believed at the next block.
+    let mine = async {
+        loop {
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            world.mine(1).await;
+        }
+    };
+    let settled = async {
+        tokio::select! {
+            done = world.settle(&mut poster) => done,
+            () = mine => Vec::new(),
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(60), settled).await.unwrap();
     world.assert_all_derivable().await;
     assert_eq!(world.position().await.next_batch, 2);
+}
+
+/// Leaves a transaction with too little gas in flight, as a process that was killed does, and has it mined.
+async fn leave_reverting(world: &World, index: u32, purpose: Purpose, call: Call) {
+    world.provider.anvil_set_auto_mine(false).await.unwrap();
+    let manager = world.manager(index, world.store.clone());
+    tokio::select! {
+        sent = manager.submit(purpose, call) => panic!("{sent:?}"),
+        () = async {
+            while world.store.all().last().is_none_or(|record| record.status != Status::Broadcast) {
+                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            }
+        } => {}
+    }
+    world.mine(1).await;
+    world.provider.anvil_set_auto_mine(true).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_append_that_reverts_where_it_should_not_halts() {
+    let Some(world) = World::new().await else { return };
+    world.seal(1, 0).await;
+    let position = world.position().await;
+    for (parent, halts) in
+        [(position, true), (InboxPosition { acc: B256::repeat_byte(1), ..position }, false)]
+    {
+        let frame = Bytes::from_static(b"bytes");
+        let input =
+            Inbox::appendCalldataCall { parentAcc: parent.acc, data: frame.clone() }.abi_encode();
+        let (to, input) = (world.inbox, input.into());
+        let call = Call { to, input, blob_payload: None, gas_limit: 30_000 };
+        let (channel, first_parent) = (Default::default(), BlockId::default());
+        let append = AppendPurpose {
+            parent,
+            channel,
+            index: 0,
+            is_last: true,
+            first_parent,
+            last_block: first_parent,
+            frame,
+        };
+        leave_reverting(&world, 1, Purpose::Append(append), call).await;
+        let mut poster = world.poster(DataAvailability::Calldata);
+        let stepped = poster.step(later_secs()).await;
+        let Status::Reverted(inclusion) = world.store.all().pop().unwrap().status else {
+            panic!("not reverted")
+        };
+        if halts {
+            let error = stepped.unwrap_err();
+            assert_eq!(error.action(), Action::Halt, "{error}");
+            assert!(error.to_string().contains(&inclusion.tx_hash.to_string()), "{error}");
+        } else {
+            stepped.unwrap();
+        }
+        // Somebody has looked.
+        assert!(poster.step(later_secs()).await.is_ok());
+    }
+    world.settle(&mut world.poster(DataAvailability::Calldata)).await;
+    world.assert_all_derivable().await;
+}
+
+#[tokio::test]
+async fn a_claim_that_reverts_where_it_should_not_halts() {
+    let Some(world) = World::new().await else { return };
+    world.seal(1, 0).await;
+    let encoder = DataAvailability::Calldata.encoder_config(420_420, 60);
+    let (mut poster, heads) =
+        world.poster_of(DataAvailability::Calldata, encoder, world.store.clone());
+    world.settle(&mut poster).await;
+    let root = B256::repeat_byte(9);
+    for (acc, halts) in [(world.position().await.acc, true), (B256::repeat_byte(1), false)] {
+        let claim = Outputs::proposeOutputCall {
+            outputRoot: root,
+            l2BlockNumber: U256::ONE,
+            batchId: 0,
+            inboxAcc: acc,
+        };
+        let (to, input) = (world.outputs, claim.abi_encode().into());
+        let call = Call { to, input, blob_payload: None, gas_limit: 40_000 };
+        let block = BlockId { number: 1, ..BlockId::default() };
+        leave_reverting(&world, 2, Purpose::Output { block, root }, call).await;
+        let mut proposer = world.proposer(1, heads.clone());
+        let stepped = proposer.step().await;
+        let Status::Reverted(inclusion) = world.store.all().pop().unwrap().status else {
+            // What went on after it is another record.
+            assert!(!halts && matches!(stepped, Ok(Proposal::Proposed(..))), "{stepped:?}");
+            return;
+        };
+        assert!(halts);
+        let error = stepped.unwrap_err();
+        assert_eq!(error.action(), Action::Halt, "{error}");
+        assert!(error.to_string().contains(&inclusion.tx_hash.to_string()), "{error}");
+    }
+}
+
+/// What was posted by blobs is dropped, and today's carrier takes less.
+#[tokio::test]
+async fn a_frame_that_is_too_long_for_todays_carrier_is_not_posted_again() {
+    let Some(world) = World::new().await else { return };
+    world.seal(2, 80_000).await;
+    world.settle(&mut world.poster(DataAvailability::Blob)).await;
+    world.reorg(1).await;
+    let done = world.settle(&mut world.poster(DataAvailability::Calldata)).await;
+    let is_posted = |progress: &Progress| matches!(progress, Progress::Posted(_));
+    assert!(done.len() > 1 && done.iter().all(is_posted), "{done:?}");
+    world.assert_all_derivable().await;
 }

@@ -1,10 +1,11 @@
-//! The store fails for good at every write: nothing is posted twice, nothing is lost. The same with a process
+//! The store fails at every write, for good or for a moment: nothing is posted twice, nothing is lost. The same with a process
 //! that is killed and its ledger on a database is `restarts` of the sequencer's tests.
 
 use crate::support::world::World;
 use batcher::{
     carrier::DataAvailability,
     l1::InboxPosition,
+    poster::Action,
     txmgr::{Cost, MemoryStore, Record, RecordId, StoreError, SubmissionStore},
 };
 use std::sync::{
@@ -12,12 +13,14 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-/// A store whose process dies at its n-th write, before or after the write is durable.
+/// A store whose process dies at its n-th write, before or after the write is durable; or that is away for
+/// that write only.
 #[derive(Debug)]
 struct DyingStore {
     durable: Arc<MemoryStore>,
     writes_left: AtomicUsize,
     last_is_durable: bool,
+    is_passing: bool,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -28,7 +31,13 @@ impl DyingStore {
     /// Whether a write is durable, and whether the process lives on after it.
     fn write(&self) -> (bool, Result<(), StoreError>) {
         let left = self.writes_left.load(Ordering::SeqCst);
-        let died = || Err(StoreError(Box::new(Died)));
+        let died = || {
+            let kind = if self.is_passing { StoreError::Unavailable } else { StoreError::Failed };
+            Err(kind(Box::new(Died)))
+        };
+        if left == 0 && self.is_passing {
+            return (true, Ok(()));
+        }
         if left == 0 {
             return (false, died());
         }
@@ -84,6 +93,7 @@ async fn restarts_post_everything_once(availability: DataAvailability) {
                 durable: world.store.clone(),
                 writes_left: AtomicUsize::new(writes),
                 last_is_durable,
+                is_passing: false,
             };
             let (mut poster, _) = world.poster_of(availability, encoder, Arc::new(dying));
             let died = world.post(&mut poster).await.is_err();
@@ -112,6 +122,33 @@ async fn a_restart_at_each_write_posts_calldata_once() {
     restarts_post_everything_once(DataAvailability::Calldata).await;
 }
 
+/// A database that restarts while it is written to: the same poster goes on by itself.
+#[tokio::test]
+async fn a_store_that_is_away_for_a_write_delays_and_halts_nothing() {
+    let Some(world) = World::new().await else { return };
+    let encoder = DataAvailability::Calldata.encoder_config(420_420, 60);
+    for writes in 1..=3 {
+        for last_is_durable in [false, true] {
+            world.seal(2, 50).await;
+            let before = (world.position().await.next_batch, world.sequencer_nonce().await);
+            let away = DyingStore {
+                durable: world.store.clone(),
+                writes_left: AtomicUsize::new(writes),
+                last_is_durable,
+                is_passing: true,
+            };
+            let (mut poster, _) =
+                world.poster_of(DataAvailability::Calldata, encoder, Arc::new(away));
+            let error = world.post(&mut poster).await.unwrap_err();
+            assert_eq!(error.action(), Action::Retry, "{error}");
+            world.settle(&mut poster).await;
+            let after = (world.position().await.next_batch, world.sequencer_nonce().await);
+            assert_eq!(after, (before.0 + 1, before.1 + 1), "{writes}, {last_is_durable}");
+            world.assert_all_derivable().await;
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_blob_stored_but_never_sent_is_sent_after_the_restart() {
     let Some(world) = World::new().await else { return };
@@ -120,6 +157,7 @@ async fn a_blob_stored_but_never_sent_is_sent_after_the_restart() {
         durable: world.store.clone(),
         writes_left: AtomicUsize::new(1),
         last_is_durable: true,
+        is_passing: false,
     };
     let encoder = DataAvailability::Blob.encoder_config(420_420, 60);
     let (mut poster, _) = world.poster_of(DataAvailability::Blob, encoder, Arc::new(dying));

@@ -96,6 +96,10 @@ async fn a_nonce_that_another_transaction_took_is_lost() {
             .with_max_priority_fee_per_gas(50_000_000_000);
         let _pending = provider.send_transaction(request).await.unwrap();
         world.mine(1).await;
+        // However often it looks lost at one block: an endpoint may not have the receipt yet.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        assert_eq!(world.store.all()[0].status, Status::Broadcast);
+        world.mine(1).await;
     };
     let (sent, ()) = tokio::join!(submit, other);
     assert_eq!(sent.unwrap(), Sent::Lost);
@@ -142,6 +146,31 @@ async fn what_can_never_be_included_is_refused_for_good() {
     let call = Call { gas_limit: 20_000, ..append(&world, B256::ZERO) };
     let error = manager.submit(purpose(), call).await.unwrap_err();
     assert!(matches!(error, TxError::Refused(_)), "{error}");
+    // L1 never took it, so it is in nobody's way once somebody has looked.
+    assert_eq!(world.store.all()[0].status, Status::Dropped);
+    assert_eq!(manager.control().status().in_flight, None);
+    assert_eq!(manager.resume().await.unwrap(), []);
+    let sent = manager.submit(purpose(), append(&world, B256::ZERO)).await.unwrap();
+    assert!(matches!(sent, Sent::Confirmed(_)), "{sent:?}");
+}
+
+/// Whoever waits is sent back to the start again and again, as by an L1 endpoint that comes and goes.
+#[tokio::test]
+async fn the_time_to_a_raise_goes_on_when_waiting_is_interrupted() {
+    let Some(world) = World::new().await else { return };
+    world.provider.anvil_set_auto_mine(false).await.unwrap();
+    let manager = manager(&world, Duration::from_secs(2), FeeCaps::default());
+    let attempts = || world.store.all().first().map_or(0, |record| record.attempts.len());
+    let interrupted = Duration::from_millis(700);
+    let submit = manager.submit(purpose(), append(&world, B256::ZERO));
+    tokio::time::timeout(interrupted, submit).await.unwrap_err();
+    for _ in 0..10 {
+        if attempts() > 1 {
+            return;
+        }
+        tokio::time::timeout(interrupted, manager.resume()).await.unwrap_err();
+    }
+    panic!("not raised");
 }
 
 fn append_blobs(world: &World, acc: B256) -> Call {

@@ -6,16 +6,22 @@
 //! takes its place while it is behind what L1 was seen at: heads go back where L1 does, not because
 //! another node lags. Believes no endpoint about anything but its height and its chain.
 
-use super::endpoint::EndpointUrl;
+use super::{
+    endpoint::EndpointUrl,
+    refusal::{Refusal, classify_words},
+};
 use alloy::{
     primitives::U64,
     rpc::{
         client::RpcClient,
-        json_rpc::{RequestPacket, Response, ResponsePacket, ResponsePayload},
+        json_rpc::{ErrorPayload, RequestPacket, Response, ResponsePacket, ResponsePayload},
     },
     transports::{
         RpcError, TransportError, TransportErrorKind, TransportFut,
-        http::{Http, reqwest},
+        http::{
+            Http,
+            reqwest::{self, StatusCode},
+        },
     },
 };
 use serde::Deserialize;
@@ -42,8 +48,9 @@ const ASIDE_MAX: Duration = Duration::from_secs(300);
 pub struct Patience {
     /// How long an endpoint is put aside when it fails; doubled with every failure, to five minutes.
     pub aside: Duration,
-    /// How long an endpoint that is behind is not used though no other answers. After it L1 is taken to
-    /// be where that one says: L1 can lose blocks, and an operator may have nothing else.
+    /// How long an endpoint that is behind is not used though no other answers. After it, and while none
+    /// does, L1 is taken to be where that one says: L1 can lose blocks, and an operator may have nothing
+    /// else.
     pub behind_max: Duration,
     /// How long the height of the endpoint in use may stand still before the others are asked for
     /// theirs.
@@ -138,6 +145,7 @@ struct Known {
     aside_until: Option<Instant>,
     /// In a row.
     failures: u32,
+    /// Since when it was behind at every look, while no other answered.
     behind_since: Option<Instant>,
 }
 
@@ -251,34 +259,86 @@ impl Failover {
     async fn ask(self, request: RequestPacket) -> Result<ResponsePacket, TransportError> {
         self.leave_stalled().await;
         let mut last = None;
+        // Of those that are behind, where each is.
+        let mut behind = Vec::new();
         for index in self.order() {
-            match self.ask_one(index, &request).await {
-                Ok(answer) if is_overloaded(&answer) && self.has_others() => {
-                    self.put_aside(index, &"too many requests");
-                    last = Some(Ok(answer));
-                }
-                Ok(answer) => {
-                    self.answered(index, &request, &answer);
-                    return Ok(answer);
-                }
-                Err(error) => {
-                    self.put_aside(index, &error.failure);
-                    last = Some(Err(TransportErrorKind::custom(error)));
+            let asked = self.ask_one(index, &request).await;
+            if let Err(EndpointError { failure: Failure::Behind { found, .. }, .. }) = &asked {
+                behind.push((index, *found));
+            }
+            match self.judge(index, &request, asked) {
+                Ok(answer) => return Ok(answer),
+                Err(failed) => last = Some(failed.or_before(last)),
+            }
+        }
+        // No other has answered.
+        for (index, found) in behind {
+            if self.believe(index, found) {
+                let asked = self.post(index, &request).await;
+                match self.judge(index, &request, asked) {
+                    Ok(answer) => return Ok(answer),
+                    Err(failed) => last = Some(failed.or_before(last)),
                 }
             }
         }
-        last.unwrap_or_else(|| Err(TransportErrorKind::backend_gone()))
+        match last {
+            Some(Failed::Answer(answer)) => Ok(answer),
+            Some(Failed::Error(error)) => Err(error),
+            None => Err(TransportErrorKind::backend_gone()),
+        }
+    }
+
+    /// Notes what an endpoint did: an answer to be used, or one to ask the next one after.
+    fn judge(
+        &self,
+        index: usize,
+        request: &RequestPacket,
+        asked: Result<Answer, EndpointError>,
+    ) -> Result<ResponsePacket, Failed> {
+        match asked {
+            Ok(answer) => match answer.complaint(request).filter(|_| self.has_others()) {
+                Some(why) => {
+                    self.put_aside(index, &why);
+                    Err(Failed::Answer(answer.packet))
+                }
+                None => {
+                    self.answered(index, request, &answer.packet);
+                    Ok(answer.packet)
+                }
+            },
+            Err(error) => {
+                self.put_aside(index, &error.failure);
+                Err(Failed::Error(TransportErrorKind::custom(error)))
+            }
+        }
     }
 
     async fn ask_one(
         &self,
         index: usize,
         request: &RequestPacket,
-    ) -> Result<ResponsePacket, EndpointError> {
+    ) -> Result<Answer, EndpointError> {
         self.admit(index).await?;
-        let mut http = self.0.endpoints[index].http.clone();
-        let answer = http.call(request.clone()).await;
-        answer.map_err(|error| self.error(index, Failure::of(error)))
+        self.post(index, request).await
+    }
+
+    /// Asks an endpoint. Not by alloy's transport, which hides the status of an answer that is JSON-RPC.
+    async fn post(&self, index: usize, request: &RequestPacket) -> Result<Answer, EndpointError> {
+        let Endpoint { url, http } = &self.0.endpoints[index];
+        let post = http.client().post(url.url().clone()).headers(request.headers()).json(request);
+        let failed = |error: reqwest::Error| self.error(index, Failure::Http(error.without_url()));
+        let answer = post.send().await.map_err(failed)?;
+        let status = answer.status();
+        let body = answer.bytes().await.map_err(failed)?;
+        match serde_json::from_slice(&body) {
+            Ok(packet) => Ok(Answer { packet, status }),
+            Err(_) if status.is_success() => Err(self.error(index, Failure::Malformed)),
+            Err(_) => {
+                let text = String::from_utf8_lossy(&body).into_owned();
+                let error = TransportErrorKind::http_error(status.as_u16(), text);
+                Err(self.error(index, Failure::of(error)))
+            }
+        }
     }
 
     /// Before an endpoint takes over it has to be on the right chain and not behind.
@@ -297,21 +357,34 @@ impl Failover {
         if current == Some(index) || !self.has_others() {
             return Ok(());
         }
-        let found = self.probe(index, "eth_blockNumber").await?;
+        let found = self.probe(index, "eth_blockNumber").await;
         let mut state = self.state();
-        if found >= seen {
-            state.known[index].behind_since = None;
-            return Ok(());
+        let behind_since = &mut state.known[index].behind_since;
+        match found {
+            Ok(found) if found < seen => {
+                behind_since.get_or_insert_with(Instant::now);
+                drop(state);
+                Err(self.error(index, Failure::Behind { found, seen }))
+            }
+            found => {
+                // It is not, or that is not known.
+                *behind_since = None;
+                found.map(drop)
+            }
         }
-        let since = *state.known[index].behind_since.get_or_insert_with(Instant::now);
-        drop(state);
-        let error = self.error(index, Failure::Behind { found, seen });
-        if since.elapsed() < self.0.patience.behind_max {
-            return Err(error);
+    }
+
+    /// Takes L1 to be where an endpoint is that was behind for long enough, if no other answered.
+    fn believe(&self, index: usize, found: u64) -> bool {
+        let mut state = self.state();
+        let since = state.known[index].behind_since;
+        let is_due = since.is_some_and(|since| since.elapsed() >= self.0.patience.behind_max);
+        if is_due {
+            let (endpoint, seen) = (&self.0.endpoints[index].url, state.highest);
+            tracing::warn!(%endpoint, found, seen, "taking L1 to be where its only endpoint is");
+            state.highest = found;
         }
-        tracing::warn!(%error, "taking L1 to be where its only endpoint is");
-        self.state().highest = found;
-        Ok(())
+        is_due
     }
 
     /// Puts the endpoint in use aside when its height stands still and another's does not.
@@ -341,6 +414,8 @@ impl Failover {
             return;
         }
         let mut state = self.state();
+        // Whatever is used next shows first where it is.
+        state.current = state.current.filter(|current| *current != index);
         let known = &mut state.known[index];
         let aside = self.0.patience.aside;
         let wait = aside.saturating_mul(1 << known.failures.min(16)).min(ASIDE_MAX);
@@ -354,25 +429,90 @@ impl Failover {
         }
     }
 
-    /// Notes that an endpoint answered, and how high L1 is by that.
+    /// Notes that an endpoint answered, and how high L1 is by that. An error is an answer too, but does
+    /// not show that what failed before works again.
     fn answered(&self, index: usize, request: &RequestPacket, answer: &ResponsePacket) {
         if !self.has_others() {
             return;
         }
         let height = height(request, answer);
         let mut state = self.state();
+        state.current = Some(index);
+        if answer.iter_errors().next().is_some() {
+            return;
+        }
+        // Whoever is behind is so behind one that answers.
+        state.known.iter_mut().for_each(|known| known.behind_since = None);
         let known = &mut state.known[index];
         known.aside_until = None;
         if std::mem::take(&mut known.failures) > 0 {
             tracing::info!(endpoint = %self.0.endpoints[index].url, "an L1 endpoint answers again");
         }
-        state.current = Some(index);
         if height.is_some_and(|height| height > state.highest) {
             state.highest = height.unwrap_or_default();
             state.highest_since = Instant::now();
         }
     }
 }
+
+/// What an endpoint says, with the status of HTTP under which it says it.
+struct Answer {
+    packet: ResponsePacket,
+    status: StatusCode,
+}
+
+/// Why an endpoint's answer is not used.
+enum Failed {
+    /// The answer itself is an error.
+    Answer(ResponsePacket),
+    /// There is none.
+    Error(TransportError),
+}
+
+impl Failed {
+    /// What the caller is told of two: that an endpoint is silent says less than another one's words.
+    fn or_before(self, before: Option<Self>) -> Self {
+        match (self, before) {
+            (Self::Error(_), Some(before @ Self::Answer(_))) => before,
+            (failed, _) => failed,
+        }
+    }
+}
+
+impl Answer {
+    /// What it says of the endpoint and not of what was asked: another one may do better. Whatever the
+    /// code, a refusal of a transaction whose words are about the transaction is the answer.
+    fn complaint(&self, request: &RequestPacket) -> Option<&'static str> {
+        let errors = || self.packet.iter_errors();
+        errors().next()?;
+        let is_send = request.method_names().any(|method| method == "eth_sendRawTransaction");
+        let is_of_transaction = |error: &ErrorPayload| {
+            error.code != METHOD_NOT_FOUND && classify_words(&error.message) != Refusal::Transient
+        };
+        if is_send && errors().any(is_of_transaction) {
+            return None;
+        }
+        if self.status == StatusCode::UNAUTHORIZED || self.status == StatusCode::FORBIDDEN {
+            return Some("no access");
+        }
+        if self.status == StatusCode::TOO_MANY_REQUESTS {
+            return Some("too many requests");
+        }
+        if self.status.is_server_error() {
+            return Some("an error of the server");
+        }
+        errors().find_map(|error| match error.code {
+            METHOD_NOT_FOUND => Some("it does not have the method"),
+            INTERNAL_ERROR => Some("an internal error"),
+            _ => error.is_retry_err().then_some("too many requests"),
+        })
+    }
+}
+
+/// JSON-RPC 2.0: the method does not exist.
+const METHOD_NOT_FOUND: i64 = -32601;
+/// JSON-RPC 2.0: an internal error.
+const INTERNAL_ERROR: i64 = -32603;
 
 impl Service<RequestPacket> for Failover {
     type Response = ResponsePacket;
@@ -413,11 +553,6 @@ fn with_causes(error: &reqwest::Error) -> String {
         cause = error.source();
     }
     text
-}
-
-/// Whether the endpoint asks to be left alone for a while.
-fn is_overloaded(answer: &ResponsePacket) -> bool {
-    answer.iter_errors().any(|error| error.is_retry_err())
 }
 
 /// The height of L1 that an answer tells.

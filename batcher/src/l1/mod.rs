@@ -13,6 +13,7 @@ pub mod endpoint;
 pub mod failover;
 pub mod inbox;
 pub mod origin;
+pub(crate) mod refusal;
 pub mod served;
 
 pub use ahead::{AppendsAhead, BlocksAhead};

@@ -11,7 +11,6 @@
 pub mod budget;
 pub mod control;
 pub mod fees;
-mod refusal;
 pub mod remote;
 pub mod sign;
 pub mod store;
@@ -30,8 +29,13 @@ pub use wallet::{Wallet, WalletWatch};
 
 use crate::{
     encoder::BlockId,
+    format::blob::blob_count,
     kzg::KzgError,
-    l1::{L1Error, Standing, retry, standing},
+    l1::{
+        L1Error, Standing,
+        refusal::{Refusal, classify},
+        retry, standing,
+    },
 };
 use alloy::{
     eips::eip7594::BlobTransactionSidecarEip7594,
@@ -40,10 +44,9 @@ use alloy::{
     rpc::types::TransactionReceipt,
 };
 use budget::DAY_SECS;
-use refusal::{Refusal, classify};
-use sign::{cancelling_call, empty_sidecar, sidecar, sidecar_of, sign};
+use sign::{Sidecars, cancelling_call, empty_sidecar, sidecar_of, sign};
 use std::{
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime},
 };
 use tokio::time::Instant;
@@ -101,10 +104,11 @@ pub enum TxError {
     /// Resume first: an earlier transaction of this account is still open.
     #[error("an earlier transaction of the account is still open")]
     StillOpen,
-    /// Halt: what was sent cannot be recorded.
+    /// As in [`StoreError`].
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// Halt: the endpoint refuses the transaction for what it is (gas, type).
+    /// Halt: the endpoint refuses the transaction for what it is (gas, type). What L1 never took is given
+    /// up, so that whoever goes on decides anew.
     #[error("L1 refuses the transaction: {0}")]
     Refused(alloy::transports::TransportError),
 }
@@ -160,6 +164,19 @@ pub struct TxManager {
     chain_id: u64,
     config: TxConfig,
     control: TxControl,
+    sidecars: Sidecars,
+    // Held for a copy only, never across an await.
+    waiting: Mutex<Option<Waiting>>,
+}
+
+/// How long an attempt waits to be included: it goes on when looking at L1 fails in between.
+#[derive(Clone, Copy, Debug)]
+struct Waiting {
+    id: RecordId,
+    /// Attempts of the record so far.
+    attempts: usize,
+    since: Instant,
+    offered: Offered,
 }
 
 impl TxManager {
@@ -173,7 +190,8 @@ impl TxManager {
         config: TxConfig,
     ) -> Self {
         let control = TxControl::new(signer.address());
-        Self { provider, signer, store, chain_id, config, control }
+        let (sidecars, waiting) = (Sidecars::default(), Mutex::default());
+        Self { provider, signer, store, chain_id, config, control, sidecars, waiting }
     }
 
     /// The handle by which others see what this manager does, and have it cancel a transaction.
@@ -236,16 +254,19 @@ impl TxManager {
         if !self.store.open(account).await?.is_empty() {
             return Err(TxError::StillOpen);
         }
-        let sidecar = sidecar(&call).await?;
+        let blobs = call.blob_payload.as_ref().map_or(0, |payload| blob_count(payload.len()));
         let market = self.market().await?;
-        let fees = market.offer(sidecar.is_some(), &self.config.caps);
+        let fees = market.offer(call.blob_payload.is_some(), &self.config.caps);
         let fees = fees.ok_or(TxError::FeesAboveCaps)?;
-        let cost_max_wei = fees.cost_max_wei(call.gas_limit, blob_count(&sidecar));
+        let cost_max_wei = fees.cost_max_wei(call.gas_limit, blobs);
         self.check_payable(cost_max_wei).await?;
         self.check_budget(cost_max_wei).await?;
         let nonce = self.next_nonce().await?;
         let id = (self.chain_id, nonce);
+        // Last, and once: it is by far the most work, and everything before may hold for hours.
+        let sidecar = self.sidecars.of(&call).await?;
         let attempt = sign(self.signer.as_ref(), id, &call, fees, sidecar).await?;
+        self.sidecars.forget();
         let attempts = vec![attempt];
         let status = Status::Stored;
         let mut record = Record { id: 0, account, nonce, purpose, call, attempts, status };
@@ -271,36 +292,55 @@ impl TxManager {
     }
 
     async fn wait_for_end(&self, record: &mut Record) -> Result<Sent, TxError> {
-        let mut sent_at = Instant::now();
-        let mut offered = Offered::Waiting;
-        let mut seen_lost = false;
+        // The newest L1 block when the transaction first looked lost.
+        let mut lost_at = None;
         loop {
             let sent = self.look(record).await?;
-            // An endpoint may know the nonce before the receipt: only a second look is believed.
-            if sent == Some(Sent::Lost) && !seen_lost {
-                seen_lost = true;
-                tokio::time::sleep(self.config.poll).await;
-                continue;
+            // An endpoint may know the nonce before the receipt: only a second look in a row is believed,
+            // at another block.
+            if sent == Some(Sent::Lost) {
+                let latest = retry(async || self.provider.get_block_number().await).await?;
+                if latest <= *lost_at.get_or_insert(latest) {
+                    tokio::time::sleep(self.config.poll).await;
+                    continue;
+                }
             }
             if let Some(sent) = sent {
                 return Ok(sent);
             }
+            lost_at = None;
             let cancels = self.control.wants_cancel(record.id) && !is_cancelling(record);
+            let Waiting { since, offered, .. } = self.waiting(record);
             let is_due =
-                offered == Offered::Underpriced || sent_at.elapsed() >= self.config.bump_after;
-            if (cancels && self.cancel(record).await?) || (is_due && self.bump(record).await?) {
-                sent_at = Instant::now();
-                offered = Offered::Waiting;
+                offered == Offered::Underpriced || since.elapsed() >= self.config.bump_after;
+            let is_cancelled = cancels && self.cancel(record).await?;
+            if is_due && !is_cancelled {
+                self.bump(record).await?;
             }
             // A reorg or a full pool forgets transactions, so what is not known is sent again.
-            if offered != Offered::Taken || !self.is_in_pool(record).await? {
-                offered = self.broadcast(record).await?;
+            let waiting = self.waiting(record);
+            if waiting.offered != Offered::Taken || !self.is_in_pool(record).await? {
+                let offered = self.broadcast(record).await?;
+                *self.waits() = Some(Waiting { offered, ..waiting });
             }
             tokio::select! {
                 () = tokio::time::sleep(self.config.poll) => {}
                 () = self.control.asked() => {}
             }
         }
+    }
+
+    /// How long the newest attempt of a record waits; one that is new has not been offered.
+    fn waiting(&self, record: &Record) -> Waiting {
+        let (id, attempts) = (record.id, record.attempts.len());
+        let new = Waiting { id, attempts, since: Instant::now(), offered: Offered::Waiting };
+        let mut waits = self.waits();
+        let known = waits.filter(|known| (known.id, known.attempts) == (id, attempts));
+        *waits.insert(known.unwrap_or(new))
+    }
+
+    fn waits(&self) -> MutexGuard<'_, Option<Waiting>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What L1 says about the record; `None` while it is still to be waited for.
@@ -372,7 +412,14 @@ impl TxManager {
                     let needs_wei = attempt.cost_max_wei(record);
                     return Err(self.shortfall(needs_wei, has_wei));
                 }
-                Refusal::Final => return Err(TxError::Refused(error)),
+                Refusal::Final => {
+                    if record.status == Status::Stored {
+                        record.status = Status::Dropped;
+                        self.store.update(record).await?;
+                        self.control.ended();
+                    }
+                    return Err(TxError::Refused(error));
+                }
             }
         }
         if record.status == Status::Stored {
@@ -383,30 +430,25 @@ impl TxManager {
         Ok(Offered::Taken)
     }
 
-    /// Adds an attempt with higher fees, stored before it is sent. `false` where that cannot be: what was
-    /// sent is waited for, and the next look tries again.
-    async fn bump(&self, record: &mut Record) -> Result<bool, TxError> {
-        let Some(last) = record.attempts.last() else { return Ok(false) };
+    /// Adds an attempt with higher fees, stored before it is sent. Where that cannot be, what was sent is
+    /// waited for, and the next look tries again.
+    async fn bump(&self, record: &mut Record) -> Result<(), TxError> {
+        let Some(last) = record.attempts.last() else { return Ok(()) };
         let market = self.market().await?;
         let attempts = record.attempts.len();
         // Beyond their number attempts are raised only after the market, and the caps end that.
         if attempts >= self.config.attempts_max && last.fees.covers(&market) {
             self.control.hold(Some(Hold::Stuck));
-            return Ok(false);
+            return Ok(());
         }
-        let (call, sidecar) = if last.is_cancel {
-            (cancelling_call(self.account()), sidecar_of(&last.raw))
-        } else {
-            (record.call.clone(), sidecar_of(&last.raw))
-        };
-        let is_cancel = last.is_cancel;
+        let (is_cancel, sidecar) = (last.is_cancel, sidecar_of(&last.raw));
+        let call = if is_cancel { cancelling_call(self.account()) } else { record.call.clone() };
         match self.replace(record, &market, (call, sidecar), is_cancel).await {
-            Ok(()) => Ok(true),
             Err(error) if error.hold().is_some() => {
                 self.control.hold(error.hold());
-                Ok(false)
+                Ok(())
             }
-            Err(error) => Err(error),
+            replaced => replaced,
         }
     }
 
@@ -439,7 +481,8 @@ impl TxManager {
         let Some(last) = record.attempts.last() else { return Ok(()) };
         let fees = last.fees.replacement(market, &self.config.caps);
         let fees = fees.ok_or(TxError::FeesAboveCaps)?;
-        let cost_max_wei = fees.cost_max_wei(call.gas_limit, blob_count(&sidecar));
+        let blobs = sidecar.as_ref().map_or(0, |sidecar| sidecar.blobs.len());
+        let cost_max_wei = fees.cost_max_wei(call.gas_limit, blobs);
         self.check_payable(cost_max_wei).await?;
         // What was asked for is cancelled whatever it costs: it is there to stop spending.
         if !is_cancel {
@@ -520,10 +563,6 @@ impl Drop for TxManager {
 
 fn is_cancelling(record: &Record) -> bool {
     record.attempts.last().is_some_and(|attempt| attempt.is_cancel)
-}
-
-fn blob_count(sidecar: &Option<BlobTransactionSidecarEip7594>) -> usize {
-    sidecar.as_ref().map_or(0, |sidecar| sidecar.blobs.len())
 }
 
 fn inclusion(receipt: &TransactionReceipt) -> Option<Inclusion> {

@@ -16,12 +16,46 @@ use alloy::{
     network::TxSigner,
     primitives::{Address, Bytes, Signature, TxKind, U256},
 };
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// A key, in this process or elsewhere, that signs L1 transactions.
 pub type L1Signer = dyn TxSigner<Signature> + Send + Sync;
 
-/// The sidecar of a call with a blob payload. Computed once for all attempts of a call.
-pub(super) async fn sidecar(call: &Call) -> Result<Option<BlobTransactionSidecarEip7594>, TxError> {
+/// The sidecar of the call that is to be signed next, kept until it is: a signer may be away for long, and
+/// a blob takes almost half a second.
+#[derive(Debug, Default)]
+pub(super) struct Sidecars {
+    // With its payload. Held for a copy only, never across an await.
+    kept: Mutex<Option<(Bytes, BlobTransactionSidecarEip7594)>>,
+}
+
+impl Sidecars {
+    /// The sidecar of a call with a blob payload.
+    pub(super) async fn of(
+        &self,
+        call: &Call,
+    ) -> Result<Option<BlobTransactionSidecarEip7594>, TxError> {
+        let kept =
+            self.kept().clone().filter(|(payload, _)| Some(payload) == call.blob_payload.as_ref());
+        if let Some((_, sidecar)) = kept {
+            return Ok(Some(sidecar));
+        }
+        let sidecar = sidecar(call).await?;
+        *self.kept() = call.blob_payload.clone().zip(sidecar.clone());
+        Ok(sidecar)
+    }
+
+    /// The call is signed; its replacements take the sidecar from there.
+    pub(super) fn forget(&self) {
+        *self.kept() = None;
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Option<(Bytes, BlobTransactionSidecarEip7594)>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn sidecar(call: &Call) -> Result<Option<BlobTransactionSidecarEip7594>, TxError> {
     let Some(payload) = call.blob_payload.clone() else { return Ok(None) };
     let blobs = tokio::task::spawn_blocking(move || pack(&payload)).await;
     Ok(Some(kzg::sidecar(blobs.map_err(|_| kzg::KzgError::Worker)?).await?))
@@ -117,7 +151,12 @@ mod tests {
     async fn blobs_are_sent_with_cell_proofs_and_never_with_the_old_sidecar() {
         let signer = PrivateKeySigner::random();
         let call = call(Some(Bytes::from(vec![7; 200_000])));
-        let sidecar = sidecar(&call).await.unwrap();
+        let sidecars = Sidecars::default();
+        let sidecar = sidecars.of(&call).await.unwrap();
+        assert_eq!(*sidecars.kept(), call.blob_payload.clone().zip(sidecar.clone()));
+        assert_eq!(sidecars.of(&call).await.unwrap(), sidecar);
+        sidecars.forget();
+        assert_eq!(*sidecars.kept(), None);
         let attempt = sign(&signer, (1, 0), &call, fees(Some(1)), sidecar).await.unwrap();
         let envelope =
             <TxEnvelope as alloy::eips::Decodable2718>::decode_2718(&mut &attempt.raw[..]).unwrap();

@@ -177,10 +177,17 @@ pub struct Cost {
     pub cost_wei: u128,
 }
 
-/// The store failed. The caller stops sending: an unrecorded transaction must not go out.
+/// The store failed, grouped by what the caller does. Either way nothing is sent that is not recorded;
+/// whether the call counts is not known.
 #[derive(Debug, thiserror::Error)]
-#[error("submission store: {0}")]
-pub struct StoreError(#[source] pub Box<dyn std::error::Error + Send + Sync>);
+pub enum StoreError {
+    /// Retry, from what the store then has: it is away, or another writer was in the way.
+    #[error("submission store: {0}")]
+    Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// Halt: this does not pass by itself.
+    #[error("submission store: {0}")]
+    Failed(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
 
 /// Remembers records. Every method is durable before it returns.
 #[async_trait]

@@ -257,8 +257,10 @@ impl Operator {
         }
         let waiting = async {
             loop {
+                // In this order: what is told to be done is in the heads by then.
+                let is_done = changes.borrow_and_update().flush_to.is_none();
                 let safe = heads.borrow_and_update().safe.block.number;
-                if safe >= to || changes.borrow_and_update().flush_to.is_none() {
+                if safe >= to || is_done {
                     return Ok(json!({ "flushed_to": safe.min(to), "safe": safe }));
                 }
                 self.reason_not_to_wait()?;

@@ -4,6 +4,7 @@
 //! are checked: the hash is computed from the header, the transactions make up its root. Which chain it
 //! is follows from its genesis block. Reads only; decides nothing about what it reads.
 
+use crate::rpc::{BLOCK_DISAGREES, Disagreement, STATE_UNAVAILABLE};
 use alloy::{
     consensus::proofs::ordered_trie_root_with_encoder,
     primitives::{Address, B256, Bytes, U64, keccak256},
@@ -205,6 +206,29 @@ fn is_absent(error: &TransportError) -> bool {
     matches!(error, RpcError::ErrorResp(error) if matches!(error.code, -32000 | 4444))
 }
 
+/// What it means that there is no witness: `None` where the state is not kept, and the header that the
+/// sequencer got itself where that is not the stored one's. Everything else may pass.
+fn unwitnessed(input: &BlockInput, error: TransportError) -> Result<Option<Header>, SourceError> {
+    let RpcError::ErrorResp(answer) = &error else { return Err(unanswered(error)) };
+    let tag = answer.try_data_as::<String>().and_then(Result::ok);
+    if answer.code == 4444 || tag.is_some_and(|tag| tag == STATE_UNAVAILABLE) {
+        return Ok(None);
+    }
+    if answer.code != BLOCK_DISAGREES {
+        return Err(unanswered(error));
+    }
+    let number = input.env.number;
+    let told = answer.try_data_as::<Disagreement>().and_then(Result::ok);
+    let header = told.and_then(|told| {
+        let is_other = keccak256(&told.executed) != told.sealed && told.number == number;
+        Header::decode(&mut &told.executed[..]).ok().filter(|_| is_other)
+    });
+    match header.filter(|header| header.parent_hash == input.env.parent_hash) {
+        Some(header) => Ok(Some(header)),
+        None => Err(SourceError(SourceFault::Witness(number).into())),
+    }
+}
+
 #[async_trait]
 impl BlockSource for RpcSource {
     async fn head(&self) -> Result<BlockId, SourceError> {
@@ -231,8 +255,7 @@ impl BlockSource for RpcSource {
         let asked = self.client.request("debug_executionWitness", (U64::from(number),));
         let witness: ExecutionWitness = match asked.await {
             Ok(witness) => witness,
-            Err(error) if is_absent(&error) => return Ok(None),
-            Err(error) => return Err(unanswered(error)),
+            Err(error) => return unwitnessed(input, error),
         };
         let input = input.clone();
         let executed = tokio::task::spawn_blocking(move || {

@@ -10,7 +10,25 @@ use alloy::{
     sol_types::{Panic, PanicKind, Revert, SolError},
 };
 use executor::{ExecuteError, SkipReason, ViewError};
+use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
+
+/// Code of [`RpcError::BlockDisagrees`]: in the range that JSON-RPC leaves to servers, and used by nobody
+/// else.
+pub(crate) const BLOCK_DISAGREES: i64 = -32090;
+/// The `data` of every error that says that a state is not kept, or not any more.
+pub(crate) const STATE_UNAVAILABLE: &str = "stateUnavailable";
+
+/// A stored block, and what executing it in order gives instead.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Disagreement {
+    /// Height.
+    pub number: u64,
+    /// Hash of the stored block.
+    pub sealed: B256,
+    /// The other header, in RLP.
+    pub executed: Bytes,
+}
 
 /// An error answer.
 #[derive(Debug, thiserror::Error)]
@@ -105,6 +123,9 @@ pub enum RpcError {
         /// The first block whose state is kept.
         first: u64,
     },
+    /// A stored block is not what executing it in order gives: a mistake of this node's.
+    #[error("block {} executed in order is not the stored one", .0.number)]
+    BlockDisagrees(Box<Disagreement>),
     /// Blocks that the chain does not have: it began with a snapshot of a later one.
     #[error("pruned history unavailable; the oldest kept block is {first}")]
     BlocksUnavailable {
@@ -446,6 +467,7 @@ impl RpcError {
             Self::SyncTimeout { .. } => 4,
             Self::SyncNotReady { .. } => 5,
             Self::BlocksUnavailable { .. } => 4444,
+            Self::BlockDisagrees(_) => BLOCK_DISAGREES,
             Self::HeaderNotFound
             | Self::HashNotFound
             | Self::BlockNotFound { .. }
@@ -474,6 +496,11 @@ impl RpcError {
             Self::SyncTimeout { hash } | Self::SyncNotReady { hash } => to_raw_value(hash).ok(),
             // For clients that decide by it whether to try again.
             Self::Pressure(_) => to_raw_value("backPressure").ok(),
+            // For a batcher, which posts without executing again only where that cannot be.
+            Self::StateUnavailable { .. } | Self::StatePruned { .. } => {
+                to_raw_value(STATE_UNAVAILABLE).ok()
+            }
+            Self::BlockDisagrees(disagreement) => to_raw_value(disagreement).ok(),
             _ => None,
         }
     }

@@ -1,14 +1,14 @@
 //! debug_executionWitness: what anybody needs to execute a block without its state.
 //!
 //! Executes the block again on the state before it and writes down what was read. Answers only when
-//! that gives the stored block, so a witness that is served is one that works. The shape is that of
-//! [`ExecutionWitness`].
+//! that gives the stored block, so a witness that is served is one that works; where it gives another
+//! one, the error says so. The shape is that of [`ExecutionWitness`].
 
 use super::{
     block_id::{header, resolve, view},
     chain::{Chain, ChainError},
     context::RpcContext,
-    error::{Limit, RpcError},
+    error::{Disagreement, Limit, RpcError},
     jsonrpc::Params,
     table::{Answer, json},
 };
@@ -55,12 +55,17 @@ fn record<C: Chain>(ctx: &RpcContext<C>, number: u64) -> Result<ExecutionWitness
         return Err(error.into());
     }
     let (executed, witness) = recorded.map_err(|error| unrecorded(error, before))?;
-    if executed.hash != block.hash {
+    if executed.hash == block.hash {
+        return Ok(witness);
+    }
+    let (sealed, executed_hash) = (block.hash, executed.hash);
+    if header(ctx, number)?.1 != sealed {
         // The block was undone between two reads, and the state is another block's.
-        tracing::warn!(number, stored = %block.hash, executed = %executed.hash, "no witness");
         return Err(RpcError::HeaderNotFound);
     }
-    Ok(witness)
+    tracing::error!(number, %sealed, executed = %executed_hash, "a block executes to another one");
+    let executed = alloy::rlp::encode(&executed.header).into();
+    Err(RpcError::BlockDisagrees(Box::new(Disagreement { number, sealed, executed })))
 }
 
 /// What the block after an old one needs may be gone; that is no failure of the node.

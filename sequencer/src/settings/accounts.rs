@@ -190,6 +190,9 @@ pub enum AccountError {
     /// An account without its remote signer.
     #[error("{0}-signer-address is given without {0}-signer-url")]
     NoSigner(&'static str),
+    /// One account for both: each would drive the transactions of the other under the same nonces.
+    #[error("batcher and proposer sign for the same account {0}: give the proposer another one")]
+    Same(Address),
     /// The remote signer cannot be used.
     #[error("no HTTP client can be made for {0}-signer-url")]
     Client(&'static str),
@@ -376,10 +379,16 @@ impl AccountSettings {
             signer_url: self.proposer_signer_url,
             signer_address: self.proposer_signer_address,
         };
+        let (batcher, proposer) = (batcher.check()?, proposer.check()?);
+        let address = |account: &Option<Account>| account.as_ref().map(|a| a.signer().address());
+        if let Some(account) = address(&batcher).filter(|_| address(&batcher) == address(&proposer))
+        {
+            return Err(AccountError::Same(account).into());
+        }
         let days = self.l1_runway_warn_days.unwrap_or(3);
         Ok(Accounts {
-            batcher: batcher.check()?,
-            proposer: proposer.check()?,
+            batcher,
+            proposer,
             sending,
             runway_low: Duration::from_secs(days.saturating_mul(24 * 3_600)),
         })

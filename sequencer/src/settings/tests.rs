@@ -168,6 +168,12 @@ fn an_account_has_one_way_to_sign() {
         assert!(error.contains(said), "{error}");
     }
     let remote = format!("{url}\nbatcher-signer-address = \"{address}\"");
+    // Whatever signs for it: one account is not both.
+    let proposer = format!(
+        "proposer-signer-url = \"http://127.0.0.1:9001\"\nproposer-signer-address = \"{address}\""
+    );
+    let both = read(&format!("{remote}\n{proposer}")).accounts.check(Duration::ZERO).unwrap_err();
+    assert!(both.to_string().contains("the same account 0x00"), "{both}");
     let accounts = read(&remote).accounts.check(Duration::ZERO).unwrap();
     assert!(accounts.proposer.is_none());
     let signer = accounts.batcher.unwrap().signer().address();

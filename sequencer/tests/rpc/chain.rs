@@ -186,6 +186,16 @@ impl MemoryChain {
         self.0.first_trie.store(number, Ordering::Relaxed);
     }
 
+    /// As if a mistake had sealed the newest block with another header.
+    pub(crate) fn forge(&self, change: impl FnOnce(&mut Header)) {
+        let mut blocks = self.0.blocks.write().unwrap();
+        let stored = &mut blocks.last_mut().unwrap().stored;
+        change(&mut stored.header);
+        stored.hash = stored.header.hash_slow();
+        drop(blocks);
+        self.publish();
+    }
+
     fn publish(&self) {
         let StoredBlock { header, hash, .. } = self.tip().stored;
         self.0.head.send_replace(Head { number: header.number, hash, timestamp: header.timestamp });

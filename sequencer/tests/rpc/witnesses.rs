@@ -4,9 +4,10 @@ use crate::{
     chain::{LOGGER, MemoryChain, READER, READER_CODE, offered},
     node::{Node, calling, raw, transfer, words},
 };
-use alloy::primitives::{Address, Bytes, TxKind, U256, bytes, keccak256};
-use executor::{BlockEnv, BlockInput, Deposit, ExecutionWitness, Mode, execute};
-use sequencer::{rpc::Chain, store::StoredBlock};
+use alloy::primitives::{Address, B256, Bytes, TxKind, U256, bytes, keccak256};
+use batcher::source::{BlockSource, SourceError};
+use executor::{BlockEnv, BlockInput, Deposit, ExecutionWitness, Header, Mode, execute};
+use sequencer::{node::RpcSource, rpc::Chain, store::StoredBlock};
 use serde_json::{Value, json};
 
 /// Deploys the six bytes that follow it.
@@ -89,4 +90,43 @@ async fn a_block_that_nothing_executed_has_no_witness() {
     node.chain.forget_tries_before(1);
     let (code, message) = witness_of(json!(["0x1"])).await;
     assert_eq!((code, &*message), (-32000, "historical state of block 0 is not available"));
+}
+
+/// As the gate of a batcher in another process asks.
+async fn replay(
+    source: &RpcSource,
+    node: &Node,
+    number: u64,
+) -> Result<Option<Header>, SourceError> {
+    let rules = node.chain.rules().clone();
+    let (parent, parent_hash) = node.chain.header(number - 1).unwrap().unwrap();
+    let block = node.chain.block(number).unwrap();
+    let (prevrandao, timestamp) = block
+        .as_ref()
+        .map_or((B256::ZERO, parent.timestamp + 1), |b| (b.header.mix_hash, b.header.timestamp));
+    let env = BlockEnv::rollup(&rules, (&parent, parent_hash), prevrandao, timestamp);
+    let transactions = block.map(|block| block.transactions).unwrap_or_default();
+    source.replay(&BlockInput { rules, env, transactions }).await
+}
+
+#[tokio::test]
+async fn a_batcher_elsewhere_is_told_that_a_block_executes_to_another_one() {
+    let node = Node::start().await;
+    send(&node, 0, Some(LOGGER), words([1, 2])).await;
+    let right = node.mine().header;
+    let genesis_hash = node.chain.header(0).unwrap().unwrap().1;
+    let source = RpcSource::new(&node.url().parse().unwrap(), genesis_hash).unwrap();
+    assert_eq!(replay(&source, &node, 1).await.unwrap(), Some(right.clone()));
+
+    node.chain.forge(|header| header.state_root = B256::repeat_byte(7));
+    let error = node.error("debug_executionWitness", json!(["0x1"])).await;
+    assert_eq!(error["code"], -32090, "{error}");
+    // What the gate compares is what it really executes to, and it is not the stored one.
+    assert_eq!(replay(&source, &node, 1).await.unwrap(), Some(right));
+
+    // Only where the state is gone nothing is to be compared.
+    let error = replay(&source, &node, 2).await.unwrap_err();
+    assert!(format!("{error}").contains("header not found"), "{error}");
+    node.chain.forget_tries_before(1);
+    assert_eq!(replay(&source, &node, 1).await.unwrap(), None);
 }

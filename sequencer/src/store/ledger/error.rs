@@ -113,11 +113,12 @@ impl From<MigrateError> for LedgerError {
 }
 
 /// Whether a database's error code means "again". `SQLite`: busy (5) and locked (6) in the low byte
-/// of the extended code. PostgreSQL: serialization failure and deadlock, connection and resource
-/// trouble, shutdown and start-up.
+/// of the extended code. PostgreSQL: serialization failure and deadlock, a row that a concurrent
+/// transaction wrote first (ids are chosen here, and again), connection and resource trouble, shutdown
+/// and start-up.
 fn is_transient(code: &str) -> bool {
     if code.len() == 5 {
-        return matches!(code, "40001" | "40P01" | "57P01" | "57P02" | "57P03")
+        return matches!(code, "40001" | "40P01" | "23505" | "57P01" | "57P02" | "57P03")
             || code.starts_with("08")
             || code.starts_with("53");
     }
@@ -130,10 +131,10 @@ mod tests {
 
     #[test]
     fn only_codes_that_mean_again_are_transient() {
-        for code in ["5", "6", "261", "517", "40001", "40P01", "08006", "53300", "57P01"] {
+        for code in ["5", "6", "261", "517", "40001", "40P01", "23505", "08006", "53300", "57P01"] {
             assert!(is_transient(code), "{code}");
         }
-        for code in ["1", "11", "1555", "23505", "42P01", ""] {
+        for code in ["1", "11", "1555", "2067", "42P01", ""] {
             assert!(!is_transient(code), "{code}");
         }
     }

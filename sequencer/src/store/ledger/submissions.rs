@@ -66,7 +66,10 @@ impl SubmissionStore for Ledger {
 
 impl From<LedgerError> for StoreError {
     fn from(error: LedgerError) -> Self {
-        Self(Box::new(error))
+        match error {
+            LedgerError::Unavailable(_) => Self::Unavailable(Box::new(error)),
+            error => Self::Failed(Box::new(error)),
+        }
     }
 }
 
