@@ -19,7 +19,7 @@ use batcher::{
     proposer::{PROPOSER, Proposer, ProposerConfig},
     source::BlockSource,
     tracker::{Heads, TrackError, Tracker, TrackerStart},
-    txmgr::{TxManager, WalletWatch},
+    txmgr::{SubmissionStore, TxManager, WalletWatch},
 };
 use executor::Genesis;
 use std::sync::Arc;
@@ -43,7 +43,11 @@ impl Inputs {
     /// Sends for an account, and watches its money as long as that is polled.
     fn tx_manager(&self, account: &Account) -> (TxManager, WalletWatch) {
         let (provider, chain_id) = (self.client.provider(), self.genesis.l1.chain_id);
-        let store = Arc::new(self.ledger.clone());
+        // Whoever sends has the lock, and loses it where the database takes it away.
+        let store: Arc<dyn SubmissionStore> = match &self.lock {
+            Some(lock) => lock.clone(),
+            None => Arc::new(self.ledger.clone()),
+        };
         let accounts = &self.config.accounts;
         let (signer, sending) = (account.signer(), accounts.sending);
         let manager = TxManager::new(provider.clone(), signer, store.clone(), chain_id, sending);

@@ -13,12 +13,14 @@ use batcher::{
     encoder::BlockId,
     l1::{InboxPosition, L1Block},
     tracker::{Heads, SafeHead},
+    txmgr::{StoreError, SubmissionStore},
 };
 use executor::{Deposit, L1Origin};
 use sequencer::{
     pressure::backlog::Kept,
     store::{ChainIdentity, Ledger, LedgerError},
 };
+use sqlx::{Connection, Executor, PgConnection};
 use std::time::Duration;
 
 const CHAIN: ChainIdentity = ChainIdentity { chain_id: 7, genesis_hash: B256::repeat_byte(7) };
@@ -285,6 +287,37 @@ async fn one_process_at_a_time_posts(url: &str) {
         }
     }
     panic!("the lock outlives its holder");
+}
+
+/// Ends every session with the database, as a restart of the server does.
+async fn end_sessions(url: &str) {
+    let mut connection = PgConnection::connect(url).await.unwrap();
+    let ended = "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity
+                 WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    connection.execute(ended).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_posting_lock_that_ends_with_its_session_is_noticed() {
+    let Some(cluster) = Cluster::start().await else { return };
+    let url = cluster.create_database("posting").await;
+    let (first, second) = (open(&url).await, open(&url).await);
+    let held = first.lock_posting().await.unwrap();
+    held.open(Address::ZERO).await.unwrap();
+    // Nobody else wants it: it is taken again, and the caller starts anew.
+    end_sessions(&url).await;
+    let error = held.open(Address::ZERO).await.unwrap_err();
+    assert!(matches!(error, StoreError::Unavailable(_)), "{error}");
+    held.open(Address::ZERO).await.unwrap();
+    let error = second.lock_posting().await.unwrap_err();
+    assert!(matches!(error, LedgerError::InUse { .. }), "{error}");
+    // Another process is faster: this one sends nothing more.
+    end_sessions(&url).await;
+    let other = second.lock_posting().await.unwrap();
+    let error = held.open(Address::ZERO).await.unwrap_err();
+    assert!(matches!(error, StoreError::Failed(_)), "{error}");
+    assert!(error.to_string().contains("another process has the PostgreSQL ledger"), "{error}");
+    other.open(Address::ZERO).await.unwrap();
 }
 
 async fn a_pause_is_kept(url: &str) {

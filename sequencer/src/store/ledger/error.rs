@@ -42,6 +42,10 @@ pub enum LedgerError {
     },
 
     // Retry the whole call.
+    /// The session that held the posting lock ended, and the lock with it. This process has it again, but
+    /// another one may have written meanwhile: start from what the ledger has now.
+    #[error("the session of the posting lock ended; the lock was taken again")]
+    LockLost,
     /// The database is busy, unreachable, or gave way to a concurrent transaction.
     #[error("the ledger is not available: {0}")]
     Unavailable(#[source] Box<sqlx::Error>),

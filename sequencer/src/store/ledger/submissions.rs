@@ -3,7 +3,7 @@
 //!
 //! Attempts are only ever added, so an update writes the new ones and leaves the old bytes alone.
 
-use super::{Ledger, LedgerError, columns, costs, meta, set_meta};
+use super::{Ledger, LedgerError, PostingLock, columns, costs, meta, set_meta};
 use alloy::primitives::Address;
 use async_trait::async_trait;
 use batcher::{
@@ -64,10 +64,44 @@ impl SubmissionStore for Ledger {
     }
 }
 
+/// The store of whoever sends. Before a transaction is stored, and so before it is sent, and before what
+/// was left open is read, this still has to be the process that posts.
+#[async_trait]
+impl SubmissionStore for PostingLock {
+    async fn insert(&self, record: &Record) -> Result<RecordId, StoreError> {
+        self.check().await?;
+        self.ledger().insert(record).await
+    }
+
+    async fn update(&self, record: &Record) -> Result<(), StoreError> {
+        self.check().await?;
+        self.ledger().update(record).await
+    }
+
+    async fn open(&self, account: Address) -> Result<Vec<Record>, StoreError> {
+        self.check().await?;
+        self.ledger().open(account).await
+    }
+
+    async fn confirmed_append(&self, parent: InboxPosition) -> Result<Option<Record>, StoreError> {
+        self.ledger().confirmed_append(parent).await
+    }
+
+    async fn forget_appends_before(&self, batch_id: u64) -> Result<(), StoreError> {
+        self.ledger().forget_appends_before(batch_id).await
+    }
+
+    async fn costs_since(&self, at_secs: u64) -> Result<Vec<Cost>, StoreError> {
+        self.ledger().costs_since(at_secs).await
+    }
+}
+
 impl From<LedgerError> for StoreError {
     fn from(error: LedgerError) -> Self {
         match error {
-            LedgerError::Unavailable(_) => Self::Unavailable(Box::new(error)),
+            LedgerError::Unavailable(_) | LedgerError::LockLost => {
+                Self::Unavailable(Box::new(error))
+            }
             error => Self::Failed(Box::new(error)),
         }
     }
