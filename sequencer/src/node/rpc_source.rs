@@ -35,6 +35,11 @@ use tokio::sync::OnceCell;
 
 /// Longest wait for one answer.
 const REQUEST_WAIT_MAX: Duration = Duration::from_secs(20);
+/// How long a request is asked again, in all, while the sequencer's limits for one client hold it back: they
+/// come back within seconds. Witnesses are what they hold back, some hundred blocks into a long channel.
+const LIMITED_WAIT_MAX: Duration = Duration::from_secs(60);
+/// Time between two such requests.
+const LIMITED_AGAIN: Duration = Duration::from_millis(200);
 /// Bytes of blocks that are asked for at once, as far as the last ones tell.
 const AHEAD_BYTES: usize = 8 << 20;
 /// Blocks that are asked for at once, at most.
@@ -141,7 +146,8 @@ impl RpcSource {
     }
 
     async fn call(&self, method: &'static str, parameter: &str) -> Result<Bytes, SourceError> {
-        self.client.request(method, (parameter,)).await.map_err(unanswered)
+        let ask = || self.client.request(method, (parameter,));
+        patiently(ask).await.map_err(unanswered)
     }
 
     /// Takes a block that was read ahead.
@@ -165,27 +171,11 @@ impl RpcSource {
         let count = count.min(usize::try_from(known).unwrap_or(usize::MAX));
         let count = count.clamp(1, AHEAD_BLOCKS_MAX);
         let read_at = Instant::now();
-        let mut batch = BatchRequest::new(self.client.inner());
-        let mut waiters = Vec::with_capacity(count);
-        for number in (number..).take(count) {
-            let call = batch.add_call::<_, Bytes>("debug_getRawBlock", &(U64::from(number),));
-            waiters.push((number, call.map_err(unanswered)?));
+        let raw = patiently(|| self.raw_blocks(number, count)).await.map_err(unanswered)?;
+        if raw.is_empty() {
+            return Ok(None);
         }
-        batch.send().await.map_err(unanswered)?;
-        let (mut raw, mut bytes) = (Vec::new(), 0);
-        for (number, waiter) in waiters {
-            match waiter.await {
-                Ok(block) => {
-                    bytes += block.len();
-                    raw.push((number, block));
-                }
-                // The first one is asked for; those after it may be another time's.
-                Err(_) if !raw.is_empty() => break,
-                Err(error) if is_absent(&error) => return Ok(None),
-                Err(error) => return Err(unanswered(error)),
-            }
-        }
-        let block_bytes = bytes / raw.len().max(1);
+        let block_bytes = raw.iter().map(|(_, raw)| raw.len()).sum::<usize>() / raw.len();
         let decoding = tokio::task::spawn_blocking(move || {
             raw.iter().map(|(number, raw)| decode(*number, raw)).collect::<Result<_, _>>()
         });
@@ -195,6 +185,54 @@ impl RpcSource {
         *self.ahead() = Ahead { blocks, read_at, block_bytes };
         Ok(first)
     }
+}
+
+impl RpcSource {
+    /// Raw blocks from `number` on, `count` at most; none where the sequencer does not have the first.
+    async fn raw_blocks(
+        &self,
+        number: u64,
+        count: usize,
+    ) -> Result<Vec<(u64, Bytes)>, TransportError> {
+        let mut batch = BatchRequest::new(self.client.inner());
+        let mut waiters = Vec::with_capacity(count);
+        for number in (number..).take(count) {
+            let call = batch.add_call::<_, Bytes>("debug_getRawBlock", &(U64::from(number),));
+            waiters.push((number, call?));
+        }
+        batch.send().await?;
+        let mut raw = Vec::with_capacity(count);
+        for (number, waiter) in waiters {
+            match waiter.await {
+                Ok(block) => raw.push((number, block)),
+                // The first one is asked for; those after it may be another time's.
+                Err(_) if !raw.is_empty() => break,
+                Err(error) if is_absent(&error) => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(raw)
+    }
+}
+
+/// Asks again for as long as the sequencer's limits for one client hold it back.
+async fn patiently<T, F: Future<Output = Result<T, TransportError>>>(
+    mut ask: impl FnMut() -> F,
+) -> Result<T, TransportError> {
+    let until = Instant::now() + LIMITED_WAIT_MAX;
+    loop {
+        match ask().await {
+            Err(error) if is_limited(&error) && Instant::now() < until => {
+                tokio::time::sleep(LIMITED_AGAIN).await;
+            }
+            answered => return answered,
+        }
+    }
+}
+
+/// Whether only a limit is in the way, of the client or of the server (EIP-1474: limit exceeded).
+fn is_limited(error: &TransportError) -> bool {
+    matches!(error, RpcError::ErrorResp(error) if error.code == -32005)
 }
 
 fn unanswered(error: TransportError) -> SourceError {
@@ -252,8 +290,8 @@ impl BlockSource for RpcSource {
     async fn replay(&self, input: &BlockInput) -> Result<Option<Header>, SourceError> {
         self.identify().await?;
         let number = input.env.number;
-        let asked = self.client.request("debug_executionWitness", (U64::from(number),));
-        let witness: ExecutionWitness = match asked.await {
+        let ask = || self.client.request("debug_executionWitness", (U64::from(number),));
+        let witness: ExecutionWitness = match patiently(ask).await {
             Ok(witness) => witness,
             Err(error) => return unwitnessed(input, error),
         };
@@ -273,8 +311,8 @@ impl BlockSource for RpcSource {
 
     async fn output_root(&self, block: BlockId) -> Result<Option<B256>, SourceError> {
         self.identify().await?;
-        let asked = self.client.request("optimism_outputAtBlock", (U64::from(block.number),));
-        let output: Output = match asked.await {
+        let ask = || self.client.request("optimism_outputAtBlock", (U64::from(block.number),));
+        let output: Output = match patiently(ask).await {
             Ok(output) => output,
             Err(error) if is_absent(&error) => return Ok(None),
             Err(error) => return Err(unanswered(error)),

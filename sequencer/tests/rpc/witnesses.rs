@@ -7,7 +7,11 @@ use crate::{
 use alloy::primitives::{Address, B256, Bytes, TxKind, U256, bytes, keccak256};
 use batcher::source::{BlockSource, SourceError};
 use executor::{BlockEnv, BlockInput, Deposit, ExecutionWitness, Header, Mode, execute};
-use sequencer::{node::RpcSource, rpc::Chain, store::StoredBlock};
+use sequencer::{
+    node::RpcSource,
+    rpc::{Chain, ClientLimits},
+    store::StoredBlock,
+};
 use serde_json::{Value, json};
 
 /// Deploys the six bytes that follow it.
@@ -129,4 +133,18 @@ async fn a_batcher_elsewhere_is_told_that_a_block_executes_to_another_one() {
     assert!(format!("{error}").contains("header not found"), "{error}");
     node.chain.forget_tries_before(1);
     assert_eq!(replay(&source, &node, 1).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_batcher_elsewhere_waits_where_a_client_may_do_no_more() {
+    // Fifty witnesses at once, and ten a second after that.
+    let clients = ClientLimits { cost_per_sec: 100_000, ..ClientLimits::default() };
+    let node = Node::start_with(clients).await;
+    let genesis_hash = node.chain.header(0).unwrap().unwrap().1;
+    let block = node.mine().header;
+    let source = RpcSource::new(&node.url().parse().unwrap(), genesis_hash).unwrap();
+    for _ in 0..60 {
+        assert_eq!(replay(&source, &node, 1).await.unwrap(), Some(block.clone()));
+    }
+    assert_eq!(source.block(1).await.unwrap().unwrap().header, block);
 }
