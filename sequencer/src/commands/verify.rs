@@ -288,6 +288,12 @@ async fn read_claims(
     Ok(claims)
 }
 
+/// How long an endpoint may lack what another one has, or what it tells a moment later: logs come after
+/// their block, and behind one URL there may be several nodes.
+const MISSING_WAIT_MAX: Duration = Duration::from_secs(30);
+/// Time between two looks for it.
+const MISSING_AGAIN: Duration = Duration::from_millis(500);
+
 /// Derives up to L1's latest block, and returns that block.
 async fn derive_all(
     l1: &L1Client,
@@ -301,12 +307,25 @@ async fn derive_all(
     let (rules, blocks) = (genesis.rules.clone(), l1.block_reader(genesis));
     let mut tracker = Tracker::over(rules, start, inbox.clone(), blocks, Arc::new(chain.clone()));
     let tag = BlockNumberOrTag::Latest;
+    let mut missing_since = None;
     loop {
         let latest = inbox.block_id(tag).await?;
         let latest = latest.ok_or(L1Error::Missing(Missing::Tag(tag)))?;
         counts.read_l1(tracker.scanned().number, latest.number);
-        if !tracker.sync().await? {
-            continue;
+        match tracker.sync().await {
+            Ok(true) => {}
+            Ok(false) => {
+                missing_since = None;
+                continue;
+            }
+            Err(TrackError::L1(L1Error::Missing(missing)))
+                if missing_since.get_or_insert_with(Instant::now).elapsed() < MISSING_WAIT_MAX =>
+            {
+                tracing::debug!(%missing, "L1 does not have everything yet");
+                tokio::time::sleep(MISSING_AGAIN).await;
+                continue;
+            }
+            Err(error) => return Err(error.into()),
         }
         // After a reorg L1 may determine less than was executed.
         let is_all = tracker.safe_head().block.number == chain.head().number;
